@@ -1,0 +1,108 @@
+"""The door of every command: a wrong argument costs a second and one line.
+
+TensorFlow takes seconds to import, so a task is imported only when its configuration is valid.
+"""
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from pwc_exp.composition import check, check_places, compose_command, data_dir, refusals, register
+from pwc_exp.config import Config, TrainConfig
+from pwc_exp.errors import ConfigError, UserError
+
+INTERRUPTED = 130  # exit code of a process that Ctrl-C ended: 128 + SIGINT
+BUG = 1
+
+
+def run(command: str, task: str) -> None:
+    """Runs `command` with the arguments of the process, and ends the process if that fails.
+
+    Args:
+        command: The name of its configuration: conf/<command>.yaml.
+        task: "module:function". The function is called with the configuration, and that of a
+            training run also with the run's folder, which exists.
+    """
+    with exit_codes():
+        register()
+        _check_arguments(command, sys.argv[1:])
+        # Hydra raises what it refuses, instead of printing it in its own, longer form.
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+        main = hydra.main(
+            version_base="1.3", config_path=str(data_dir("conf")), config_name=command
+        )
+        with refusals(command):
+            main(_job(command, task))()
+
+
+def prepare_environment() -> None:
+    """Sets what TensorFlow reads when it is imported, unless the user has set it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # faster convolutions of batches on CPUs
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Ends the process on an error: one line for what a user can mend, the traceback of a bug."""
+    try:
+        yield
+    except UserError as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(BUG)
+
+
+def _check_arguments(command: str, arguments: Sequence[str]) -> None:
+    """Checks a single job before Hydra makes its folder.
+
+    A sweep (-m) checks each job when it starts; the other flags only show something.
+    """
+    flags = {argument for argument in arguments if argument.startswith("-")}
+    if any(flag.startswith("--e") for flag in flags):
+        raise ConfigError("--experimental-rerun: refused, it would unpickle a file")
+    if flags <= {"-r", "--run"}:
+        overrides = [argument for argument in arguments if argument not in flags]
+        composition = compose_command(command, overrides)
+        check_places(check(composition.values, command), composition.run_dir)
+
+
+def _job(command: str, task: str) -> Callable[[DictConfig], object]:
+    """What Hydra calls, once for each job."""
+
+    def job(values: DictConfig) -> object:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            # An exception is that job's result, and the sweep goes on; an exit would end the sweep.
+            return _call(task, check(values, command))
+        with exit_codes():
+            return _call(task, check(values, command))
+
+    return job
+
+
+def _call(task: str, config: Config) -> object:
+    prepare_environment()
+    module, _, function = task.partition(":")
+    call = getattr(importlib.import_module(module), function)
+    if not isinstance(config, TrainConfig):
+        return call(config)
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        return call(config, run_dir)
+    except Exception:
+        with suppress(OSError):
+            (run_dir / "error.log").write_text(traceback.format_exc(), encoding="utf-8")
+        raise

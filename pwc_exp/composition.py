@@ -1,0 +1,196 @@
+"""From the arguments of a command to its checked configuration; every mistake becomes one line.
+
+Hydra composes the files of `conf/` and `experiments/` and the arguments. What it, OmegaConf, YAML
+or the checks refuse is raised as a `UserError` that names the key or the file, and the nearest key.
+"""
+
+import dataclasses
+import difflib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, cast, get_type_hints
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from pwc_exp import config
+from pwc_exp.config import COMMANDS, Config, TrainConfig, flatten
+from pwc_exp.errors import ConfigError, MissingInputError, OutputError, UserError
+
+PACKAGE = Path(__file__).resolve().parent
+INPUTS = ("data.root", "run", "weights", "predictions", "frames")
+RESOLVER = re.compile(r"\$\{\s*[\w.]+\s*:")  # ${name:...}, for example ${oc.env:SECRET}
+
+
+class Composition(NamedTuple):
+    """What Hydra made of the arguments: the command's values, and where the run would write."""
+
+    values: DictConfig
+    run_dir: Path
+
+
+def data_dir(name: str) -> Path:
+    """The folder `name` (conf or experiments): the installed package's, else the checkout's."""
+    installed = PACKAGE / "_data" / name
+    return installed if installed.is_dir() else PACKAGE.parent / name
+
+
+def register() -> None:
+    """Makes schemas and presets known to Hydra; ./experiments wins over the project's presets."""
+    config.register()
+    for folder in (data_dir("experiments"), Path("experiments")):
+        for path in sorted(folder.glob("*.yaml")):
+            with refusals("train"):
+                preset = OmegaConf.load(path)
+            ConfigStore.instance().store(
+                group="experiment", name=path.stem, node=preset, package="_global_"
+            )
+
+
+def compose_command(command: str, overrides: Sequence[str]) -> Composition:
+    """Composes one job of `command`; values are of the right type, but not checked further."""
+    with (
+        refusals(command, ValueError),  # what Hydra raises for model=null
+        initialize_config_dir(config_dir=str(data_dir("conf")), version_base="1.3"),
+    ):
+        _refuse_sweeps(overrides)
+        values = compose(command, list(overrides), return_hydra_config=True)
+        run_dir = Path(values.hydra.run.dir)
+    with open_dict(values):
+        del values["hydra"]
+    return Composition(values, run_dir)
+
+
+def check(values: DictConfig, command: str) -> Config:
+    """The configuration as dataclasses: every key known, every value given and in its range."""
+    with refusals(command):
+        for key in _extra_keys(values):
+            raise ConfigError(_unknown_key(key, command))
+        _refuse_resolvers(OmegaConf.to_container(values, resolve=False))
+        for key in sorted(OmegaConf.missing_keys(values)):
+            raise ConfigError(f"{key}: a value is needed: {key}=...")
+        return cast(Config, OmegaConf.to_object(values))
+
+
+def check_places(checked: Config, run_dir: Path) -> None:
+    """Refuses inputs that are not there, and a run folder that cannot be made."""
+    values = flatten(checked)
+    for key in INPUTS:
+        value = values.get(key) or []
+        for path in value if isinstance(value, list) else [value]:
+            # The weights of a TensorFlow checkpoint are named by what its files' names begin with.
+            if not Path(path).exists() and not Path(f"{path}.index").exists():
+                raise MissingInputError(f"{key}: no such file or folder: {path}")
+    if isinstance(checked, TrainConfig):
+        _prepare_outputs(run_dir.parent)
+
+
+def _prepare_outputs(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"outputs: cannot make the folder {folder}; {error.strerror}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"outputs: cannot write in the folder {folder}")
+
+
+@contextmanager
+def refusals(command: str, *more: type[Exception]) -> Iterator[None]:
+    """Raises what Hydra, OmegaConf or YAML refuse within as a `ConfigError` of one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, *more) as error:
+        raise ConfigError(_explanation(error, command)) from error
+
+
+def _explanation(error: BaseException, command: str) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if explanation := _explanation_of_one(cause, command):
+            where = re.match(r"In '([^']+)'", str(error))  # how Hydra names a file other than ours
+            return explanation + (f" (in {where[1]}.yaml)" if where and where[1] != command else "")
+        cause = cause.__cause__ or cause.__context__
+    group = re.match(r"Could not override '(\w+)'", str(error))  # a group that `command` lacks
+    return _unknown_key(group[1], command) if group else str(error)
+
+
+def _explanation_of_one(error: BaseException, command: str) -> str | None:
+    match error:
+        case MissingConfigException(missing_cfg_file=str(path)):
+            return _unknown_choice(path, error.options or [])
+        case OverrideParseException():
+            return f"{error.override}: not key=value; quote special characters: \"key='a=b'\""
+        case yaml.MarkedYAMLError(problem_mark=yaml.Mark() as mark):
+            return f"{mark.name}:{mark.line + 1}: malformed YAML; {error.problem}"
+        case ConfigKeyError() | ConfigAttributeError():
+            return _unknown_key(str(error.full_key), command)
+        case OmegaConfBaseException():
+            key = f"{error.full_key}: " if error.full_key else ""
+            return key + str(error.msg).splitlines()[0]
+    return None
+
+
+def _unknown_choice(path: str, choices: Sequence[str]) -> str:
+    group, _, choice = path.rpartition("/")
+    hint = _hint(choice, {name: name for name in choices})
+    return f"{group}: unknown choice '{choice}', not one of {', '.join(choices)}{hint}"
+
+
+def _unknown_key(key: str, command: str) -> str:
+    keys = [*_known_keys(COMMANDS[command]), *(["experiment"] if command == "train" else [])]
+    if key in keys:
+        return f"{key}: the chosen {key.partition('.')[0]} has no such key"
+    names = {key.rpartition(".")[2]: key for key in reversed(keys)} | {key: key for key in keys}
+    return f"{key}: unknown key" + (_hint(key, names) or _hint(key.rpartition(".")[2], names))
+
+
+def _hint(name: str, known: dict[str, str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    return f"; did you mean '{known[nearest[0]]}'?" if nearest else ""
+
+
+def _known_keys(schema: type, prefix: str = "") -> Iterator[str]:
+    for variant in (schema, *schema.__subclasses__()):
+        for name, kind in get_type_hints(variant).items():
+            yield prefix + name
+            if dataclasses.is_dataclass(kind):
+                yield from _known_keys(cast(type, kind), f"{prefix}{name}.")
+
+
+def _extra_keys(values: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Full keys that were added with `+`, which Hydra allows even if the schema has no such key."""
+    known = {knob.name for knob in dataclasses.fields(cast(Any, OmegaConf.get_type(values)))}
+    for name in map(str, values):
+        if name not in known:
+            yield prefix + name
+        elif dataclasses.is_dataclass(OmegaConf.get_type(values, name)):
+            yield from _extra_keys(values[name], f"{prefix}{name}.")
+
+
+def _refuse_sweeps(overrides: Sequence[str]) -> None:
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.is_sweep_override():
+            key = override.key_or_group
+            raise ConfigError(
+                f"{key}: one value is needed. For a list, write {key}=[...]; to run a job for each"
+                f" value, add -m. Received: {override.input_line}"
+            )
+
+
+def _refuse_resolvers(value: Any, key: str = "") -> None:
+    """Refuses `${name:...}`: what it reads, a secret perhaps, would get into the run's records."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _refuse_resolvers(item, f"{key}.{name}".lstrip("."))
+    elif RESOLVER.search(str(value)):
+        raise ConfigError(f"{key}: interpolations with a resolver are refused. Received: {value}")

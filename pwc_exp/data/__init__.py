@@ -1,0 +1,1 @@
+"""Data: files of frames and flow, indexes of data sets, generated scenes, augmentation, batches."""

@@ -1,0 +1,57 @@
+"""The shapes that data takes on its way from disk to a training step.
+
+Letters: B batch, H height, W width.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import tensorflow as tf
+
+from pwc_exp.errors import UserError
+
+
+class Sample(NamedTuple):
+    """One pair on disk, nothing decoded."""
+
+    id: str  # unique within the data set, '/'-separated, no suffix: alley_1/frame_0001
+    scene: str  # samples of one scene never lie in both train and val
+    frame1: Path
+    frame2: Path
+    flow: Path
+    invalid: Path | None = None  # mask image: nonzero where the flow is not to be used
+    split: str | None = None  # train or val where the data set itself says so
+
+
+class Example(NamedTuple):
+    """One decoded pair."""
+
+    frame1: tf.Tensor  # [H, W, 3] float32 RGB in [0, 1]
+    frame2: tf.Tensor  # [H, W, 3]
+    flow: tf.Tensor  # [H, W, 2] float32, pixels, (x, y) from frame1 to frame2; 0 where not valid
+    valid: tf.Tensor  # [H, W] float32, 1 where the flow is known, else 0
+
+
+class Batch(NamedTuple):
+    """B decoded pairs of one size."""
+
+    frame1: tf.Tensor  # [B, H, W, 3]
+    frame2: tf.Tensor  # [B, H, W, 3]
+    flow: tf.Tensor  # [B, H, W, 2]
+    valid: tf.Tensor  # [B, H, W]
+    index: tf.Tensor  # [B] int64, position of each pair in its source: source.ids[index] names it
+
+
+class Source(Protocol):
+    """Something with examples 0 .. size-1."""
+
+    name: str
+    size: int
+    ids: Sequence[str]
+    digest: str  # hexadecimal; two sources with one digest have the same examples
+    failure: UserError | None  # why the last reading failed; TensorFlow itself keeps only text
+
+    def example(self, index: tf.Tensor) -> Example:
+        """Example `index` (scalar int64); usable inside a tf.data map."""
+        ...

@@ -1,0 +1,37 @@
+"""What ends a command with one line and an exit code (of sysexits.h, where it has one)."""
+
+
+class UserError(Exception):
+    """What a user can mend. The message, one line: what must hold, what was received, where."""
+
+    exit_code = 1
+
+
+class ConfigError(UserError, ValueError):
+    """A configuration key or value that is refused."""
+
+    exit_code = 2
+
+
+class DataError(UserError, ValueError):
+    """A file whose content is not what it must be: data set, frame, flow or weights."""
+
+    exit_code = 65
+
+
+class MissingInputError(UserError, FileNotFoundError):
+    """A file or folder that must be there and is not."""
+
+    exit_code = 66
+
+
+class OutputError(UserError, OSError):
+    """A place that cannot be written."""
+
+    exit_code = 73
+
+
+class NonFiniteError(UserError, ArithmeticError):
+    """A loss, gradient or weight that became NaN or infinite."""
+
+    exit_code = 76

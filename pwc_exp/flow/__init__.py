@@ -1,0 +1,1 @@
+"""The mathematics of optical flow: pure functions."""

@@ -1,0 +1,270 @@
+"""The three operations that TensorFlow runs much faster with hand-written gradients.
+
+Each equals its portable version (tests hold them to it). Why they exist: the automatic gradient of
+a cost volume or a warp moves many times the memory that it needs, a dilated convolution has none of
+its own on a CPU, and a filter gradient is one of four formulations, each fastest somewhere.
+
+Letters: B batch, H height, W width, C channels, r search range.
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from pwc_exp.flow.cost_volume import displacements, portable_cost_volume
+from pwc_exp.flow.warp import cell_and_fraction, inside, target_coordinates
+
+FEW_CHANNELS = 16  # below: the operation's overhead outweighs its arithmetic
+MANY_CHANNELS = 256  # above: oneDNN's filter gradient falls to half its rate
+
+
+def cost_volume(features1: tf.Tensor, warped2: tf.Tensor, *, search_range: int) -> tf.Tensor:
+    """See `pwc_exp.flow.cost_volume.cost_volume`."""
+    return _cost_volume_with_gradient(search_range)(features1, warped2)
+
+
+def backward_warp(features: tf.Tensor, flow: tf.Tensor, *, border: str) -> tf.Tensor:
+    """See `pwc_exp.flow.warp.backward_warp`."""
+    return _warp_with_gradient(border)(features, tf.cast(flow, tf.float32))
+
+
+def convolution(
+    features: tf.Tensor,
+    kernel: tf.Tensor,
+    bias: tf.Tensor,
+    *,
+    stride: int,
+    dilation: int,
+    padding: str,
+    leakiness: float | None,
+) -> tf.Tensor:
+    """See `pwc_exp.flow.convolution.convolution`; for a CPU."""
+    kernel, bias = tf.convert_to_tensor(kernel), tf.convert_to_tensor(bias)
+
+    @tf.custom_gradient
+    def operation(
+        features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
+    ) -> tuple[tf.Tensor, Callable[..., tuple[tf.Tensor, ...]]]:
+        result = tf.nn.conv2d(features, kernel, stride, padding.upper(), dilations=dilation)
+        result = tf.nn.bias_add(result, bias)  # this very operation is what oneDNN fuses
+        if leakiness is not None:
+            result = tf.nn.leaky_relu(result, leakiness)
+
+        def backward(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            if leakiness is not None:  # the result has the sign of what went in
+                upstream = tf.raw_ops.LeakyReluGrad(
+                    gradients=upstream, features=result, alpha=leakiness
+                )
+            into_bias = tf.reduce_sum(upstream, axis=(0, 1, 2))
+            if stride > 1:
+                geometry = {"strides": [1, stride, stride, 1], "padding": padding.upper()}
+                into_features = tf.raw_ops.Conv2DBackpropInput(
+                    input_sizes=features.shape, filter=kernel, out_backprop=upstream, **geometry
+                )
+                into_kernel = tf.raw_ops.Conv2DBackpropFilter(
+                    input=features, filter_sizes=kernel.shape, out_backprop=upstream, **geometry
+                )
+                return into_features, into_kernel, into_bias
+            turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
+            into_features = tf.nn.conv2d(upstream, turned, 1, "SAME", dilations=dilation)
+            return into_features, _filter_gradient(features, upstream, dilation), into_bias
+
+        return result, backward
+
+    return operation(features, kernel, bias)
+
+
+def _filter_gradient(features: tf.Tensor, upstream: tf.Tensor, dilation: int) -> tf.Tensor:
+    """The gradient [3, 3, C in, C out] of a "same" 3 × 3 convolution of stride 1."""
+    height, width, inputs = features.shape[1:]
+    outputs = upstream.shape[-1]
+    if dilation > 1 and height % dilation == 0 and width % dilation == 0:
+        # Of every d-th pixel, a dilated convolution is a plain one.
+        return _filter_gradient(_phases(features, dilation), _phases(upstream, dilation), 1)
+    if dilation > 1 or outputs < FEW_CHANNELS or not _has_avx512():
+        return _filter_gradient_as_product(features, upstream, dilation)
+    parts = [
+        tf.raw_ops.Conv2DBackpropFilter(
+            input=features[..., start : start + MANY_CHANNELS],
+            filter_sizes=[3, 3, min(MANY_CHANNELS, inputs - start), outputs],
+            out_backprop=upstream,
+            strides=[1, 1, 1, 1],
+            padding="SAME",
+        )
+        for start in range(0, inputs, MANY_CHANNELS)
+    ]
+    return tf.concat(parts, axis=2)
+
+
+def _filter_gradient_as_product(
+    features: tf.Tensor, upstream: tf.Tensor, dilation: int
+) -> tf.Tensor:
+    """The same as one matrix product of the features with nine shifted copies of `upstream`."""
+    height, width, inputs = features.shape[1:]
+    outputs, d = upstream.shape[-1], dilation
+    padded = tf.pad(upstream, [[0, 0], [d, d], [d, d], [0, 0]])
+    shifts = (2 * d, d, 0)
+    shifted = [padded[:, y : y + height, x : x + width] for y in shifts for x in shifts]
+    columns = tf.reshape(tf.concat(shifted, axis=-1), [-1, 9 * outputs])
+    product = tf.matmul(tf.reshape(features, [-1, inputs]), columns, transpose_a=True)
+    return tf.transpose(tf.reshape(product, [inputs, 3, 3, outputs]), [1, 2, 0, 3])
+
+
+def _phases(values: tf.Tensor, step: int) -> tf.Tensor:
+    """[B, H, W, C] -> [step² B, H/step, W/step, C]: each image holds every `step`-th pixel."""
+    _, height, width, channels = values.shape
+    small = (height // step, width // step)
+    grid = tf.reshape(values, [-1, small[0], step, small[1], step, channels])
+    return tf.reshape(tf.transpose(grid, [2, 4, 0, 1, 3, 5]), [-1, *small, channels])
+
+
+@functools.cache
+def _has_avx512() -> bool:
+    """Whether oneDNN's own filter gradient is the fastest (AVX2: 50 of a possible 145 GFLOP/s)."""
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.is_file() and " avx512f " in cpuinfo.read_text(encoding="utf-8")
+
+
+def xla_pays() -> bool:
+    """Whether XLA runs the decoder faster than single operations do.
+
+    Without AVX-512, oneDNN's convolutions of one large image fall to a third of the rate of XLA's;
+    with it they are ahead.
+    """
+    return on_cpu() and not _has_avx512()
+
+
+@functools.cache
+def on_cpu() -> bool:
+    """Whether no GPU is visible; cuDNN needs no help with convolutions."""
+    return not tf.config.list_physical_devices("GPU")
+
+
+@functools.cache
+def _cost_volume_with_gradient(search_range: int) -> Callable[..., tf.Tensor]:
+    r = search_range
+
+    @tf.function(jit_compile=True)
+    def backward(
+        features1: tf.Tensor, warped2: tf.Tensor, upstream: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        height, width, channels = features1.shape[1:]
+        border = [[0, 0], [r, r], [r, r], [0, 0]]
+        scaled = tf.cast(upstream, tf.float32) / channels
+        padded2 = tf.pad(tf.cast(warped2, tf.float32), border)
+        # With k the channel of a displacement d: cost_k(x) = f1(x) · w2(x + d), hence
+        # ∂f1(x) = Σ g_k(x) w2(x + d) and ∂w2(x) = Σ g_k(x - d) f1(x - d).
+        padded1 = tf.pad(tf.cast(features1, tf.float32), border)
+        padded_upstream = tf.pad(scaled, border)
+        gradient1, gradient2 = 0.0, 0.0
+        for k, (y, x) in enumerate(displacements(r)):
+            shifted2 = padded2[:, y : y + height, x : x + width]
+            gradient1 += scaled[..., k : k + 1] * shifted2
+            back_y, back_x = 2 * r - y, 2 * r - x
+            back = slice(back_y, back_y + height), slice(back_x, back_x + width)
+            shifted1 = padded1[:, back[0], back[1]]
+            shifted_upstream = padded_upstream[:, back[0], back[1], k : k + 1]
+            gradient2 += shifted_upstream * shifted1
+        return tf.cast(gradient1, features1.dtype), tf.cast(gradient2, warped2.dtype)
+
+    @tf.custom_gradient
+    def operation(
+        features1: tf.Tensor, warped2: tf.Tensor
+    ) -> tuple[tf.Tensor, Callable[..., tuple[tf.Tensor, tf.Tensor]]]:
+        costs = portable_cost_volume(features1, warped2, search_range=r)
+        return costs, lambda upstream: backward(features1, warped2, upstream)
+
+    return operation
+
+
+class _Corners(NamedTuple):
+    """The four pixels around each sample: [B·H·W] indices into flat features, and weights."""
+
+    index: tf.Tensor  # of the upper left pixel
+    offsets: tuple[int, int, int, int]
+    ax: tf.Tensor  # [B·H·W, 1], place between left and right
+    ay: tf.Tensor
+    seen: tf.Tensor  # [B·H·W, 1], 1 where the sample counts
+    free_x: tf.Tensor  # 1 where moving the sample changes the value
+    free_y: tf.Tensor
+
+
+@functools.cache
+def _warp_with_gradient(border: str) -> Callable[..., tf.Tensor]:
+    @tf.function(jit_compile=True)
+    def forward(features: tf.Tensor, flow: tf.Tensor) -> tf.Tensor:
+        corners = _corners(flow, border)
+        upper_left, upper_right, lower_left, lower_right = _gather(features, corners)
+        top = upper_left + corners.ax * (upper_right - upper_left)
+        bottom = lower_left + corners.ax * (lower_right - lower_left)
+        sampled = corners.seen * (top + corners.ay * (bottom - top))
+        return tf.cast(tf.reshape(sampled, features.shape), features.dtype)
+
+    @tf.function(jit_compile=True)
+    def backward(
+        features: tf.Tensor, flow: tf.Tensor, upstream: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        corners = _corners(flow, border)
+        ax, ay = corners.ax, corners.ay
+        channels = features.shape[-1]
+        grad = corners.seen * tf.reshape(tf.cast(upstream, tf.float32), [-1, channels])
+        weights = ((1 - ax) * (1 - ay), ax * (1 - ay), (1 - ax) * ay, ax * ay)
+        into_features = tf.zeros([grad.shape[0], channels])
+        for offset, weight in zip(corners.offsets, weights, strict=True):
+            at = (corners.index + offset)[:, None]
+            into_features = tf.tensor_scatter_nd_add(into_features, at, weight * grad)
+        upper_left, upper_right, lower_left, lower_right = _gather(features, corners)
+        by_x = (1 - ay) * (upper_right - upper_left) + ay * (lower_right - lower_left)
+        by_y = (1 - ax) * (lower_left - upper_left) + ax * (lower_right - upper_right)
+        into_flow = tf.stack(
+            [
+                tf.reduce_sum(grad * by_x, axis=-1) * corners.free_x,
+                tf.reduce_sum(grad * by_y, axis=-1) * corners.free_y,
+            ],
+            axis=-1,
+        )
+        shaped = tf.cast(tf.reshape(into_features, features.shape), features.dtype)
+        return shaped, tf.reshape(into_flow, flow.shape)
+
+    @tf.custom_gradient
+    def operation(
+        features: tf.Tensor, flow: tf.Tensor
+    ) -> tuple[tf.Tensor, Callable[..., tuple[tf.Tensor, tf.Tensor]]]:
+        return forward(features, flow), lambda upstream: backward(features, flow, upstream)
+
+    return operation
+
+
+def _corners(flow: tf.Tensor, border: str) -> _Corners:
+    batch, height, width = flow.shape[:3]
+    x, y = target_coordinates(flow)
+    x0, ax = cell_and_fraction(x, width)
+    y0, ay = cell_and_fraction(y, height)
+    rows = tf.reshape(tf.range(batch) * height, [-1, 1, 1]) + y0
+    if border == "zero":
+        seen = tf.cast(inside(x, y, height, width), tf.float32)
+    else:
+        seen = tf.ones_like(ax)
+
+    def flat(values: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(values, [-1])
+
+    return _Corners(
+        index=flat(rows * width + x0),
+        offsets=(0, 1, width, width + 1),
+        ax=flat(ax)[:, None],
+        ay=flat(ay)[:, None],
+        seen=flat(seen)[:, None],
+        free_x=flat(tf.cast((x >= 0) & (x <= width - 1), tf.float32)),
+        free_y=flat(tf.cast((y >= 0) & (y <= height - 1), tf.float32)),
+    )
+
+
+def _gather(features: tf.Tensor, corners: _Corners) -> list[tf.Tensor]:
+    flat = tf.reshape(features, [-1, features.shape[-1]])
+    return [
+        tf.cast(tf.gather(flat, corners.index + offset), tf.float32) for offset in corners.offsets
+    ]

@@ -1,0 +1,61 @@
+"""What a training loop measures of itself between two points of its curves."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+
+class Meter:
+    """Averages the values of steps, and tells how their time was spent.
+
+    A step's time is its wait for data and what the caller does until `add`; evaluations, pictures
+    and checkpoints, which come after, are not in it. Nor is the very first step, which compiles.
+    """
+
+    def __init__(self) -> None:
+        self._sums: defaultdict[str, float] = defaultdict(float)
+        self._steps = 0
+        self._timed = 0
+        self._waited = 0.0
+        self._worked = 0.0
+        self._asked = self._received = 0.0
+        self._compiled = False
+
+    def timed(self, batches: Iterable[_T]) -> Iterator[_T]:
+        """The same batches; notes how long each is waited for."""
+        iterator = iter(batches)
+        while True:
+            self._asked = time.perf_counter()
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+            self._received = time.perf_counter()
+            yield batch
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """Notes the values of the step that has just been made with the last batch."""
+        for name, value in values.items():
+            self._sums[name] += value
+        self._steps += 1
+        if self._compiled:
+            self._timed += 1
+            self._waited += self._received - self._asked
+            self._worked += time.perf_counter() - self._received
+        self._compiled = True
+
+    def take(self, *, batch_size: int) -> dict[str, float]:
+        """Means since the last call; steps and samples per second, share of time waited."""
+        means = {name: total / self._steps for name, total in self._sums.items()}
+        seconds = self._waited + self._worked
+        if seconds > 0:
+            means["time/steps_per_second"] = self._timed / seconds
+            means["time/samples_per_second"] = self._timed * batch_size / seconds
+            means["time/data_wait"] = self._waited / seconds
+        self._sums.clear()
+        self._steps = self._timed = 0
+        self._waited = self._worked = 0.0
+        return means

@@ -1,0 +1,213 @@
+"""Flow files: exact round trips, masks, and one line for whatever is malformed."""
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pwc_exp.data.io import flow_size, read_flow, write_flo, write_kitti_png, write_pfm
+from pwc_exp.errors import DataError, MissingInputError, OutputError
+
+HEIGHT, WIDTH = 3, 5
+FLO_MAGIC = struct.pack("<f", 202021.25)
+
+
+def some_flow() -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 20, (HEIGHT, WIDTH, 2)).astype(np.float32)
+
+
+def flo(width: int, height: int, numbers: int, magic: bytes = FLO_MAGIC) -> bytes:
+    return magic + struct.pack("<ii", width, height) + bytes(4 * numbers)
+
+
+def png(bits: int, channels: int) -> bytes:
+    dtype = np.uint16 if bits == 16 else np.uint8
+    return bytes(tf.io.encode_png(np.ones((HEIGHT, WIDTH, channels), dtype)).numpy())
+
+
+@pytest.mark.parametrize("write", [write_flo, write_pfm])
+def test_flow_and_mask_survive_a_round_trip(write: Callable[..., None], tmp_path: Path) -> None:
+    path, flow = tmp_path / "flow", some_flow()
+    valid = np.ones((HEIGHT, WIDTH), np.float32)
+    valid[1, 2] = 0
+    write(path, flow, valid)
+    read, known = read_flow(path)
+    np.testing.assert_array_equal(known, valid)
+    np.testing.assert_array_equal(read, flow * valid[..., None])
+    assert read.dtype == known.dtype == np.float32
+    assert flow_size(path) == (HEIGHT, WIDTH)
+
+
+def test_kitti_png_survives_a_round_trip_to_a_64th_of_a_pixel(tmp_path: Path) -> None:
+    path, flow = tmp_path / "flow.png", some_flow()
+    flow[0, 0] = (-512, 511.984375)  # the ends of the range
+    flow[2, 4] = 0  # no motion is not "unknown"
+    valid = np.ones((HEIGHT, WIDTH), np.float32)
+    valid[1, 2] = 0
+    write_kitti_png(path, flow, valid)
+    read, known = read_flow(path)
+    np.testing.assert_array_equal(known, valid)
+    np.testing.assert_array_equal(read, np.round(flow * 64) / 64 * valid[..., None])
+    raw = tf.io.decode_png(path.read_bytes(), dtype=tf.uint16).numpy()
+    assert raw[1, 2].tolist() == [32768, 32768, 0]
+    assert flow_size(path) == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("value", [512.0, -512.1])
+def test_kitti_png_refuses_what_does_not_fit(value: float, tmp_path: Path) -> None:
+    flow = some_flow()
+    flow[1, 1, 0] = value
+    with pytest.raises(DataError, match="-512"):
+        write_kitti_png(tmp_path / "flow.png", flow)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("unknown", [1e9, -1.6666668e9, np.nan, np.inf, -np.inf])
+def test_unknown_flow_is_read_as_invalid_zero(unknown: float, tmp_path: Path) -> None:
+    flow = some_flow()
+    flow[2, 3, 1] = unknown
+    content = FLO_MAGIC + struct.pack("<ii", WIDTH, HEIGHT) + flow.tobytes()
+    (tmp_path / "a.flo").write_bytes(content)
+    read, valid = read_flow(tmp_path / "a.flo")
+    assert valid[2, 3] == 0
+    assert valid.sum() == HEIGHT * WIDTH - 1
+    assert read[2, 3].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("write", [write_flo, write_pfm, write_kitti_png])
+def test_flow_that_is_not_finite_is_not_written(write: Callable[..., None], tmp_path: Path) -> None:
+    flow = some_flow()
+    flow[0, 1, 0] = np.nan
+    with pytest.raises(DataError, match="not finite at 1 pixels"):
+        write(tmp_path / "flow", flow)
+
+
+def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(OutputError, match="flow.flo"):
+        write_flo(tmp_path / "file" / "flow.flo", some_flow())
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_pfm_of_either_byte_order_is_read_bottom_up(
+    order: str, newline: bytes, tmp_path: Path
+) -> None:
+    flow = some_flow()
+    rows = np.dstack([flow, np.full((HEIGHT, WIDTH), 7)])[::-1].astype(f"{order}f4")
+    scale = b"-1.0" if order == "<" else b"2e0"
+    header = newline.join([b"PF", b"%d %d" % (WIDTH, HEIGHT), scale, b""])
+    (tmp_path / "a.pfm").write_bytes(header + rows.tobytes())
+    read, valid = read_flow(tmp_path / "a.pfm")
+    np.testing.assert_array_equal(read, flow)
+    assert valid.all()
+
+
+def test_the_content_decides_the_format_not_the_name(tmp_path: Path) -> None:
+    write_flo(tmp_path / "flow.png", some_flow())
+    np.testing.assert_array_equal(read_flow(tmp_path / "flow.png")[0], some_flow())
+
+
+PIXELS = 12 * HEIGHT * WIDTH
+MALFORMED = {
+    "empty": b"",
+    "html": b"<!DOCTYPE html><title>404</title>",
+    "text": b"202021.25 5 3\n",
+    "flo, big-endian magic": flo(WIDTH, HEIGHT, 30, FLO_MAGIC[::-1]),
+    "flo, magic only": FLO_MAGIC,
+    "flo, truncated header": flo(WIDTH, HEIGHT, 0)[:11],
+    "flo, no pixels": flo(WIDTH, HEIGHT, 0),
+    "flo, one byte short": flo(WIDTH, HEIGHT, 30)[:-1],
+    "flo, one byte long": flo(WIDTH, HEIGHT, 30) + b"\0",
+    "flo, width 0": flo(0, HEIGHT, 0),
+    "flo, both negative": flo(-WIDTH, -HEIGHT, 30),
+    "flo, memory bomb": flo(2**30, 2**30, 4),
+    "flo, overflowing size": flo(2**31 - 1, 2**31 - 1, 4),
+    "pfm, header only": b"PF\n5 3\n-1.0\n",
+    "pfm, one byte short": b"PF\n5 3\n-1.0\n" + bytes(PIXELS - 1),
+    "pfm, one byte long": b"PF\n5 3\n-1.0\n" + bytes(PIXELS + 1),
+    "pfm, one channel": b"Pf\n5 3\n-1.0\n" + bytes(PIXELS // 3),
+    "pfm, scale 0": b"PF\n5 3\n0\n" + bytes(PIXELS),
+    "pfm, scale infinite": b"PF\n5 3\n-1e999\n" + bytes(PIXELS),
+    "pfm, scale no number": b"PF\n5 3\nnan\n" + bytes(PIXELS),
+    "pfm, scale signs only": b"PF\n5 3\n--\n" + bytes(PIXELS),
+    "pfm, width 0": b"PF\n0 3\n-1\n",
+    "pfm, negative width": b"PF\n-5 3\n-1\n" + bytes(PIXELS),
+    "pfm, no height": b"PF\n5\n-1\n" + bytes(PIXELS),
+    "pfm, memory bomb": b"PF\n999999999 999999999\n-1\n" + bytes(PIXELS),
+    "pfm, endless digits": b"PF\n" + b"9" * 5000 + b" 3\n-1\n",
+    "png, 8-bit": png(8, 3),
+    "png, 16-bit grey": png(16, 1),
+    "png, 16-bit with alpha": png(16, 4),
+    "png, truncated": png(16, 3)[:-20],
+    "png, header only": png(16, 3)[:33],
+    "png, magic only": png(16, 3)[:8],
+    "jpeg": b"\xff\xd8\xff\xe0" + bytes(40),
+}
+
+
+@pytest.mark.parametrize("content", MALFORMED.values(), ids=MALFORMED.keys())
+def test_malformed_flow_is_refused_in_one_line_with_the_name(
+    content: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "broken.flo"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as refused:
+        read_flow(path)
+    assert "broken.flo" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("write", [write_flo, write_pfm, write_kitti_png])
+def test_no_truncation_of_a_flow_file_is_accepted(
+    write: Callable[..., None], tmp_path: Path
+) -> None:
+    path = tmp_path / "flow"
+    write(path, some_flow())
+    content = path.read_bytes()
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        with pytest.raises(DataError, match="flow"):
+            read_flow(path)
+
+
+def test_8_bit_png_as_flow_is_told_what_was_expected(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(8, 3))
+    with pytest.raises(DataError, match="Expected 16-bit PNG of 3 channels. Received: 8-bit"):
+        read_flow(tmp_path / "a.png")
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match="absent.flo"):
+        read_flow(tmp_path / "absent.flo")
+    with pytest.raises(DataError, match="Not a regular file"):
+        read_flow(tmp_path)
+
+
+def test_rewriting_kitti_truth_gives_the_same_raw_numbers(shared: Path, tmp_path: Path) -> None:
+    original = shared / "data/kitti2012/training/flow_occ/000045_10.png"
+    write_kitti_png(tmp_path / "copy.png", *read_flow(original))
+    raw, copy = (
+        tf.io.decode_png(path.read_bytes(), dtype=tf.uint16).numpy()
+        for path in (original, tmp_path / "copy.png")
+    )
+    np.testing.assert_array_equal(copy, raw)
+
+
+def test_lucas_kanade_on_kitti_scores_as_the_devkit_says(shared: Path) -> None:
+    root = shared / "data/kitti2012"
+    truth, valid = read_flow(root / "training/flow_noc/000045_10.png")
+    estimate, _ = read_flow(root / "results/LKflow_000045_10.png")
+    error = np.linalg.norm(estimate - truth, axis=-1)[valid > 0]
+    assert error.size == 104_330
+    assert error.mean() == pytest.approx(10.6271, abs=1e-4)
+    assert 100 * (error > 3).mean() == pytest.approx(78.560, abs=1e-3)
+
+
+def test_one_channel_pfm_of_flyingthings_is_no_flow(shared: Path) -> None:
+    path = shared / "data/FlyingThings3D_stereo/disparity/left/A-0032-0006.pfm"
+    with pytest.raises(DataError, match="3 channels"):
+        read_flow(path)

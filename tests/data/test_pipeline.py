@@ -1,0 +1,209 @@
+"""Batches: a function of (seed, n) alone, every example once, padding that does not count."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pwc_exp.data.augment import basic
+from pwc_exp.data.file_source import FileSource
+from pwc_exp.data.io import write_flo
+from pwc_exp.data.pipeline import eval_batches, iterate, train_batches
+from pwc_exp.data.sample import Batch, Example, Source
+from pwc_exp.errors import DataError, UserError
+
+AUGMENT = partial(basic, flip_left_right=0.5, flip_up_down=0.5)
+
+
+class NumberedSource:
+    """Example i is made of random numbers of its own; its height grows by `growth` for each i."""
+
+    name = "numbered"
+    digest = "0" * 8
+    failure: UserError | None = None
+
+    def __init__(self, size: int, growth: int = 0) -> None:
+        self.size = size
+        self.ids: Sequence[str] = [str(index) for index in range(size)]
+        self._growth = growth
+
+    def example(self, index: tf.Tensor) -> Example:
+        height = 9 + self._growth * tf.cast(index, tf.int32)
+        noise = tf.random.stateless_uniform([height, 12, 9], tf.stack([index, 0]), 0.1)
+        noise.set_shape([None, 12, 9])
+        return Example(noise[..., :3], noise[..., 3:6], noise[..., 6:8], tf.ones([height, 12]))
+
+
+def batches_of(source: Source, *, steps: int, start_step: int = 0, **changed: int) -> list[Batch]:
+    options = {"batch_size": 4, "seed": 3, "workers": 2} | changed
+    dataset = train_batches(
+        source, crop=(5, 8), augment=AUGMENT, start_step=start_step, steps=steps, **options
+    )
+    return list(iterate(dataset, source))
+
+
+def assert_equal(ones: list[Batch], others: list[Batch]) -> None:
+    assert ones
+    for one, other in zip(ones, others, strict=True):
+        for part, other_part in zip(one, other, strict=True):
+            np.testing.assert_array_equal(part, other_part)
+
+
+def test_a_later_start_gives_the_same_batches() -> None:
+    source = NumberedSource(7)  # epochs end inside of batches
+    unbroken = batches_of(source, steps=10)
+    for start_step in (1, 4, 9):
+        assert_equal(batches_of(source, steps=10, start_step=start_step), unbroken[start_step:])
+
+
+def test_the_number_of_workers_does_not_change_the_batches() -> None:
+    source = NumberedSource(7)
+    assert_equal(batches_of(source, steps=6, workers=1), batches_of(source, steps=6, workers=4))
+
+
+def test_a_start_at_step_1199000_takes_no_longer_than_one_at_0() -> None:
+    source = NumberedSource(22_232)
+    start = time.perf_counter()
+    (batch,) = batches_of(source, start_step=1_199_000, steps=1_199_001, batch_size=8)
+    assert time.perf_counter() - start < 5  # skipping so many would take minutes
+    again = batches_of(source, start_step=1_198_999, steps=1_199_001, batch_size=8)[1]
+    assert_equal([batch], [again])
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 640])
+def test_every_epoch_takes_every_example_once_in_an_order_of_its_own(size: int) -> None:
+    batches = batches_of(NumberedSource(size), steps=3 * size, batch_size=1)
+    epochs = np.reshape([batch.index[0].numpy() for batch in batches], (3, size))
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(size))
+    if size >= 7:
+        assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_another_seed_gives_another_order_and_other_windows() -> None:
+    source = NumberedSource(640)
+    (one,), (other,) = (batches_of(source, steps=1, seed=seed) for seed in (0, 1))
+    assert (one.index.numpy() != other.index.numpy()).any()
+    single = NumberedSource(1)
+    (one,), (other,) = (batches_of(single, steps=1, seed=seed) for seed in (0, 1))
+    assert (one.frame1.numpy() != other.frame1.numpy()).any()
+
+
+def test_one_example_is_augmented_anew_in_each_epoch() -> None:
+    first, second = batches_of(NumberedSource(1), steps=2, batch_size=1)
+    assert (first.frame1.numpy() != second.frame1.numpy()).any()
+
+
+def test_shapes_of_training_batches_are_static() -> None:
+    dataset = train_batches(
+        NumberedSource(3, growth=2),
+        batch_size=4,
+        crop=(5, 8),
+        augment=AUGMENT,
+        seed=0,
+        start_step=0,
+        steps=1,
+        workers=1,
+    )
+    shapes = [spec.shape.as_list() for spec in dataset.element_spec]
+    assert shapes == [[4, 5, 8, 3], [4, 5, 8, 3], [4, 5, 8, 2], [4, 5, 8], [4]]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 10])
+def test_evaluation_takes_every_example_once_in_order(batch_size: int) -> None:
+    source = NumberedSource(7)
+    batches = list(iterate(eval_batches(source, batch_size=batch_size, multiple=8), source))
+    assert np.concatenate([batch.index for batch in batches]).tolist() == list(range(7))
+
+
+def test_padding_is_at_the_bottom_and_right_and_not_valid() -> None:
+    source = NumberedSource(1)
+    (batch,) = eval_batches(source, batch_size=1, multiple=8)
+    example = source.example(tf.constant(0, tf.int64))
+    assert batch.frame1.shape == (1, 16, 16, 3)
+    for part, whole in zip(batch[:4], example, strict=True):
+        np.testing.assert_array_equal(part[0, :9, :12], whole)
+        assert not part[0, 9:].numpy().any()
+        assert not part[0, :, 12:].numpy().any()
+
+
+def test_frames_that_are_a_multiple_already_are_not_padded() -> None:
+    (batch,) = eval_batches(NumberedSource(1), batch_size=1, multiple=3)
+    assert batch.frame1.shape == (1, 9, 12, 3)
+
+
+def test_batching_frames_of_several_sizes_does_not_change_the_sums() -> None:
+    source = NumberedSource(5, growth=7)
+
+    def sums(batch_size: int) -> list[float]:
+        batches = list(eval_batches(source, batch_size=batch_size, multiple=8))
+        assert all(side % 8 == 0 for batch in batches for side in batch.valid.shape[1:])
+        per_example = [tf.reduce_sum(b.flow * b.valid[..., None], [1, 2, 3]) for b in batches]
+        return [*np.concatenate(per_example), sum(float(tf.reduce_sum(b.valid)) for b in batches)]
+
+    np.testing.assert_allclose(sums(1), sums(2), rtol=1e-5)
+    assert sums(2)[-1] == sum(12 * (9 + 7 * index) for index in range(5))
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(1, [0]), (3, [0, 3, 6]), (99, list(range(10)))])
+def test_a_limit_spreads_over_the_whole_source(limit: int, expected: list[int]) -> None:
+    batches = eval_batches(NumberedSource(10), batch_size=4, multiple=1, limit=limit)
+    assert np.concatenate([batch.index for batch in batches]).tolist() == expected
+
+
+@pytest.mark.parametrize("kind", ["train", "eval"])
+def test_a_broken_file_raises_the_readers_own_error(kind: str, tmp_path: Path) -> None:
+    from test_file_source import write_sample
+
+    samples = [write_sample(tmp_path, name) for name in "abcd"]
+    source = FileSource("fake", samples)
+    samples[2].flow.write_bytes(b"<html>")
+    if kind == "train":
+        batches = train_batches(
+            source,
+            batch_size=2,
+            crop=(2, 2),
+            augment=AUGMENT,
+            seed=0,
+            start_step=0,
+            steps=2,
+            workers=2,
+        )
+    else:
+        batches = eval_batches(source, batch_size=2, multiple=1)
+    with pytest.raises(DataError, match=r"^Not a flow file: .*c_f\.flo"):
+        list(iterate(batches, source))
+
+
+def test_an_error_of_no_file_is_passed_on() -> None:
+    source = NumberedSource(2)
+    batches = train_batches(
+        source,
+        batch_size=1,
+        crop=(99, 8),
+        augment=AUGMENT,
+        seed=0,
+        start_step=0,
+        steps=1,
+        workers=1,
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError, match="smaller than the crop"):
+        list(iterate(batches, source))
+
+
+def test_a_file_that_vanishes_between_epochs_is_named(tmp_path: Path) -> None:
+    from test_file_source import write_sample
+
+    sample = write_sample(tmp_path, "a")
+    source = FileSource("fake", [sample])
+    batches = eval_batches(source, batch_size=1, multiple=1)
+    assert len(list(iterate(batches, source))) == 1
+    sample.flow.unlink()
+    with pytest.raises(UserError, match=r"a_f\.flo"):
+        list(iterate(batches, source))
+    write_flo(sample.flow, np.zeros((4, 6, 2), np.float32))
+    assert len(list(iterate(batches, source))) == 1

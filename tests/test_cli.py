@@ -1,0 +1,291 @@
+"""A command refuses what is wrong at once: one line, an exit code, and nothing left behind."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from pwc_exp import cli
+
+# A task that fails as the file `fail` says, and else notes what it was called with.
+TASK = """
+from pathlib import Path
+from pwc_exp.errors import DataError
+
+FAILURES = {
+    "data": DataError("a.flo: not a flow.\\nReceived: nothing"),
+    "bug": RuntimeError("a bug"),
+    "interrupt": KeyboardInterrupt(),
+}
+
+def run(config, *run_dir):
+    if Path("fail").exists() and getattr(config, "seed", 0) == 0:
+        raise FAILURES[Path("fail").read_text()]
+    with Path("calls").open("a") as calls:
+        calls.write(repr([type(config).__name__, *map(str, run_dir)]) + "\\n")
+"""
+
+# Says on its last line whether TensorFlow, or anything that needs it, was imported by the refusals.
+REFUSALS = """
+import sys
+from pwc_exp import cli
+
+for arguments in sys.argv[1:]:
+    sys.argv[1:] = arguments.split()
+    try:
+        cli.run("train", "pwc_task:run")
+    except SystemExit as end:
+        print(end.code)
+print(sorted({"tensorflow", "keras", "mlflow", "numpy", "pwc_task"} & set(sys.modules)))
+"""
+
+
+class Ending(NamedTuple):
+    code: int
+    stderr: str
+    stdout: str = ""
+
+
+Run = Callable[..., Ending]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command with the stub task, in an empty working directory."""
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "pwc_task.py").write_text(TASK)
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.syspath_prepend(tmp_path / "task")
+    monkeypatch.delitem(sys.modules, "pwc_task", raising=False)
+    monkeypatch.chdir(tmp_path / "cwd")
+    for name in ("HYDRA_FULL_ERROR", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS"):
+        monkeypatch.setenv(name, "0")  # restored after the test, whatever the command sets
+
+    def call(command: str, *arguments: str) -> Ending:
+        monkeypatch.setattr(sys, "argv", [command, *arguments])
+        try:
+            cli.run(command, "pwc_task:run")
+        except SystemExit as end:
+            code = end.code
+        else:
+            code = 0
+        assert isinstance(code, int)
+        output = capfd.readouterr()
+        return Ending(code, output.err, output.out)
+
+    return call
+
+
+def fail(how: str) -> None:
+    Path("fail").write_text(how)
+
+
+def calls() -> list[list[str]]:
+    return [eval(line) for line in Path("calls").read_text().splitlines()]
+
+
+def left() -> list[str]:
+    return sorted(str(path) for path in Path().rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("modle=lg", "modle: unknown key; did you mean 'model'?"),
+        ("model.levls=3", "model.levls: unknown key; did you mean 'model.levels'?"),
+        ("+model.levls=3", "model.levls: unknown key; did you mean 'model.levels'?"),
+        ("+data={levls:3}", "data.levls: unknown key; did you mean 'model.levels'?"),
+        ("data.layers=3", "data.layers: unknown key; did you mean 'data.synthetic.layers'?"),
+        ("levels=3", "levels: unknown key; did you mean 'model.levels'?"),
+        ("_target_=os.system", "_target_: unknown key"),
+        (
+            "schedule=cyclic schedule.values=[1]",
+            "schedule.values: the chosen schedule has no such key",
+        ),
+        (
+            "batch_size=abc",
+            "batch_size: Value 'abc' of type 'str' could not be converted to Integer",
+        ),
+        ("model=xl", "model: unknown choice 'xl', not one of lg, official, sm, tiny"),
+        (
+            "schedule=cyclical",
+            "schedule: unknown choice 'cyclical', not one of cyclic, multisteps;",
+        ),
+        ("experiment=nosuch", "experiment: unknown choice 'nosuch', not one of "),
+        ("model=null", "Config group override must be a string or a list"),
+        ("model=lg,sm", "model: one value is needed. For a list, write model=[...]; to run a job"),
+        ("name=a=b", "name=a=b: not key=value; quote special characters: \"key='a=b'\""),
+        ("model", "model: not key=value"),
+        ("data=sintel", "data.root is needed for sintel: data.root=... the folder that holds"),
+        ("data.crop=[250,448]", "data.crop must be a multiple of 64 in height and in width"),
+        ("--experimental-rerun=job.pkl", "--experimental-rerun: refused"),
+        ("--cfg job modle=lg", "modle: unknown key; did you mean 'model'?"),
+    ],
+)
+def test_a_wrong_argument_costs_one_line_and_exit_2(run: Run, arguments: str, line: str) -> None:
+    ending = run("train", *arguments.split())
+    assert ending.code == 2
+    assert ending.stderr.startswith(f"error: {line}")
+    assert ending.stderr.count("\n") == 1
+    assert left() == []
+
+
+def test_a_key_of_another_command_is_unknown(run: Run) -> None:
+    ending = run("describe", "data=kitti")
+    assert ending == Ending(2, "error: data: unknown key\n")
+
+
+def test_a_missing_value_is_asked_for_by_its_key(run: Run) -> None:
+    ending = run("predict", "out=x", "weights=x")
+    assert ending == Ending(2, "error: frames: a value is needed: frames=...\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "key"),
+    [
+        ("train", "data=sintel data.root=nowhere", "data.root"),
+        ("train", "data=sintel data.root=${outputs}", "data.root"),
+        ("evaluate", "run=nowhere", "run"),
+        ("predict", "weights=nowhere out=x frames=[a,b]", "weights"),
+        ("predict", "run=. out=x frames=[a,b]", "frames"),
+    ],
+)
+def test_a_missing_input_costs_exit_66(run: Run, command: str, arguments: str, key: str) -> None:
+    ending = run(command, *arguments.split())
+    assert ending.code == 66
+    assert ending.stderr.startswith(f"error: {key}: no such file or folder: ")
+    assert left() == []
+
+
+def test_the_weights_of_a_tensorflow_checkpoint_are_found_by_their_prefix(run: Run) -> None:
+    for name in ("ckpt-1.index", "a.png", "b.png"):
+        Path(name).touch()
+    assert run("predict", "weights=ckpt-1", "out=x", "frames=[a.png,b.png]").code == 0
+
+
+def test_outputs_that_cannot_be_made_cost_exit_73(run: Run) -> None:
+    Path("file").touch()
+    Path("dangling").symlink_to("nowhere")
+    for outputs in ("file", "file/below", "dangling"):
+        ending = run("train", f"outputs={outputs}")
+        assert ending.code == 73
+        assert ending.stderr.startswith(f"error: outputs: cannot make the folder {outputs}/train;")
+    assert left() == ["dangling", "file"]
+
+
+def test_outputs_that_cannot_be_written_cost_exit_73(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: mode == os.R_OK)
+    assert run("train") == Ending(73, "error: outputs: cannot write in the folder outputs/train\n")
+
+
+def test_a_refusal_imports_neither_tensorflow_nor_the_task(tmp_path: Path) -> None:
+    (tmp_path / "pwc_task.py").write_text(TASK)
+    refused = ["modle=lg", "steps=-1", "data=kitti data.root=nowhere", "outputs=/dev/null"]
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSALS, *refused],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])},
+        check=True,
+    )
+    assert done.stdout.split("\n") == ["2", "2", "66", "73", "[]", ""]
+    assert done.stderr.count("\n") == len(refused)
+
+
+def test_malformed_yaml_is_refused_by_its_file_and_line(run: Run) -> None:
+    Path("experiments").mkdir()
+    Path("experiments/bad.yaml").write_text("name: x\nmodel: [1\n")
+    ending = run("train", "experiment=bad")
+    assert ending.code == 2
+    assert ending.stderr.startswith(f"error: {Path('experiments/bad.yaml').resolve()}:3: malformed")
+    assert ending.stderr.count("\n") == 1
+
+
+def test_an_unknown_key_of_a_preset_is_refused_by_its_file(run: Run) -> None:
+    Path("experiments").mkdir()
+    Path("experiments/typo.yaml").write_text("# @package _global_\nmodel:\n  levls: 3\n")
+    ending = run("train", "experiment=typo")
+    line = "model.levls: unknown key; did you mean 'model.levels'? (in experiment/typo.yaml)"
+    assert ending == Ending(2, f"error: {line}\n")
+
+
+def test_presets_of_the_working_directory_win(run: Run) -> None:
+    Path("experiments").mkdir()
+    Path("experiments/quickstart.yaml").write_text("# @package _global_\nname: mine\n")
+    assert run("train", "experiment=quickstart").code == 0
+    assert Path(calls()[0][1]).parent == Path("outputs/mine").resolve()
+
+
+def test_a_training_task_gets_its_run_folder_and_others_leave_nothing(run: Run) -> None:
+    assert run("train", "name=x", "outputs=runs") == Ending(0, "")
+    assert run("describe") == Ending(0, "")
+    (train, run_dir), describe = calls()
+    assert (train, describe) == ("TrainConfig", ["DescribeConfig"])
+    assert Path(run_dir).parent == Path("runs/x").resolve()
+    assert list(Path(run_dir).iterdir()) == []
+    assert [path for path in left() if not path.startswith("runs")] == ["calls"]
+
+
+def test_what_a_user_can_mend_costs_one_line_and_its_exit_code(run: Run) -> None:
+    fail("data")
+    assert run("train") == Ending(65, "error: a.flo: not a flow. Received: nothing\n")
+    assert [path.name for path in Path("outputs").glob("train/*/*")] == ["error.log"]
+    assert run("describe") == Ending(65, "error: a.flo: not a flow. Received: nothing\n")
+
+
+def test_a_bug_leaves_its_traceback_on_stderr_and_in_the_run_folder(run: Run) -> None:
+    fail("bug")
+    ending = run("train")
+    (log,) = Path("outputs").glob("train/*/error.log")
+    assert ending.code == 1
+    for text in (ending.stderr, log.read_text()):
+        assert text.startswith("Traceback")
+        assert text.endswith("RuntimeError: a bug\n")
+
+
+def test_ctrl_c_costs_exit_130_and_no_traceback(run: Run) -> None:
+    fail("interrupt")
+    assert run("train") == Ending(130, "interrupted\n")
+
+
+@pytest.mark.parametrize("how", ["data", "bug"])
+def test_a_failed_job_does_not_end_a_sweep(run: Run, how: str) -> None:
+    fail(how)  # the job with seed 0
+    ending = run("train", "-m", "seed=0,1,2")
+    assert ending.code == {"data": 65, "bug": 1}[how]
+    assert len(calls()) == 2
+
+
+def test_a_wrong_key_ends_a_sweep_in_one_line(run: Run) -> None:
+    ending = run("train", "-m", "modle=lg,sm")
+    assert ending == Ending(2, "error: modle: unknown key; did you mean 'model'?\n")
+
+
+def test_a_job_of_a_sweep_is_checked(run: Run) -> None:
+    assert run("train", "-m", "steps=-1,5").code == 2
+    assert len(calls()) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "shown"), [("--help", "schedule: cyclic, multisteps"), ("--cfg job", "batch_size: 8")]
+)
+def test_flags_that_show_something_run_nothing(run: Run, flags: str, shown: str) -> None:
+    ending = run("train", *flags.split())
+    assert ending.code == 0
+    assert shown in ending.stdout.splitlines()
+    assert left() == []
+
+
+def test_the_environment_is_set_unless_the_user_has_set_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "environ", {"TF_CPP_MIN_LOG_LEVEL": "0"})
+    cli.prepare_environment()
+    assert os.environ == {"TF_CPP_MIN_LOG_LEVEL": "0", "TF_ENABLE_ONEDNN_OPTS": "1"}

@@ -1,0 +1,221 @@
+"""Every configuration that the project ships composes, and values that cannot work are refused."""
+
+import dataclasses
+import itertools
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from pwc_exp.composition import check, compose_command, data_dir, register
+from pwc_exp.config import (
+    COMMANDS,
+    VARIANTS,
+    Config,
+    TrainConfig,
+    flatten,
+    load,
+    to_yaml,
+)
+from pwc_exp.errors import ConfigError, DataError, MissingInputError
+from pwc_exp.groups import FIRST_ENTRIES, CyclicConfig, Precision, RobustConfig
+
+# What a command or a choice cannot do without.
+NEEDS = {
+    "evaluate": ["run=somewhere"],
+    "predict": ["weights=somewhere", "frames=[a.png,b.png]", "out=somewhere"],
+    **{f"data={name}": ["data.root=somewhere"] for name in FIRST_ENTRIES},
+    "model=tiny": ["loss.level_weights=[1,1,1]"],
+}
+GROUPS = sorted(path.name for path in data_dir("conf").iterdir() if path.is_dir())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registered() -> None:
+    register()
+
+
+def names(folder: Path) -> list[str]:
+    found = sorted(path.stem for path in folder.glob("*.yaml"))
+    assert found, f"no files in {folder}"
+    return found
+
+
+def choices(group: str) -> list[str]:
+    return [f"{group}={name}" for name in names(data_dir("conf") / group)]
+
+
+def configure(command: str, *overrides: str) -> Config:
+    needs = [need for name in (command, *overrides) for need in NEEDS.get(name, [])]
+    return check(compose_command(command, [*needs, *overrides]).values, command)
+
+
+def configure_training(*overrides: str) -> TrainConfig:
+    return cast(TrainConfig, configure("train", *overrides))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_file_that_composes_to_its_class(command: str) -> None:
+    assert names(data_dir("conf")) == sorted(COMMANDS)
+    assert type(configure(command)) is COMMANDS[command]
+
+
+@pytest.mark.parametrize("choice", [choice for group in GROUPS for choice in choices(group)])
+def test_every_choice_of_every_group_composes(choice: str) -> None:
+    assert flatten(configure_training(choice))
+
+
+@pytest.mark.parametrize(
+    "combination",
+    list(itertools.product(*map(choices, ("model", "loss", "schedule", "precision")))),
+    ids=" ".join,
+)
+def test_choices_of_different_groups_combine(combination: tuple[str, ...]) -> None:
+    config = configure_training(*combination)
+    model, loss, schedule, precision = (choice.partition("=")[2] for choice in combination)
+    assert (config.model.name, config.precision.policy) == (model, precision)
+    assert type(config.loss) is VARIANTS["loss"][loss]
+    assert type(config.schedule) is VARIANTS["schedule"][schedule]
+
+
+@pytest.mark.parametrize("preset", names(data_dir("experiments")))
+def test_every_preset_is_a_complete_training_run(preset: str) -> None:
+    assert configure_training(f"experiment={preset}") != configure_training()
+    assert (
+        (data_dir("experiments") / f"{preset}.yaml").read_text().startswith("# @package _global_")
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("steps=0", "steps must be positive"),
+        ("steps=1e999", "steps: Value 'inf' of type 'float' could not be converted to Integer"),
+        ("seed=-1", "seed must be at least 0"),
+        ("eval_samples=0", "eval_samples must be positive"),
+        ("batch_size=null", "batch_size"),
+        ("data.crop=[250,448]", r"data.crop must be a multiple of 64 .* Received: \[250, 448\]"),
+        ("data.crop=[256]", "data.crop must be"),
+        ("data.val_share=1.5", "data.val_share must be between 0 and 1"),
+        ("data.synthetic.max_zoom=-1", "data.synthetic.max_zoom must be at least 0"),
+        ("augment.flip_up_down=nan", "augment.flip_up_down must be between 0 and 1"),
+        ("model.output_level=7", "model.output_level must be at most model.levels"),
+        ("model.levels=5", "model.feature_channels needs one number for each of the 5 levels"),
+        ("model.context_dilations=[1]", "model.context_dilations needs one number"),
+        ("model.warp_border=mirror", r"model.warp_border: .* expected one of \[edge, zero\]"),
+        ("loss.level_weights=[1,2]", "loss.level_weights needs one number for each of the 5"),
+        ("loss.level_weights=[1,1,1,1,0]", "loss.level_weights must be positive"),
+        ("optimizer.beta_1=1", "optimizer.beta_1 must be at least 0 and below 1"),
+        ("optimizer.l2=inf", "optimizer.l2 must be at least 0"),
+        ("schedule.boundaries=[2,1]", "schedule.boundaries must be positive and increasing"),
+        ("schedule.boundaries=[1]", "schedule.values needs 2 numbers"),
+        ("name=${oc.env:HOME}", "name: interpolations with a resolver are refused"),
+        ("model.name=${nosuch}", "model.name: Interpolation key 'nosuch' not found"),
+        ("~loss", "loss: a value is needed"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_by_its_key(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        configure_training(override)
+
+
+@pytest.mark.parametrize(
+    ("command", "overrides"),
+    [
+        ("evaluate", ["weights=x"]),  # beside the run
+        ("evaluate", ["run=null"]),
+        ("predict", ["frames=[a.png]"]),
+        ("predict", ["weights=null"]),
+        ("describe", ["size=[100,100]"]),
+        ("benchmark", ["train_size=[0,64]"]),
+    ],
+)
+def test_a_command_refuses_inputs_that_do_not_fit_together(
+    command: str, overrides: list[str]
+) -> None:
+    with pytest.raises(ConfigError):
+        configure(command, *overrides)
+
+
+def test_files_of_a_data_set_need_a_root_and_the_message_says_what_lies_there() -> None:
+    with pytest.raises(ConfigError, match="data.root=... the folder that holds training/clean"):
+        check(compose_command("train", ["data=sintel"]).values, "train")
+
+
+def test_a_value_of_a_choice_can_be_overridden_from_the_command_line() -> None:
+    config = configure_training("schedule=cyclic", "schedule.peak=1e-3", "precision=fp16")
+    assert isinstance(config.schedule, CyclicConfig)
+    assert (config.schedule.peak, config.schedule.half_cycle) == (1e-3, 20_000)
+    assert config.precision.policy is Precision.fp16
+
+
+def test_flatten_names_every_value_by_its_full_key() -> None:
+    flat = flatten(configure_training("data.crop=[64,128]"))
+    assert flat["data.crop"] == [64, 128]
+    assert flat["data.synthetic.layers"] == 4
+    assert not any(isinstance(value, dict) for value in flat.values())
+
+
+def test_variants_of_a_group_differ_in_their_keys() -> None:
+    for variants in VARIANTS.values():
+        keys = [
+            frozenset(knob.name for knob in dataclasses.fields(cls)) for cls in variants.values()
+        ]
+        assert len(set(keys)) == len(variants) > 1
+
+
+@pytest.mark.parametrize(
+    "combination", list(itertools.product(choices("loss"), choices("schedule")))
+)
+def test_a_saved_configuration_loads_as_it_was(
+    combination: tuple[str, str], tmp_path: Path
+) -> None:
+    config = configure_training(*combination, "optimizer.epsilon=1e-5", "data=kitti")
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(config))
+    assert load(path) == config
+
+
+def test_a_saved_loss_keeps_its_class_and_values(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(configure_training("loss=robust", "loss.q=0.2")))
+    loss = load(path).loss
+    assert isinstance(loss, RobustConfig)
+    assert loss.q == 0.2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("name: train", "name: ${oc.env:HOME}"),
+        ("name: train", "name: train\n_target_: os.system"),
+        ("name: train", "name: &a train\noutputs: *a"),
+        ("name: train", "name: !!python/object/apply:os.getcwd []"),
+        ("name: train", "name: [train"),
+        ("steps: 1200000", "steps: -1"),
+        ("steps: 1200000", "steps: many"),
+        ("half_cycle: 20000", "full_cycle: 20000"),
+    ],
+)
+def test_a_saved_configuration_that_was_tampered_with_is_refused(
+    old: str, new: str, tmp_path: Path
+) -> None:
+    text = to_yaml(configure_training("schedule=cyclic"))
+    assert old in text
+    path = tmp_path / "config.yaml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(DataError, match="config.yaml"):
+        load(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "model: 3", "\x00"])
+def test_a_file_that_is_no_configuration_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(DataError, match="config.yaml"):
+        load(path)
+
+
+def test_a_missing_saved_configuration_is_a_missing_input(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match="config.yaml"):
+        load(tmp_path / "config.yaml")

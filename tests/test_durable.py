@@ -1,0 +1,184 @@
+"""Durable writes: whole or absent, on the disk in the right order, and refused in one line."""
+
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pwc_exp import durable
+from pwc_exp.errors import OutputError
+
+
+class StoppedError(Exception):
+    """Stands for the end of the process."""
+
+
+def stop(*_: object, **__: object) -> None:
+    raise StoppedError
+
+
+def refuse(number: int) -> Callable[..., None]:
+    def refusal(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return refusal
+
+
+def record_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names that are fsynced and renamed from now on, in order."""
+    calls: list[str] = []
+    fsync, rename, replace = os.fsync, Path.rename, Path.replace
+
+    def recorded_fsync(descriptor: int) -> None:
+        calls.append("fsync " + Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    def recorded_rename(self: Path, target: Path) -> Path:
+        calls.append(f"rename {self.name} {target.name}")
+        return rename(self, target)
+
+    def recorded_replace(self: Path, target: Path) -> Path:
+        calls.append(f"rename {self.name} {target.name}")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(Path, "rename", recorded_rename)
+    monkeypatch.setattr(Path, "replace", recorded_replace)
+    return calls
+
+
+def test_file_is_on_the_disk_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = record_calls(monkeypatch)
+    durable.write_file(tmp_path / "a.json", b"new")
+    assert calls == ["fsync .tmp-a.json", "rename .tmp-a.json a.json", f"fsync {tmp_path.name}"]
+
+
+def test_folder_is_on_the_disk_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = record_calls(monkeypatch)
+    with durable.folder(tmp_path / "result") as new:
+        (new / "data").write_bytes(b"1")
+    assert calls == [
+        "fsync data",
+        "fsync .tmp-result",
+        "rename .tmp-result result",
+        f"fsync {tmp_path.name}",
+    ]
+
+
+def test_file_keeps_its_content_if_the_write_is_cut_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.json"
+    durable.write_file(path, b"old")
+    monkeypatch.setattr(os, "fsync", stop)
+    with pytest.raises(StoppedError):
+        durable.write_file(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+def test_folder_of_a_failed_block_never_appears(tmp_path: Path) -> None:
+    with pytest.raises(StoppedError), durable.folder(tmp_path / "result") as new:
+        (new / "data").write_bytes(b"1")
+        raise StoppedError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_replaces_the_one_that_is_there(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        with durable.folder(tmp_path / "result") as new:
+            (new / name).write_bytes(b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["result"]
+    assert [path.name for path in (tmp_path / "result").iterdir()] == ["new"]
+
+
+def test_folder_ignores_what_a_killed_process_left(tmp_path: Path) -> None:
+    (tmp_path / ".tmp-result").mkdir()
+    (tmp_path / ".tmp-result" / "stale").write_bytes(b"")
+    with durable.folder(tmp_path / "result") as new:
+        (new / "data").write_bytes(b"")
+    assert [path.name for path in (tmp_path / "result").iterdir()] == ["data"]
+
+
+def test_folder_loses_its_name_before_its_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with durable.folder(tmp_path / "result") as new:
+        (new / "data").write_bytes(b"")
+    emptied: list[str] = []
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **_: emptied.append(path.name))
+    durable.remove_folder(tmp_path / "result")
+    assert [path.name for path in tmp_path.iterdir()] == [".del-result"]
+    assert set(emptied) == {".del-result"}
+
+
+def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".tmp-a", ".del-b", "c", ".hidden"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".tmp-d").write_bytes(b"")
+    durable.remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "c"]
+
+
+def test_lines_are_appended_in_one_write_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[bytes] = []
+    write = os.write
+
+    def recorded(descriptor: int, data: bytes) -> int:
+        written.append(data)
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", recorded)
+    lines = ["1", "é" * 100_000]
+    for line in lines:
+        durable.append_line(tmp_path / "lines", line)
+    assert written == [f"{line}\n".encode() for line in lines]
+    assert (tmp_path / "lines").read_text(encoding="utf-8").splitlines() == lines
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_refusal_names_the_path_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "fsync", refuse(number))
+    with pytest.raises(OutputError) as file_error:
+        durable.write_file(tmp_path / "a.json", b"new")
+    with pytest.raises(OutputError) as folder_error, durable.folder(tmp_path / "result") as new:
+        (new / "data").write_bytes(b"")
+    for error, name in ((file_error, "a.json"), (folder_error, "result")):
+        message = str(error.value)
+        assert str(tmp_path / name) in message
+        assert os.strerror(number).lower() in message
+        assert "\n" not in message
+        assert ("MB are free" in message) == (number in (errno.ENOSPC, errno.EDQUOT))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for write in (
+        lambda: durable.make_folder(tmp_path / "file" / "run"),
+        lambda: durable.append_line(tmp_path / "file" / "lines", "1"),
+        lambda: durable.write_file(tmp_path / "file" / "a.json", b""),
+    ):
+        with pytest.raises(OutputError, match="not a directory"):
+            write()
+
+
+def test_partly_written_line_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "write", lambda descriptor, data: len(data) - 1)
+    with pytest.raises(OutputError, match="no space left"):
+        durable.append_line(tmp_path / "lines", "12")
+
+
+def test_mistakes_of_the_block_are_not_called_unwritable(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), durable.folder(tmp_path / "result"):
+        (tmp_path / "absent").read_bytes()
