@@ -6,6 +6,7 @@ TensorFlow takes seconds to import, so a task is imported only when its configur
 import importlib
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -66,6 +67,32 @@ def exit_codes() -> Iterator[None]:
         sys.exit(BUG)
 
 
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps back what TensorFlow's libraries write while they load, unless loading fails.
+
+    They write to the file itself, and some lines before they read any setting. Where there is an
+    NVIDIA device, nothing is kept back: the lines may say why it is not used.
+    """
+    if Path("/dev/nvidiactl").exists():
+        yield
+        return
+    sys.stderr.flush()
+    stderr = os.dup(sys.stderr.fileno())
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), sys.stderr.fileno())
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(stderr, kept.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, sys.stderr.fileno())
+            os.close(stderr)
+
+
 def _check_arguments(command: str, arguments: Sequence[str]) -> None:
     """Checks a single job before Hydra makes its folder.
 
@@ -96,7 +123,10 @@ def _job(command: str, task: str) -> Callable[[DictConfig], object]:
 def _call(task: str, config: Config) -> object:
     prepare_environment()
     module, _, function = task.partition(":")
-    call = getattr(importlib.import_module(module), function)
+    with _silence():
+        call = getattr(importlib.import_module(module), function)
+        if tensorflow := sys.modules.get("tensorflow"):
+            tensorflow.config.list_physical_devices()  # looks for a GPU, and says what it lacks
     if not isinstance(config, TrainConfig):
         return call(config)
     run_dir = Path(HydraConfig.get().runtime.output_dir)

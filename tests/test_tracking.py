@@ -395,7 +395,7 @@ def test_store_that_hangs_does_not_hold_up_the_end(caplog: pytest.LogCaptureFixt
     sending.put(point(0))
     start = time.monotonic()
     close(sending, seconds=0.1)
-    assert time.monotonic() - start < FAR
+    assert time.monotonic() - start < 5
     assert caplog.messages == ["Store is incomplete: 1 entries were not sent when the run ended."]
     store.hanging.set()
 

@@ -3,6 +3,7 @@
 Letters: B batch, H height, W width, C channels.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,7 +13,7 @@ Tensor = Any  # a tensor of the Keras backend in use
 
 
 def convolution(
-    features: Tensor,
+    parts: Sequence[Tensor],
     kernel: Tensor,
     bias: Tensor,
     *,
@@ -24,8 +25,9 @@ def convolution(
     """A convolution, its bias and a LeakyReLU.
 
     Args:
-        features: [B, H, W, C in].
-        kernel: [3, 3, C in, C out].
+        parts: what is convolved, in parts [B, H, W, C part] whose channels follow each other. Of
+            many channels, several convolutions of few are faster than one, and no copy is made.
+        kernel: [3, 3, sum of C part, C out].
         bias: [C out].
         stride, dilation: at least one of them is 1.
         padding: "same" or "valid".
@@ -39,14 +41,12 @@ def convolution(
         from pwc_exp.flow import tensorflow_ops  # on a CPU with gradients of its own
 
         if tensorflow_ops.on_cpu():
-            return tensorflow_ops.convolution(
-                features, kernel, bias, leakiness=leakiness, **geometry
-            )
-    return portable_convolution(features, kernel, bias, leakiness=leakiness, **geometry)
+            return tensorflow_ops.convolution(parts, kernel, bias, leakiness=leakiness, **geometry)
+    return portable_convolution(parts, kernel, bias, leakiness=leakiness, **geometry)
 
 
 def portable_convolution(
-    features: Tensor,
+    parts: Sequence[Tensor],
     kernel: Tensor,
     bias: Tensor,
     *,
@@ -56,6 +56,7 @@ def portable_convolution(
     leakiness: float | None,
 ) -> Tensor:
     """`convolution` in operations of any Keras backend, with the backend's own gradient."""
+    features = ops.concatenate(parts, axis=-1)
     result = ops.conv(features, kernel, strides=stride, padding=padding, dilation_rate=dilation)
     result = result + bias
     return result if leakiness is None else ops.leaky_relu(result, leakiness)

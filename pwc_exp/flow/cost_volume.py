@@ -11,7 +11,7 @@ from keras import ops
 
 Tensor = Any  # a tensor of the Keras backend in use
 
-BLOCK = 16  # pixels of a row in one matrix product
+BLOCK = 8  # least number of pixels of a row in one matrix product
 
 
 def cost_volume(features1: Tensor, warped2: Tensor, *, search_range: int) -> Tensor:
@@ -40,24 +40,26 @@ def portable_cost_volume(features1: Tensor, warped2: Tensor, *, search_range: in
     the b + 2r pixels around it in another row; those that are asked for lie in a band of the
     product. 9 such products are 3 times as fast as 81 slices, multiplied and summed.
     """
-    r, k, b = search_range, 2 * search_range + 1, BLOCK
+    r, k = search_range, 2 * search_range + 1
+    b = max(BLOCK, 2 * r)
     batch, height, width, channels = ops.shape(features1)
     blocks = -(-width // b)
     beyond = blocks * b - width
     # The rows come first, so that the slice of each row offset below is no copy.
-    rows1 = ops.transpose(ops.cast(features1, "float32"), (1, 0, 2, 3))
+    rows1 = ops.transpose(ops.cast(features1, "float32") * (1.0 / channels), (1, 0, 2, 3))
     rows2 = ops.transpose(ops.cast(warped2, "float32"), (1, 0, 2, 3))
     rows1 = ops.pad(rows1, ((0, 0), (0, 0), (0, beyond), (0, 0))) if beyond else rows1
-    rows2 = ops.pad(rows2, ((r, r), (0, 0), (r, r + beyond), (0, 0)))
+    rows2 = ops.pad(rows2, ((r, r), (0, 0), (r, b - r + beyond), (0, 0)))  # one block more
     left = ops.reshape(rows1, (height, batch, blocks, b, channels))
-    right = ops.stack([rows2[:, :, i * b : i * b + b + 2 * r] for i in range(blocks)], axis=2)
+    whole = ops.reshape(rows2, (height + 2 * r, batch, blocks + 1, b, channels))
+    right = ops.concatenate([whole[:, :, :-1], whole[:, :, 1:, : 2 * r]], axis=3)
     right = ops.swapaxes(right, -1, -2)  # [H + 2r, B, blocks, C, b + 2r]
     bands = []
     for y in range(k):
         product = ops.matmul(left, right[y : y + height])  # [H, B, blocks, b, b + 2r]
         bands.append(_band(product, k))
     costs = ops.reshape(ops.concatenate(bands, axis=-1), (height, batch, blocks * b, k * k))
-    costs = ops.transpose(costs[:, :, :width] * (1.0 / channels), (1, 0, 2, 3))
+    costs = ops.transpose(costs[:, :, :width], (1, 0, 2, 3))
     return ops.cast(costs, features1.dtype)
 
 

@@ -8,7 +8,7 @@ Letters: B batch, H height, W width, C channels, r search range.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,6 @@ from pwc_exp.flow.cost_volume import displacements, portable_cost_volume
 from pwc_exp.flow.warp import cell_and_fraction, inside, target_coordinates
 
 FEW_CHANNELS = 16  # below: the operation's overhead outweighs its arithmetic
-MANY_CHANNELS = 256  # above: oneDNN's filter gradient falls to half its rate
 
 
 def cost_volume(features1: tf.Tensor, warped2: tf.Tensor, *, search_range: int) -> tf.Tensor:
@@ -32,7 +31,7 @@ def backward_warp(features: tf.Tensor, flow: tf.Tensor, *, border: str) -> tf.Te
 
 
 def convolution(
-    features: tf.Tensor,
+    parts: Sequence[tf.Tensor],
     kernel: tf.Tensor,
     bias: tf.Tensor,
     *,
@@ -42,14 +41,23 @@ def convolution(
     leakiness: float | None,
 ) -> tf.Tensor:
     """See `pwc_exp.flow.convolution.convolution`; for a CPU."""
-    kernel, bias = tf.convert_to_tensor(kernel), tf.convert_to_tensor(bias)
+    sizes = [part.shape[-1] for part in parts]
+    geometry = _Geometry(stride, dilation, padding.upper())
 
     @tf.custom_gradient
     def operation(
-        features: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
+        kernel: tf.Tensor, bias: tf.Tensor, *parts: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[..., tuple[tf.Tensor, ...]]]:
-        result = tf.nn.conv2d(features, kernel, stride, padding.upper(), dilations=dilation)
-        result = tf.nn.bias_add(result, bias)  # this very operation is what oneDNN fuses
+        kernels = tf.split(kernel, sizes, axis=2)
+        result, *others = [
+            tf.nn.conv2d(part, part_kernel, stride, geometry.padding, dilations=dilation)
+            for part, part_kernel in zip(parts, kernels, strict=True)
+        ]
+        for other in others:
+            result += other
+        # This very operation is what oneDNN fuses. It must come after the sum: of convolution,
+        # bias, sum and LeakyReLU in this order, TensorFlow 2.21 makes one operation that is wrong.
+        result = tf.nn.bias_add(result, bias)
         if leakiness is not None:
             result = tf.nn.leaky_relu(result, leakiness)
 
@@ -58,45 +66,61 @@ def convolution(
                 upstream = tf.raw_ops.LeakyReluGrad(
                     gradients=upstream, features=result, alpha=leakiness
                 )
+            into_kernels = [_filter_gradient(part, upstream, geometry) for part in parts]
+            into_parts = [
+                _input_gradient(part, part_kernel, upstream, geometry)
+                for part, part_kernel in zip(parts, kernels, strict=True)
+            ]
             into_bias = tf.reduce_sum(upstream, axis=(0, 1, 2))
-            if stride > 1:
-                geometry = {"strides": [1, stride, stride, 1], "padding": padding.upper()}
-                into_features = tf.raw_ops.Conv2DBackpropInput(
-                    input_sizes=features.shape, filter=kernel, out_backprop=upstream, **geometry
-                )
-                into_kernel = tf.raw_ops.Conv2DBackpropFilter(
-                    input=features, filter_sizes=kernel.shape, out_backprop=upstream, **geometry
-                )
-                return into_features, into_kernel, into_bias
-            turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
-            into_features = tf.nn.conv2d(upstream, turned, 1, "SAME", dilations=dilation)
-            return into_features, _filter_gradient(features, upstream, dilation), into_bias
+            return tf.concat(into_kernels, axis=2), into_bias, *into_parts
 
         return result, backward
 
-    return operation(features, kernel, bias)
+    return operation(tf.convert_to_tensor(kernel), tf.convert_to_tensor(bias), *parts)
 
 
-def _filter_gradient(features: tf.Tensor, upstream: tf.Tensor, dilation: int) -> tf.Tensor:
-    """The gradient [3, 3, C in, C out] of a "same" 3 × 3 convolution of stride 1."""
+class _Geometry(NamedTuple):
+    """Of a 3 × 3 convolution; stride or dilation is 1."""
+
+    stride: int
+    dilation: int
+    padding: str
+
+
+def _input_gradient(
+    features: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor, geometry: _Geometry
+) -> tf.Tensor:
+    """The gradient [B, H, W, C in] of a convolution."""
+    if geometry.stride > 1:
+        return tf.raw_ops.Conv2DBackpropInput(
+            input_sizes=features.shape,
+            filter=kernel,
+            out_backprop=upstream,
+            strides=[1, geometry.stride, geometry.stride, 1],
+            padding=geometry.padding,
+        )
+    turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
+    return tf.nn.conv2d(upstream, turned, 1, "SAME", dilations=geometry.dilation)
+
+
+def _filter_gradient(features: tf.Tensor, upstream: tf.Tensor, geometry: _Geometry) -> tf.Tensor:
+    """The gradient [3, 3, C in, C out] of a convolution."""
     height, width, inputs = features.shape[1:]
-    outputs = upstream.shape[-1]
+    outputs, dilation = upstream.shape[-1], geometry.dilation
     if dilation > 1 and height % dilation == 0 and width % dilation == 0:
         # Of every d-th pixel, a dilated convolution is a plain one.
-        return _filter_gradient(_phases(features, dilation), _phases(upstream, dilation), 1)
-    if dilation > 1 or outputs < FEW_CHANNELS or not _has_avx512():
+        plain = geometry._replace(dilation=1)
+        return _filter_gradient(_phases(features, dilation), _phases(upstream, dilation), plain)
+    slow = outputs < FEW_CHANNELS or not _has_avx512()
+    if geometry.stride == 1 and (dilation > 1 or slow):
         return _filter_gradient_as_product(features, upstream, dilation)
-    parts = [
-        tf.raw_ops.Conv2DBackpropFilter(
-            input=features[..., start : start + MANY_CHANNELS],
-            filter_sizes=[3, 3, min(MANY_CHANNELS, inputs - start), outputs],
-            out_backprop=upstream,
-            strides=[1, 1, 1, 1],
-            padding="SAME",
-        )
-        for start in range(0, inputs, MANY_CHANNELS)
-    ]
-    return tf.concat(parts, axis=2)
+    return tf.raw_ops.Conv2DBackpropFilter(
+        input=features,
+        filter_sizes=[3, 3, inputs, outputs],
+        out_backprop=upstream,
+        strides=[1, geometry.stride, geometry.stride, 1],
+        padding=geometry.padding,
+    )
 
 
 def _filter_gradient_as_product(

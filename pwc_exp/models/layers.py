@@ -54,13 +54,15 @@ class Convolution(keras.layers.Layer):
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self.initializer)
         self.bias = self.add_weight(name="bias", shape=(self.channels,), initializer="zeros")
 
-    def call(self, features: Tensor) -> Tensor:
-        """[B, H, W, C in] -> [B, H/stride, W/stride, C out]."""
+    def call(self, features: Tensor | Sequence[Tensor]) -> Tensor:
+        """[B, H, W, C in], or parts whose channels follow each other -> [B, H', W', C out]."""
+        parts = list(features) if isinstance(features, Sequence) else [features]
         padding = "same"
         if self.stride > 1 and self.padding == "symmetric":
-            features, padding = ops.pad(features, ((0, 0), (1, 1), (1, 1), (0, 0))), "valid"
+            parts = [ops.pad(part, ((0, 0), (1, 1), (1, 1), (0, 0))) for part in parts]
+            padding = "valid"
         return convolution(
-            features,
+            parts,
             self.kernel,
             self.bias,
             stride=self.stride,

@@ -17,6 +17,7 @@ from pwc_exp.models.layers import LEAKINESS, Convolution, Shape, upsampling
 Tensor = Any  # a tensor of the Keras backend in use
 Pyramid = dict[int, Tensor]
 
+VARIANCE_FLOOR = 1e-6  # of a channel that does not vary
 FLOW_SCALE = 20.0  # the paper's unit of flow inside the network, in full-resolution pixels
 
 
@@ -73,12 +74,12 @@ class FlowEstimator(keras.layers.Layer):
         self.head.build((None, None, None, channels))
         self.feature_channels = channels
 
-    def call(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, H, W, C] -> features [B, H, W, feature_channels] and flow [B, H, W, 2]."""
-        features = inputs
+    def call(self, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
+        """[B, H, W, C] -> features, in parts [B, H, W, C part], and flow [B, H, W, 2]."""
+        features = [inputs]
         for convolution in self.convolutions:
             activation = convolution(features)
-            features = ops.concatenate([activation, features], -1) if self.dense else activation
+            features = [activation, *features] if self.dense else [activation]
         return features, self.head(features)
 
 
@@ -100,11 +101,12 @@ class ContextNetwork(keras.layers.Layer):
             convolution.build((None, None, None, channels))
             channels = convolution.channels
 
-    def call(self, features: Tensor) -> Tensor:
-        """[B, H, W, C] -> what to add to the flow, [B, H, W, 2]."""
+    def call(self, features: list[Tensor]) -> Tensor:
+        """Features in parts [B, H, W, C part] -> what to add to the flow, [B, H, W, 2]."""
+        activation: Tensor = features
         for convolution in self.convolutions:
-            features = convolution(features)
-        return self.head(features)
+            activation = convolution(activation)
+        return self.head(activation)
 
 
 class PWCNet(keras.Model):
@@ -124,6 +126,9 @@ class PWCNet(keras.Model):
         upsample_alignment: see `pwc_exp.flow.resize`.
         level_units: "grid" (a level's flow is in pixels of its own grid, as in tfoptflow) or
             "scaled" (in full-resolution pixels / 20, as in the paper).
+        normalize_features: whether each channel gets mean 0 and variance 1 over its frame before
+            frames are compared (as in UFlow, https://arxiv.org/abs/2006.04902). With fresh weights
+            the channels' means otherwise outweigh what differs, and learning starts late.
     """
 
     def __init__(
@@ -142,6 +147,7 @@ class PWCNet(keras.Model):
         stride_padding: str,
         upsample_alignment: str,
         level_units: str,
+        normalize_features: bool,
     ) -> None:
         super().__init__(name="pwcnet")
         self.levels = levels
@@ -155,6 +161,7 @@ class PWCNet(keras.Model):
         }  # what weights must agree on beside their shapes
         self.warp_border = warp_border
         self.upsample_alignment = upsample_alignment
+        self.normalize_features = normalize_features
         self.units = {
             level: FLOW_SCALE if level_units == "scaled" else 2.0**level
             for level in range(output_level, levels + 1)
@@ -223,7 +230,10 @@ class PWCNet(keras.Model):
             if from_coarser:
                 motion = from_coarser[0] * (FLOW_SCALE / 2**level)  # in pixels of this grid
                 warped2 = backward_warp(warped2, motion, border=self.warp_border)
-            cost = cost_volume(features1, warped2, search_range=self.search_range)
+            compared = (features1, warped2)
+            if self.normalize_features:
+                compared = (_normalize(features1), _normalize(warped2))
+            cost = cost_volume(*compared, search_range=self.search_range)
             cost = ops.leaky_relu(cost, LEAKINESS)
             inputs = [cost, features1, *from_coarser] if from_coarser else [cost]
             inputs = [ops.cast(part, cost.dtype) for part in inputs]
@@ -233,7 +243,8 @@ class PWCNet(keras.Model):
                 flow = flow + ops.cast(self.contexts[level](features), "float32")
             flows[level] = flow
             if level != self.output_level:
-                from_coarser = [self.up_flow[level](flow), self.up_features[level](features)]
+                joined = ops.concatenate(features, axis=-1)
+                from_coarser = [self.up_flow[level](flow), self.up_features[level](joined)]
         return flows
 
     def estimate(
@@ -257,6 +268,13 @@ class PWCNet(keras.Model):
         return upsample(
             flows[level] * self.units[level], 2**level, alignment=self.upsample_alignment
         )
+
+
+def _normalize(features: Tensor) -> Tensor:
+    """Gives each channel of `features` [B, H, W, C] mean 0 and variance 1 over H and W."""
+    values = ops.cast(features, "float32")
+    mean, variance = ops.moments(values, axes=(1, 2), keepdims=True)
+    return ops.cast((values - mean) * ops.rsqrt(variance + VARIANCE_FLOOR), features.dtype)
 
 
 def _flow_head(name: str, *, initializer: str) -> Convolution:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from pwc_exp import durable
 from pwc_exp.tracking.events import Artifact, Dataset, Item, Params, Picture, Point, Text
@@ -19,11 +19,7 @@ from pwc_exp.tracking.provenance import program_name, without_password
 if TYPE_CHECKING:
     import mlflow
 
-_T = TypeVar("_T")
-
 # MLflow's own limits, https://mlflow.org/docs/latest/api_reference/rest-api.html#request-limits
-_MAX_METRICS = 1000
-_MAX_PARAMS = 100
 _MAX_KEY = 250
 _MAX_PARAM_VALUE = 6000
 _MAX_TAG_VALUE = 8000
@@ -64,6 +60,7 @@ class MlflowRun:
         from pwc_exp.tracking.system import SystemMonitor
 
         _silence()
+        self._system = SystemMonitor()
         folder = store_folder(outputs)
         local = uri.startswith("sqlite:")
         # The first use creates the tables; processes that do so at once destroy each other's.
@@ -73,7 +70,6 @@ class MlflowRun:
             experiment_id = _experiment_id(self._client, experiment, artifacts)
         run = self._client.create_run(experiment_id, run_name=run_name, tags=_run_tags(tags))
         self._run_id = run.info.run_id
-        self._system = SystemMonitor()
         place = {"uri": without_password(uri), "experiment": experiment, "run_id": self._run_id}
         durable.write_file(run_dir / "mlflow.json", (json.dumps(place, indent=2) + "\n").encode())
 
@@ -88,8 +84,7 @@ class MlflowRun:
             for point in (*points, load)
             for key, value in point.values.items()
         ]
-        for some in _batches(metrics, _MAX_METRICS):
-            self._client.log_batch(self._run_id, metrics=some)
+        self._client.log_batch(self._run_id, metrics=metrics)
 
     def send_item(self, item: Item) -> None:
         """Stores an item."""
@@ -120,8 +115,7 @@ class MlflowRun:
             Param(_key(key), without_password(value)[:_MAX_PARAM_VALUE])
             for key, value in values.items()
         ]
-        for some in _batches(params, _MAX_PARAMS):
-            self._client.log_batch(self._run_id, params=some)
+        self._client.log_batch(self._run_id, params=params)
 
     def _send_dataset(self, dataset: Dataset) -> None:
         from mlflow.entities import Dataset as DatasetEntity
@@ -182,7 +176,3 @@ def _key(key: str) -> str:
     """`key` as MLflow takes it: letters, digits and `_-./ ` only, and a path that leads down."""
     clean = posixpath.normpath(re.sub(r"[^A-Za-z0-9_\-./ ]", "_", key))
     return re.sub(r"^(\.*/)+|^\.+$", "_", clean)[:_MAX_KEY]
-
-
-def _batches(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    return (items[start : start + size] for start in range(0, len(items), size))

@@ -65,6 +65,7 @@ def without_password(text: str) -> str:
 
 
 def library_versions() -> dict[str, str]:
+    """Versions of the libraries that results depend on, of those that are installed."""
     versions = {}
     for library in _LIBRARIES:
         try:

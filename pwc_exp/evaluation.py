@@ -1,0 +1,160 @@
+"""The errors of a flow, a network's or in files, on a data set.
+
+Letters: B batch, H height, W width.
+"""
+
+import csv
+import io
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from pwc_exp import durable
+from pwc_exp.build import build_model, build_source
+from pwc_exp.config import CONFIG_FILE, EvaluateConfig, load
+from pwc_exp.data.io import read_flow
+from pwc_exp.data.pipeline import eval_batches, iterate
+from pwc_exp.data.sample import Batch, Source
+from pwc_exp.errors import DataError, MissingInputError
+from pwc_exp.flow.metrics import COUNT, SUMS, error_sums, mean_of_sums
+from pwc_exp.steps import EvalStep, make_estimate, make_eval_step
+from pwc_exp.weights import load_weights
+
+UNITS = {"aepe": "px", "aepe_per_image": "px", "fl_all": "%", "outlier_3px": "%"}
+
+
+class Errors(NamedTuple):
+    """What an evaluation found."""
+
+    means: dict[str, float]  # of the split, see `mean_of_sums`
+    samples: list[dict[str, float]]  # the sums of each, see `error_sums`
+    ids: list[str]  # of the samples
+
+
+def evaluate(config: EvaluateConfig) -> float:
+    """Prints the errors, writes metrics.json and samples.csv, and returns the AEPE."""
+    source = build_source(config.data, config.split)
+    out = Path(config.out or f"outputs/evaluate/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+    durable.make_folder(out)
+    if config.predictions:
+        what = config.predictions
+        errors = errors_of_files(Path(config.predictions), source)
+    else:
+        what, errors = _errors_of_weights(config, source)
+    write(out, errors, about={"estimate": what, "data": source.name, "digest": source.digest})
+    print(table(errors.means, title=f"{what} on {source.name}, {config.split}"))
+    print(f"written: {out / 'metrics.json'}, {out / 'samples.csv'}")
+    return errors.means["aepe"]
+
+
+def errors_of(
+    eval_step: EvalStep, batches: tf.data.Dataset, source: Source, *, show: bool = False
+) -> Errors:
+    """Runs a compiled step over all batches of `source`."""
+    rows: list[dict[str, float]] = []
+    ids: list[str] = []
+    for batch in tqdm(iterate(batches, source), desc="evaluate", disable=not show, leave=False):
+        ids += [source.ids[int(i)] for i in batch.index]
+        rows += _rows(eval_step(batch))
+    return Errors(mean_of_sums(rows), rows, ids)
+
+
+def errors_of_files(folder: Path, source: Source) -> Errors:
+    """Scores flow files named after the samples of `source`; every one of them must be there.
+
+    Raises:
+        MissingInputError: a file is missing.
+        DataError: it is no flow, of another size, or unknown where the truth is known.
+    """
+    paths = [_prediction(folder, sample_id) for sample_id in source.ids]
+    rows = []
+    batches = iterate(eval_batches(source, batch_size=1, multiple=1), source)
+    for path, batch in zip(tqdm(paths, desc="evaluate", leave=False), batches, strict=True):
+        rows += _rows(error_sums(_read_prediction(path, batch), batch.flow, batch.valid))
+    return Errors(mean_of_sums(rows), rows, list(source.ids))
+
+
+def write(out: Path, errors: Errors, *, about: Mapping[str, str]) -> None:
+    """Writes metrics.json (the means and `about`) and samples.csv (a row per sample) into `out`."""
+    content = json.dumps({**about, **errors.means}, indent=2) + "\n"
+    durable.write_file(out / "metrics.json", content.encode())
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["id", *UNITS, COUNT])
+    for sample_id, sums in zip(errors.ids, errors.samples, strict=True):
+        means = mean_of_sums([sums])
+        rows.writerow([sample_id, *(means[name] for name in UNITS), int(sums[COUNT])])
+    durable.write_file(out / "samples.csv", text.getvalue().encode())
+
+
+def table(means: Mapping[str, float], *, title: str) -> str:
+    """The means as lines of text."""
+    lines = [title]
+    lines += [f"  {name:<16}{means[name]:>12.4f} {unit}" for name, unit in UNITS.items()]
+    lines.append(f"  {COUNT:<16}{means[COUNT]:>12,.0f} in {means['samples']:.0f} samples")
+    return "\n".join(lines)
+
+
+def _errors_of_weights(config: EvaluateConfig, source: Source) -> tuple[str, Errors]:
+    model_config, precision = config.model, config.precision
+    if config.run:
+        of_run = load(Path(config.run) / CONFIG_FILE)
+        model_config, precision = of_run.model, of_run.precision
+    model = build_model(model_config, precision)
+    found = load_weights(model, Path(config.run or config.weights or ""))
+    batches = eval_batches(source, batch_size=config.batch_size, multiple=2**model.levels)
+    eval_step = make_eval_step(make_estimate(model, xla=config.xla))
+    return str(found), errors_of(eval_step, batches, source, show=True)
+
+
+def _rows(sums: Mapping[str, tf.Tensor]) -> list[dict[str, float]]:
+    columns = {name: sums[name].numpy() for name in (COUNT, *SUMS)}
+    return [
+        {name: float(values[i]) for name, values in columns.items()}
+        for i in range(len(columns[COUNT]))
+    ]
+
+
+def _prediction(folder: Path, sample_id: str) -> Path:
+    """The file for a sample: its id, perhaps after a prefix (LKflow_000045_10), with a suffix."""
+    within = folder / sample_id
+    for suffix in (".flo", ".png", ".pfm"):
+        path = within.with_name(within.name + suffix)
+        if path.is_file():
+            return path
+    prefixed = [
+        path for path in _flow_files(within.parent) if path.stem.endswith(f"_{within.name}")
+    ]
+    if len(prefixed) == 1:
+        return prefixed[0]
+    found = f"several ({', '.join(path.name for path in prefixed)})" if prefixed else "none"
+    raise MissingInputError(
+        f"predictions: {folder} must hold {sample_id}.flo, .png or .pfm. Received: {found}"
+    )
+
+
+def _flow_files(folder: Path) -> Iterator[Path]:
+    files: Sequence[Path] = sorted(folder.iterdir()) if folder.is_dir() else []
+    return (path for path in files if path.suffix in (".flo", ".png", ".pfm"))
+
+
+def _read_prediction(path: Path, batch: Batch) -> tf.Tensor:
+    """The estimate [1, H, W, 2] in a file."""
+    flow, known = read_flow(path)
+    if flow.shape != batch.flow.shape[1:]:
+        expected, received = batch.flow.shape[1:3], flow.shape[:2]
+        raise DataError(
+            f"{path} must be of the frames' size, {expected[0]} x {expected[1]} (height x width). "
+            f"Received: {received[0]} x {received[1]}"
+        )
+    missing = int(((known == 0) & (batch.valid[0].numpy() > 0)).sum())
+    if missing:
+        raise DataError(
+            f"{path} must give a flow wherever the truth is known. Received: {missing} gaps"
+        )
+    return tf.constant(flow[None])

@@ -1,0 +1,60 @@
+"""Padding, and changing the resolution of flows."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pwc_exp.flow.resize import downsample_target, pad, padded_size, unpad, upsample
+
+rng = np.random.default_rng(9)
+
+
+def random_flow(*shape: int) -> np.ndarray:
+    return rng.standard_normal((*shape, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (64, 128), (65, 127), (436, 1024)])
+def test_padding_reaches_the_next_multiple_and_comes_off_exactly(height: int, width: int) -> None:
+    flow = random_flow(1, height, width)
+    padded = pad(flow, 64)
+    assert tuple(padded.shape[1:3]) == padded_size(height, width, 64)
+    assert padded.shape[1] % 64 == padded.shape[2] % 64 == 0
+    assert padded.shape[1] - height < 64
+    np.testing.assert_array_equal(unpad(padded, height, width), flow)
+    assert not np.asarray(padded)[:, height:].any()
+
+
+def test_corner_upsampling_is_tensorflow_1s() -> None:
+    flow = random_flow(2, 5, 7)
+    legacy = tf.compat.v1.image.resize_bilinear(flow, (20, 28), half_pixel_centers=False)
+    np.testing.assert_allclose(upsample(flow, 4, alignment="corner"), legacy, atol=1e-6)
+
+
+def test_center_upsampling_keeps_the_mean_of_a_ramp() -> None:
+    ramp = np.broadcast_to(np.arange(6, dtype=np.float32)[None, None, :, None], (1, 4, 6, 2))
+    large = np.asarray(upsample(tf.constant(ramp), 4, alignment="center"))
+    np.testing.assert_allclose(large[0, 5, 4:8, 0], [0.625, 0.875, 1.125, 1.375])
+
+
+def test_corner_downsampling_picks_pixels() -> None:
+    target, valid = random_flow(1, 8, 12), np.ones((1, 8, 12), np.float32)
+    valid[0, 4, 8] = 0
+    small, small_valid = downsample_target(target, valid, 4, alignment="corner")
+    np.testing.assert_array_equal(small[0, 0], target[0, 0, ::4])
+    assert np.asarray(small_valid)[0, 1, 2] == 0
+    assert not np.asarray(small)[0, 1, 2].any()
+
+
+def test_center_downsampling_averages_valid_pixels_only() -> None:
+    target = np.full((1, 4, 8, 2), np.nan, np.float32)
+    valid = np.zeros((1, 4, 8), np.float32)
+    for x, value in ((0, 1.0), (3, 5.0)):
+        target[0, 1, x], valid[0, 1, x] = value, 1
+    small, small_valid = downsample_target(target, valid, 4, alignment="center")
+    np.testing.assert_array_equal(small, [[[[3, 3], [0, 0]]]])
+    np.testing.assert_array_equal(small_valid, [[[1, 0]]])
+
+
+def test_an_unknown_alignment_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="corner.*center.*middle"):
+        upsample(random_flow(1, 2, 2), 2, alignment="middle")
