@@ -86,7 +86,7 @@ class EvaluateConfig:
     """Errors of a run's, weights' or files' flow on a data set."""
 
     model: ModelConfig
-    data: DataConfig
+    data: DataConfig | None = None  # null: that of the run
     precision: PrecisionConfig
     run: str | None = None  # folder of a training run: its model and best checkpoint
     weights: str | None = None  # file with weights for `model`
@@ -99,6 +99,8 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         check_positive("", self, "batch_size")
         check_one_of(self, "run", "weights", "predictions")
+        known = self.data is not None or self.run is not None
+        check(known, "data", "must be chosen if no run says which data", self.data)
 
 
 @dataclass(kw_only=True)

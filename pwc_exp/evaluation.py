@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from pwc_exp import durable
 from pwc_exp.build import build_model, build_source
-from pwc_exp.config import CONFIG_FILE, EvaluateConfig, load
+from pwc_exp.config import CONFIG_FILE, EvaluateConfig, TrainConfig, load
 from pwc_exp.data.io import read_flow
 from pwc_exp.data.pipeline import eval_batches, iterate
 from pwc_exp.data.sample import Batch, Source
-from pwc_exp.errors import DataError, MissingInputError
+from pwc_exp.errors import ConfigError, DataError, MissingInputError
 from pwc_exp.flow.metrics import COUNT, SUMS, error_sums, mean_of_sums
 from pwc_exp.steps import EvalStep, make_estimate, make_eval_step
 from pwc_exp.weights import load_weights
@@ -38,16 +38,20 @@ class Errors(NamedTuple):
 
 def evaluate(config: EvaluateConfig) -> float:
     """Prints the errors, writes metrics.json and samples.csv, and returns the AEPE."""
-    source = build_source(config.data, config.split)
+    of_run = load(Path(config.run) / CONFIG_FILE) if config.run else None
+    data = config.data or (of_run and of_run.data)
+    if data is None:
+        raise ConfigError("data must be chosen if no run says which data")
+    source = build_source(data, config.split)
     out = Path(config.out or f"outputs/evaluate/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
     durable.make_folder(out)
     if config.predictions:
         what = config.predictions
         errors = errors_of_files(Path(config.predictions), source)
     else:
-        what, errors = _errors_of_weights(config, source)
+        what, errors = _errors_of_weights(config, of_run, source)
     write(out, errors, about={"estimate": what, "data": source.name, "digest": source.digest})
-    print(table(errors.means, title=f"{what} on {source.name}, {config.split}"))
+    print(table(errors.means, title=f"{what} on {source.name}"))
     print(f"written: {out / 'metrics.json'}, {out / 'samples.csv'}")
     return errors.means["aepe"]
 
@@ -100,12 +104,11 @@ def table(means: Mapping[str, float], *, title: str) -> str:
     return "\n".join(lines)
 
 
-def _errors_of_weights(config: EvaluateConfig, source: Source) -> tuple[str, Errors]:
-    model_config, precision = config.model, config.precision
-    if config.run:
-        of_run = load(Path(config.run) / CONFIG_FILE)
-        model_config, precision = of_run.model, of_run.precision
-    model = build_model(model_config, precision)
+def _errors_of_weights(
+    config: EvaluateConfig, of_run: TrainConfig | None, source: Source
+) -> tuple[str, Errors]:
+    made_for = of_run or config
+    model = build_model(made_for.model, made_for.precision)
     found = load_weights(model, Path(config.run or config.weights or ""))
     batches = eval_batches(source, batch_size=config.batch_size, multiple=2**model.levels)
     eval_step = make_eval_step(make_estimate(model, xla=config.xla))

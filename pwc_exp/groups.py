@@ -254,9 +254,9 @@ class MultistepsConfig(ScheduleConfig):
 
     def __post_init__(self) -> None:
         check_positive("schedule.", self, "values")
-        increasing = self.boundaries == sorted({step for step in self.boundaries if step > 0})
-        requirement = "must be positive and increasing"
-        check(increasing, "schedule.boundaries", requirement, self.boundaries)
+        steps = sorted({step for step in self.boundaries if step > 0})
+        requirement = "must be positive and increasing, at least one"
+        check(self.boundaries == steps != [], "schedule.boundaries", requirement, self.boundaries)
         check(
             len(self.values) == len(self.boundaries) + 1,
             "schedule.values",

@@ -62,11 +62,8 @@ def plan(frames: list[Path], out: Path) -> list[Job]:
 
 
 def _build(config: PredictConfig) -> PWCNet:
-    model_config, precision = config.model, config.precision
-    if config.run:
-        of_run = load(Path(config.run) / CONFIG_FILE)
-        model_config, precision = of_run.model, of_run.precision
-    model = build_model(model_config, precision)
+    made_for = load(Path(config.run) / CONFIG_FILE) if config.run else config
+    model = build_model(made_for.model, made_for.precision)
     load_weights(model, Path(config.run or config.weights or ""))
     return model
 

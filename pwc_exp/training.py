@@ -65,7 +65,7 @@ def train(config: TrainConfig, run_dir: Path) -> float:
             sizes = {split: source.size}
             tracker.dataset(source.name, digest=source.digest, sizes=sizes, context=split)
         summary = run(config, run_dir, model, sources, tracker)
-        tracker.artifact(run_dir / CHECKPOINTS, CHECKPOINTS)
+        _send_checkpoints(run_dir / CHECKPOINTS, tracker)
     print(_table(summary, config, run_dir))
     return summary.end
 
@@ -218,10 +218,18 @@ def _save(
     checkpoints.retain(folder, keep_best=keep_best, key=BEST_KEY)
 
 
+def _send_checkpoints(folder: Path, tracker: Tracker) -> None:
+    """Has the checkpoints that people ask for copied to MLflow."""
+    chosen = {"best": checkpoints.best(folder, key=BEST_KEY), "last": checkpoints.latest(folder)}
+    for name, path in chosen.items():
+        if path is not None:
+            tracker.artifact(path, f"{CHECKPOINTS}/{name}")
+
+
 def _open_tracker(config: TrainConfig, run_dir: Path) -> Tracker:
     return Tracker(
         run_dir,
-        run_name=f"{config.name}/{run_dir.name}",
+        run_name=str(run_dir.relative_to(Path(config.outputs).absolute())),
         params=flatten(config),
         tags={"run_dir": str(run_dir)},
         uri=config.tracking.uri,

@@ -1,9 +1,9 @@
 """One index function per data set: a folder in, a sorted list of samples out, nothing decoded.
 
-docs/datasets.md describes each data set. A new one is one function here and one entry in DATASETS.
+docs/datasets.md describes each data set.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from pwc_exp.data.files import read_bytes
@@ -108,14 +108,6 @@ def middlebury(root: Path) -> list[Sample]:
         ],
         first,
     )
-
-
-DATASETS: Mapping[str, Callable[..., list[Sample]]] = {
-    "sintel": sintel,
-    "kitti": kitti,
-    "flyingchairs": flyingchairs,
-    "middlebury": middlebury,
-}
 
 
 def _require(root: Path, folder: Path, first: str) -> None:

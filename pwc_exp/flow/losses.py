@@ -83,8 +83,8 @@ def compat_robust_loss(
 def l2_norm(vectors: Tensor) -> Tensor:
     """Length of `vectors` [..., 2]; its gradient at 0 is 0, where that of a plain norm is NaN."""
     squared = ops.sum(vectors * vectors, axis=-1)
-    positive = squared > 0
-    return ops.where(positive, ops.sqrt(ops.where(positive, squared, 1.0)), 0.0)
+    nonzero = squared != 0  # true of NaN, which must not become 0
+    return ops.where(nonzero, ops.sqrt(ops.where(nonzero, squared, 1.0)), 0.0)
 
 
 def _l1_norm(vectors: Tensor) -> Tensor:

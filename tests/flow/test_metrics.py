@@ -21,7 +21,7 @@ def test_the_endpoint_error_is_a_distance() -> None:
 def test_an_outlier_is_off_by_3_px_and_5_percent() -> None:
     target = np.zeros((1, 1, 4, 2))
     target[0, 0, :, 0] = [0, 0, 100, 100]
-    estimate = target + [[[[2.9, 0], [3.1, 0], [4.9, 0], [5.1, 0]]]]
+    estimate = np.add(target, [[[[2.9, 0], [3.1, 0], [4.9, 0], [5.1, 0]]]])
     means = mean_of_sums(rows(estimate, target, np.ones((1, 1, 4))))
     assert means["fl_all"] == pytest.approx(50)
     assert means["outlier_3px"] == pytest.approx(75)

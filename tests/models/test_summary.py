@@ -1,0 +1,61 @@
+"""What a network is made of: its rows add up to the known totals."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pwc_exp.build import build_model
+from pwc_exp.groups import Precision, PrecisionConfig
+from pwc_exp.models.pwcnet import PWCNet
+from pwc_exp.models.summary import summarize, total_flops
+
+SINTEL = (448, 1024)
+
+
+@pytest.fixture(scope="module")
+def network(configure: Callable[..., Any]) -> Callable[[str], PWCNet]:
+    built: dict[str, PWCNet] = {}
+
+    def get(name: str) -> PWCNet:
+        if name not in built:
+            config = configure("describe", f"model={name}").model
+            built[name] = build_model(config, PrecisionConfig(policy=Precision.fp32))
+        return built[name]
+
+    return get
+
+
+@pytest.mark.parametrize(("name", "gflop"), [("sm", 76.8), ("official", 168.5), ("lg", 190.9)])
+def test_operations_are_those_counted_for_the_original(
+    name: str, gflop: float, network: Callable[[str], PWCNet]
+) -> None:
+    assert total_flops(network(name), SINTEL) == pytest.approx(1e9 * gflop, rel=3e-3)
+
+
+@pytest.mark.parametrize("name", ["sm", "official", "lg"])
+def test_every_parameter_is_in_one_row(name: str, network: Callable[[str], PWCNet]) -> None:
+    rows = summarize(network(name), SINTEL)
+    assert sum(row.parameters for row in rows) == network(name).count_params()
+    assert len({row.name for row in rows}) == len(rows)
+
+
+def test_a_row_states_size_channels_and_operations_of_a_layer(
+    network: Callable[[str], PWCNet],
+) -> None:
+    rows = {row.name: row for row in summarize(network("sm"), (64, 128))}
+    assert rows["pyramid/conv2a"][1:] == (
+        2,
+        (16, 32),
+        32,
+        9 * 16 * 32 + 32,
+        2 * 2 * 9 * 16 * 32 * 16 * 32,  # both frames, multiplication and addition
+    )
+    assert rows["cost_volume2"][1:] == (2, (16, 32), 81, 0, 2 * 81 * 32 * 16 * 32)
+    assert rows["up_flow3"][1:] == (3, (16, 32), 2, 16 * 2 * 2 + 2, 2 * 16 * 2 * 2 * 8 * 16)
+    assert rows["context2/conv7"].channels == 2
+
+
+def test_operations_grow_with_the_area(network: Callable[[str], PWCNet]) -> None:
+    small, large = (total_flops(network("sm"), size) for size in ((64, 128), (192, 256)))
+    assert large == pytest.approx(6 * small)

@@ -1,0 +1,178 @@
+"""Errors of files and of weights: known numbers, and what is written of them."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from pwc_exp import checkpoints
+from pwc_exp.build import build_model, build_source
+from pwc_exp.config import CONFIG_FILE, to_yaml
+from pwc_exp.data.io import write_flo
+from pwc_exp.errors import DataError, MissingInputError
+from pwc_exp.evaluation import errors_of_files, evaluate, table
+from pwc_exp.groups import Split
+
+LUCAS_KANADE = "LKflow_000045_10.png"  # an estimate that comes with KITTI
+SCENES = ("data=synthetic", "data.crop=[32,48]", "data.synthetic.val_size=4", "xla=false")
+
+
+@pytest.fixture
+def kitti(shared: Path) -> list[str]:
+    """Overrides that choose the one real pair of KITTI."""
+    return ["data=kitti", f"data.root={shared}/data/kitti2012", "data.truth=noc"]
+
+
+@pytest.fixture(scope="module")
+def run(configure: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with one checkpoint."""
+    folder = tmp_path_factory.mktemp("run")
+    small = ("model.estimator_channels=[8,8]", "data.crop=[32,48]")  # unlike any choice in conf/
+    config = configure("train", "model=tiny", *small)
+    keras.utils.set_random_seed(4)
+    state = checkpoints.named_state(build_model(config.model, config.precision))
+    checkpoints.save(folder / "checkpoints", step=3, state=state, metrics={}, fingerprint={})
+    (folder / CONFIG_FILE).write_text(to_yaml(config))
+    return folder
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    with (out / "samples.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_lucas_kanade_has_its_known_errors(
+    kitti: list[str],
+    shared: Path,
+    configure: Callable[..., Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    predictions = f"predictions={shared}/data/kitti2012/results"
+    aepe = evaluate(configure("evaluate", *kitti, predictions, f"out={tmp_path}"))
+    assert aepe == pytest.approx(10.6271, abs=5e-5)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["aepe"] == metrics["aepe_per_image"] == aepe
+    assert metrics["outlier_3px"] == pytest.approx(78.560, abs=5e-4)
+    assert 0 < metrics["fl_all"] <= metrics["outlier_3px"]
+    assert (metrics["valid_pixels"], metrics["samples"]) == (104_330, 1)
+    assert (metrics["estimate"], metrics["data"]) == (predictions.partition("=")[2], "kitti")
+    assert metrics["digest"]
+    (row,) = rows_of(tmp_path)
+    assert list(row) == ["id", "aepe", "aepe_per_image", "fl_all", "outlier_3px", "valid_pixels"]
+    assert (row["id"], row["valid_pixels"]) == ("000045_10", "104330")
+    assert float(row["aepe"]) == aepe
+    printed = capsys.readouterr().out
+    for text in ("10.6271 px", " %", "104,330 in 1 samples", "samples.csv"):
+        assert text in printed
+
+
+def test_a_prediction_is_named_by_its_sample_alone_or_after_a_prefix(
+    kitti: list[str], shared: Path, configure: Callable[..., Any], tmp_path: Path
+) -> None:
+    source = build_source(configure("evaluate", *kitti, f"predictions={tmp_path}").data, Split.all)
+    file = shared / "data/kitti2012/results" / LUCAS_KANADE
+    with pytest.raises(MissingInputError, match=r"must hold 000045_10.flo, .png.*Received: none"):
+        errors_of_files(tmp_path, source)
+    shutil.copy(file, tmp_path / "LK_000045_10.png")
+    found = errors_of_files(tmp_path, source)
+    shutil.copy(file, tmp_path / "other_000045_10.png")
+    with pytest.raises(MissingInputError, match=r"several \(LK_000045_10.png, other_000045_10"):
+        errors_of_files(tmp_path, source)
+    write_flo(tmp_path / "000045_10.flo", np.zeros((376, 1241, 2), np.float32))
+    of_still = errors_of_files(tmp_path, source)
+    assert found.means["aepe"] == pytest.approx(10.6271, abs=5e-5)
+    assert of_still.means["aepe"] != found.means["aepe"]
+    assert found.ids == of_still.ids == ["000045_10"]
+
+
+def test_a_prediction_of_another_size_is_refused(
+    kitti: list[str], configure: Callable[..., Any], tmp_path: Path
+) -> None:
+    write_flo(tmp_path / "000045_10.flo", np.zeros((1241, 376, 2), np.float32))
+    with pytest.raises(DataError, match=r"000045_10.flo.*376 x 1241 .*Received: 1241 x 376"):
+        evaluate(configure("evaluate", *kitti, f"predictions={tmp_path}", f"out={tmp_path}/out"))
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_prediction_that_leaves_pixels_out_is_refused(
+    kitti: list[str], shared: Path, configure: Callable[..., Any], tmp_path: Path
+) -> None:
+    truth = shared / "data/kitti2015/training/flow_noc/000000_10.png"  # 16 percent known
+    data = ["data=kitti", f"data.root={shared}/data/kitti2015"]
+    (tmp_path / "000000_10.png").symlink_to(truth)
+    complete = configure("evaluate", *data, f"predictions={tmp_path}", f"out={tmp_path}/out")
+    assert evaluate(complete) == 0
+    sparse = shared / "data/kitti2012/training/flow_noc/000045_10.png"
+    (tmp_path / "000045_10.png").symlink_to(sparse)
+    occluded = configure(
+        "evaluate",
+        *kitti[:2],
+        "data.truth=occ",
+        f"predictions={tmp_path}",
+        f"out={tmp_path}/out",
+    )
+    with pytest.raises(DataError, match=r"wherever the truth is known. Received: \d+"):
+        evaluate(occluded)
+
+
+def test_a_run_has_the_errors_of_its_weights_in_its_model(
+    run: Path, configure: Callable[..., Any], tmp_path: Path
+) -> None:
+    model = ("model=tiny", "model.estimator_channels=[8,8]")
+    weights = run / "checkpoints/step-00000003" / checkpoints.STATE_FILE
+    by_run = evaluate(configure("evaluate", *SCENES, f"run={run}", f"out={tmp_path}/run"))
+    by_weights = evaluate(
+        configure("evaluate", *model, *SCENES, f"weights={weights}", f"out={tmp_path}/weights")
+    )
+    assert by_run == by_weights > 0
+    about = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert about["estimate"] == str(weights.parent)
+
+
+def test_the_size_of_batches_does_not_change_the_errors(
+    run: Path, configure: Callable[..., Any], tmp_path: Path
+) -> None:
+    for batch_size in (1, 3):  # 3 + 1 samples
+        choices = (f"run={run}", f"batch_size={batch_size}", f"out={tmp_path}/{batch_size}")
+        evaluate(configure("evaluate", *SCENES, *choices))
+    alone, together = (rows_of(tmp_path / name) for name in "13")
+    assert [row.pop("id") for row in alone] == [f"{number:06d}" for number in range(4)]
+    assert [row.pop("id") for row in together] == [f"{number:06d}" for number in range(4)]
+    for one, other in zip(alone, together, strict=True):
+        expected = {name: float(value) for name, value in one.items()}
+        received = {name: float(value) for name, value in other.items()}
+        assert received == pytest.approx(expected, rel=1e-4)
+    assert alone[0] != alone[1]
+
+
+def test_weights_that_are_missing_end_it(configure: Callable[..., Any], tmp_path: Path) -> None:
+    place = (f"weights={tmp_path}/nosuch.safetensors", f"out={tmp_path}/out")
+    with pytest.raises(MissingInputError, match="nosuch"):
+        evaluate(configure("evaluate", "model=tiny", *SCENES, *place))
+
+
+def test_the_table_states_value_and_unit_of_each_error() -> None:
+    means = {
+        "aepe": 1.5,
+        "aepe_per_image": 2.25,
+        "fl_all": 12.0,
+        "outlier_3px": 13.0,
+        "valid_pixels": 12345.0,
+        "samples": 2.0,
+    }
+    lines = [" ".join(line.split()) for line in table(means, title="mine").splitlines()]
+    assert lines == [
+        "mine",
+        "aepe 1.5000 px",
+        "aepe_per_image 2.2500 px",
+        "fl_all 12.0000 %",
+        "outlier_3px 13.0000 %",
+        "valid_pixels 12,345 in 2 samples",
+    ]

@@ -1,0 +1,247 @@
+"""A run: what it leaves behind, that it can be repeated, and what ends it."""
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pwc_exp import checkpoints
+from pwc_exp.config import CONFIG_FILE, TrainConfig, load
+from pwc_exp.data.sample import Batch
+from pwc_exp.errors import NonFiniteError, OutputError, UserError
+from pwc_exp.evaluation import evaluate
+from pwc_exp.tracking import journal
+from pwc_exp.training import Guard, train
+from pwc_exp.weights import BEST_KEY
+
+Train = Callable[..., Path]
+
+# Two levels and few channels: what takes time here is the tracing of the network.
+SMALLEST = (
+    "model=tiny",
+    "model.levels=3",
+    "model.search_range=1",
+    "model.feature_channels=[4,8,12]",
+    "model.estimator_channels=[8,8]",
+    "model.context_channels=[8]",
+    "model.context_dilations=[1]",
+    "data.crop=[32,48]",
+    "data.synthetic.val_size=2",
+    "data.workers=1",
+    "batch_size=2",
+    "picture_samples=0",
+    "xla=false",
+)
+
+
+@pytest.fixture
+def run(configure: Callable[..., Any], tmp_path: Path) -> Train:
+    """(*overrides) -> the folder of a run that has ended."""
+    numbers = itertools.count()
+
+    def started(*overrides: str) -> Path:
+        folder = tmp_path / f"train/{next(numbers)}"
+        outputs = f"outputs={tmp_path}"
+        train(configure("train", *SMALLEST, "tracking=off", outputs, *overrides), folder)
+        return folder
+
+    return started
+
+
+@pytest.fixture(autouse=True)
+def float32_afterwards() -> Iterator[None]:
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def points(folder: Path, key: str) -> dict[int, float]:
+    """{step: value} of a curve."""
+    read = journal.read(folder / "metrics.jsonl")
+    return {point.step: point.values[key] for point in read if key in point.values}
+
+
+def saved(folder: Path) -> list[int]:
+    return [
+        checkpoints.load(path).step for path in checkpoints.list_checkpoints(folder / "checkpoints")
+    ]
+
+
+def pictures(folder: Path) -> set[tuple[str, int]]:
+    """(name, step) of the pictures in the event file."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    tags = [tag for tag in events.Tags()["tensors"] if "/0" in tag]
+    return {(tag, event.step) for tag in tags for event in events.Tensors(tag)}
+
+
+def test_a_run_leaves_its_configuration_curves_checkpoints_and_pictures(
+    configure: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import mlflow
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = tmp_path / "train/first"
+    steps = ("steps=5", "log_every=2", "eval_every=2", "save_every=3", "keep_best=1")
+    shown = ("picture_samples=1", "eval_samples=2", f"outputs={tmp_path}")
+    config: TrainConfig = configure("train", *SMALLEST, *steps, *shown)
+    end = train(config, folder)
+
+    assert load(folder / CONFIG_FILE) == config
+    losses, errors = points(folder, "train/loss"), points(folder, BEST_KEY)
+    assert (list(losses), list(errors)) == ([2, 4, 5], [0, 2, 4, 5])
+    assert errors[5] == end
+    assert all(map(math.isfinite, [*losses.values(), *errors.values()]))
+    assert set(journal.read(folder / "metrics.jsonl")[1].values) == {
+        "train/loss",
+        "train/flow_loss",
+        "train/aepe",
+        "train/grad_norm",
+        "train/lr",
+        "time/steps_per_second",
+        "time/samples_per_second",
+        "time/data_wait",
+    }
+    best = min((2, 4, 5), key=lambda step: errors[step])
+    assert saved(folder) == sorted({best, 5})
+    manifest = checkpoints.load(folder / "checkpoints/step-00000005").manifest
+    assert manifest.metrics[BEST_KEY] == end
+    assert manifest.fingerprint
+    assert pictures(folder) == {("val/000000", step) for step in (0, 2, 4, 5)}
+
+    place = json.loads((folder / "mlflow.json").read_text())
+    assert place["uri"] == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
+    client = mlflow.MlflowClient(place["uri"])
+    tracked = client.get_run(place["run_id"])
+    assert tracked.info.status == "FINISHED"
+    assert tracked.data.params["model.search_range"] == "1"
+    assert tracked.data.params["data.crop"] == "[32, 48]"
+    history = client.get_metric_history(place["run_id"], BEST_KEY)
+    assert {metric.step: metric.value for metric in history} == errors
+    assert tracked.inputs is not None
+    assert {used.dataset.name for used in tracked.inputs.dataset_inputs} == {"synthetic"}
+    listed = client.list_artifacts(place["run_id"])
+    assert {CONFIG_FILE, "checkpoints", "images"} <= {item.path for item in listed}
+    kept = client.download_artifacts(place["run_id"], "checkpoints", str(tmp_path))
+    assert list(Path(kept).rglob(checkpoints.STATE_FILE))
+
+    output = capsys.readouterr().out
+    assert "2 to validate; crop 32 x 48" in output
+    for text in ("zero flow", "at the start", "now, step 5", f"{end:.3f} px", "best", place["uri"]):
+        assert text in output
+
+    # What training noted of its best weights is what evaluating them gives.
+    data = ("data=synthetic", "data.crop=[32,48]", "data.synthetic.val_size=2", "xla=false")
+    found = evaluate(configure("evaluate", f"run={folder}", *data, f"out={tmp_path}/errors"))
+    assert found == pytest.approx(errors[best], rel=1e-5)
+
+
+def test_a_seed_says_all_about_a_run(run: Train) -> None:
+    steps = ("steps=3", "log_every=1", "augment=basic")
+    first, again, other = (run(*steps, f"seed={seed}") for seed in (1, 1, 2))
+    assert points(first, "train/loss") == points(again, "train/loss")
+    assert points(first, BEST_KEY) == points(again, BEST_KEY)
+    for step, loss in points(first, "train/loss").items():
+        assert points(other, "train/loss")[step] != loss
+
+
+def test_a_run_that_diverges_ends_with_its_last_finite_checkpoint(
+    run: Train, tmp_path: Path
+) -> None:
+    rate = ("schedule.boundaries=[2]", "schedule.values=[1e-4,1e20]")
+    steps = ("steps=20", "log_every=1", "eval_every=20", "save_every=1")
+    with pytest.raises(NonFiniteError) as ended:
+        run(*rate, *steps)
+    folder = tmp_path / "train/0"
+    last = checkpoints.latest(folder / "checkpoints")
+    assert last is not None
+    checkpoint = checkpoints.load(last)
+    assert checkpoint.step >= 2
+    assert all(np.isfinite(array).all() for array in checkpoint.arrays.values())
+    message = str(ended.value)
+    assert message.startswith(f"step {checkpoint.step + 1}: loss and gradients must be finite")
+    assert "train/grad_norm" in message or "train/loss" in message
+    assert "from synthetic, samples 0" in message
+    assert list(points(folder, "train/loss"))[-1] == checkpoint.step
+
+
+def test_a_folder_belongs_to_one_run(run: Train, tmp_path: Path) -> None:
+    folder = tmp_path / "train/0"
+    folder.mkdir(parents=True)
+    (folder / CONFIG_FILE).write_text("of another")
+    with pytest.raises(OutputError, match="must be a new folder"):
+        run("steps=1")
+    assert [path.name for path in folder.iterdir()] == [CONFIG_FILE]
+    assert (folder / CONFIG_FILE).read_text() == "of another"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "root"),
+    [("kitti", "kitti2012"), ("sintel", "MPI-Sintel"), ("flyingchairs", "FlyingChairs_release")],
+)
+def test_it_trains_on_real_data(dataset: str, root: str, run: Train, shared: Path) -> None:
+    place = (f"data={dataset}", f"data.root={shared}/data/{root}", "data.crop=[64,96]")
+    folder = run(*place, "steps=2", "log_every=1", "eval_samples=1", "batch_size=1")
+    losses = points(folder, "train/loss")
+    assert list(losses) == [1, 2]
+    assert all(0 < value < math.inf for value in losses.values())
+    assert list(points(folder, BEST_KEY)) == [0, 2]
+    assert math.isfinite(points(folder, BEST_KEY)[2])
+
+
+def test_it_trains_in_half_precision(run: Train) -> None:
+    folder = run("precision=fp16", "steps=2", "log_every=1")
+    assert all(map(math.isfinite, points(folder, BEST_KEY).values()))
+    last = checkpoints.latest(folder / "checkpoints")
+    assert last is not None
+    arrays = checkpoints.load(last).arrays
+    assert {a.dtype for n, a in arrays.items() if n.startswith("model/")} == {np.dtype("float32")}
+    assert any("loss_scale" in name for name in arrays)
+
+
+class Named:
+    """A source of which only the names are asked."""
+
+    name = "fake"
+    size = 3
+    ids: Sequence[str] = ("a", "b", "c")
+    digest = ""
+    failure: UserError | None = None
+
+    def example(self, index: tf.Tensor) -> Any:
+        raise NotImplementedError
+
+
+def batch_of(*index: int) -> Batch:
+    nothing = tf.zeros([])
+    return Batch(nothing, nothing, nothing, nothing, tf.constant(index))
+
+
+HELD_BACK = {"train/loss": math.nan, "train/aepe": 1.0, "applied": 0.0}
+APPLIED = {"train/loss": 2.0, "train/aepe": 1.0, "applied": 1.0}
+
+
+def test_an_update_that_is_held_back_ends_the_run_by_name() -> None:
+    guard = Guard(Named(), allowed=0)
+    assert guard.check(APPLIED, 6, batch_of(1, 2)) == {"train/loss": 2, "train/aepe": 1}
+    with pytest.raises(NonFiniteError, match=r"step 7:.*'train/loss': nan.*fake, samples c, a"):
+        guard.check(HELD_BACK, 7, batch_of(2, 0))
+
+
+def test_half_precision_may_hold_back_a_number_of_updates_in_a_row() -> None:
+    guard = Guard(Named(), allowed=2)
+    for results in (HELD_BACK, HELD_BACK, APPLIED, HELD_BACK, HELD_BACK):
+        guard.check(results, 1, batch_of(0))
+    with pytest.raises(NonFiniteError, match=r"3 time\(s\) in a row"):
+        guard.check(HELD_BACK, 6, batch_of(0))
