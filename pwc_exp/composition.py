@@ -58,7 +58,8 @@ def register() -> None:
 def compose_command(command: str, overrides: Sequence[str]) -> Composition:
     """Composes one job of `command`; values are of the right type, but not checked further."""
     with (
-        refusals(command, ValueError),  # what Hydra raises for model=null
+        # What Hydra raises for model=null, and for a knob of a group of which nothing is chosen.
+        refusals(command, ValueError, AssertionError),
         initialize_config_dir(config_dir=str(data_dir("conf")), version_base="1.3"),
     ):
         _refuse_sweeps(overrides)
@@ -132,6 +133,8 @@ def _explanation_of_one(error: BaseException, command: str) -> str | None:
             return f"{error.override}: not key=value; quote special characters: \"key='a=b'\""
         case yaml.MarkedYAMLError(problem_mark=yaml.Mark() as mark):
             return f"{mark.name}:{mark.line + 1}: malformed YAML; {error.problem}"
+        case AssertionError():
+            return "a group has no choice, but one of its knobs a value: name the choice as well"
         case ConfigKeyError() | ConfigAttributeError():
             return _unknown_key(str(error.full_key), command)
         case OmegaConfBaseException():

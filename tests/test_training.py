@@ -152,6 +152,7 @@ def test_a_seed_says_all_about_a_run(run: Train) -> None:
     first, again, other = (run(*steps, f"seed={seed}") for seed in (1, 1, 2))
     assert points(first, "train/loss") == points(again, "train/loss")
     assert points(first, BEST_KEY) == points(again, BEST_KEY)
+    assert points(other, BEST_KEY)[0] != points(first, BEST_KEY)[0]  # of fresh weights
     for step, loss in points(first, "train/loss").items():
         assert points(other, "train/loss")[step] != loss
 

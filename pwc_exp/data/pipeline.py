@@ -41,11 +41,12 @@ def train_batches(
 def eval_batches(
     source: Source, *, batch_size: int, multiple: int, limit: int | None = None
 ) -> tf.data.Dataset:
-    """Every example once, whole and in order; with `limit` so many, evenly spread over the source.
+    """Every example once, whole; with `limit` so many, evenly spread over the source.
 
-    Frames are padded with zeros at the bottom and the right to a multiple of `multiple`, and to
-    the largest of their batch. There `valid` is 0: sums over valid pixels need no unpadding. The
-    last batch holds what is left.
+    Frames are padded with zeros at the bottom and the right to a multiple of `multiple`. There
+    `valid` is 0: sums over valid pixels need no unpadding. A batch holds frames of one padded
+    size, for further padding would change what a network sees; so the order is that of the source
+    only where all sizes are equal. Some batches hold fewer examples.
     """
     count = source.size if limit is None else min(limit, source.size)
 
@@ -54,7 +55,12 @@ def eval_batches(
         return Batch(*_pad(source.example(index), multiple), index=index)
 
     examples = tf.data.Dataset.range(count).map(read, num_parallel_calls=tf.data.AUTOTUNE)
-    return examples.padded_batch(batch_size).prefetch(2)
+    batches = examples.group_by_window(
+        key_func=lambda batch: tf.reduce_sum(tf.shape(batch.valid, tf.int64) * [2**32, 1]),
+        reduce_func=lambda _, alike: alike.batch(batch_size),
+        window_size=batch_size,
+    )
+    return batches.prefetch(2)
 
 
 def iterate(batches: tf.data.Dataset, source: Source) -> Iterator[Batch]:

@@ -114,7 +114,7 @@ def test_shapes_of_training_batches_are_static() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 10])
-def test_evaluation_takes_every_example_once_in_order(batch_size: int) -> None:
+def test_evaluation_takes_every_example_of_one_size_once_and_in_order(batch_size: int) -> None:
     source = NumberedSource(7)
     batches = list(iterate(eval_batches(source, batch_size=batch_size, multiple=8), source))
     assert np.concatenate([batch.index for batch in batches]).tolist() == list(range(7))
@@ -134,6 +134,18 @@ def test_padding_is_at_the_bottom_and_right_and_not_valid() -> None:
 def test_frames_that_are_a_multiple_already_are_not_padded() -> None:
     (batch,) = eval_batches(NumberedSource(1), batch_size=1, multiple=3)
     assert batch.frame1.shape == (1, 9, 12, 3)
+
+
+def test_batching_pads_no_frame_more_than_it_is_padded_alone() -> None:
+    source = NumberedSource(6, growth=7)
+    alone = {
+        int(batch.index[0]): batch.valid.shape[1:]
+        for batch in eval_batches(source, batch_size=1, multiple=8)
+    }
+    batches = list(eval_batches(source, batch_size=4, multiple=8))
+    assert sorted(int(i) for batch in batches for i in batch.index) == list(range(6))
+    for batch in batches:
+        assert {alone[int(i)] for i in batch.index} == {batch.valid.shape[1:]}
 
 
 def test_batching_frames_of_several_sizes_does_not_change_the_sums() -> None:
