@@ -121,6 +121,8 @@ def _explanation(error: BaseException, command: str) -> str:
             where = re.match(r"In '([^']+)'", str(error))  # how Hydra names a file other than ours
             return explanation + (f" (in {where[1]}.yaml)" if where and where[1] != command else "")
         cause = cause.__cause__ or cause.__context__
+    if isinstance(error, AssertionError):
+        return "a group has no choice, but one of its knobs a value: name the choice as well"
     group = re.match(r"Could not override '(\w+)'", str(error))  # a group that `command` lacks
     return _unknown_key(group[1], command) if group else str(error)
 
@@ -133,8 +135,6 @@ def _explanation_of_one(error: BaseException, command: str) -> str | None:
             return f"{error.override}: not key=value; quote special characters: \"key='a=b'\""
         case yaml.MarkedYAMLError(problem_mark=yaml.Mark() as mark):
             return f"{mark.name}:{mark.line + 1}: malformed YAML; {error.problem}"
-        case AssertionError():
-            return "a group has no choice, but one of its knobs a value: name the choice as well"
         case ConfigKeyError() | ConfigAttributeError():
             return _unknown_key(str(error.full_key), command)
         case OmegaConfBaseException():
