@@ -39,7 +39,7 @@ class Errors(NamedTuple):
 def evaluate(config: EvaluateConfig) -> float:
     """Prints the errors, writes metrics.json and samples.csv, and returns the AEPE."""
     of_run = load(Path(config.run) / CONFIG_FILE) if config.run else None
-    data = config.data or (of_run and of_run.data)
+    data = config.data or (of_run.data if of_run else None)
     if data is None:
         raise ConfigError("data must be chosen if no run says which data")
     source = build_source(data, config.split)
@@ -56,13 +56,12 @@ def evaluate(config: EvaluateConfig) -> float:
     return errors.means["aepe"]
 
 
-def errors_of(
-    eval_step: EvalStep, batches: tf.data.Dataset, source: Source, *, show: bool = False
-) -> Errors:
+def errors_of(eval_step: EvalStep, batches: tf.data.Dataset, source: Source) -> Errors:
     """Runs a compiled step over all batches of `source`."""
     rows: list[dict[str, float]] = []
     ids: list[str] = []
-    for batch in tqdm(iterate(batches, source), desc="evaluate", disable=not show, leave=False):
+    shown = tqdm(iterate(batches, source), desc="evaluate", disable=None, leave=False)
+    for batch in shown:
         ids += [source.ids[int(i)] for i in batch.index]
         rows += _rows(eval_step(batch))
     return Errors(mean_of_sums(rows), rows, ids)
@@ -78,7 +77,8 @@ def errors_of_files(folder: Path, source: Source) -> Errors:
     paths = [_prediction(folder, sample_id) for sample_id in source.ids]
     rows = []
     batches = iterate(eval_batches(source, batch_size=1, multiple=1), source)
-    for path, batch in zip(tqdm(paths, desc="evaluate", leave=False), batches, strict=True):
+    shown = tqdm(batches, desc="evaluate", total=len(paths), disable=None, leave=False)
+    for path, batch in zip(paths, shown, strict=True):  # in the order of the source, one at a time
         rows += _rows(error_sums(_read_prediction(path, batch), batch.flow, batch.valid))
     return Errors(mean_of_sums(rows), rows, list(source.ids))
 
@@ -112,7 +112,7 @@ def _errors_of_weights(
     found = load_weights(model, Path(config.run or config.weights or ""))
     batches = eval_batches(source, batch_size=config.batch_size, multiple=2**model.levels)
     eval_step = make_eval_step(make_estimate(model, xla=config.xla))
-    return str(found), errors_of(eval_step, batches, source, show=True)
+    return str(found), errors_of(eval_step, batches, source)
 
 
 def _rows(sums: Mapping[str, tf.Tensor]) -> list[dict[str, float]]:

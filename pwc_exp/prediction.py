@@ -34,7 +34,7 @@ def predict(config: PredictConfig) -> None:
     model = _build(config)
     durable.make_folder(Path(config.out))
     estimate = make_estimate(model, xla=config.xla)
-    for job in tqdm(jobs, desc="predict", leave=False, disable=len(jobs) < 2):
+    for job in tqdm(jobs, desc="predict", leave=False, disable=None):
         _write_flow(job, estimate)
         print(f"{job.frame1} -> {job.frame2}: {job.flow}, {job.picture}")
 

@@ -89,7 +89,8 @@ def run(
     state = checkpoints.named_state(model, optimizer)
     meter = Meter()
     history = [validation.run(0)]
-    with tqdm(total=config.steps, desc="train", unit="step", dynamic_ncols=True) as progress:
+    bar = tqdm(total=config.steps, desc="train", unit="step", dynamic_ncols=True, disable=None)
+    with bar as progress:
         for step, batch in enumerate(meter.timed(_batches(config, sources.train)), start=1):
             results = guard.check({k: float(v) for k, v in train_step(batch).items()}, step, batch)
             meter.add(results)
@@ -98,6 +99,8 @@ def run(
                 measured = meter.take(batch_size=config.batch_size)
                 tracker.scalars(step, measured)
                 progress.set_postfix_str(_in_short(measured))
+                if progress.disable:  # no terminal, so no bar
+                    print(f"step {step:>9,}   {_in_short(measured)}")
             metrics = {}
             if _due(step, config.eval_every, config.steps):
                 history.append(validation.run(step))
@@ -127,11 +130,11 @@ class Validation:
             source, batch_size=1, multiple=1, limit=config.picture_samples or 1
         ).take(config.picture_samples)
         still = make_eval_step(lambda frame1, frame2: tf.zeros_like(frame1[..., :2]))
-        self.zero_flow = errors_of(still, self._batches, source, show=True).means["aepe"]
+        self.zero_flow = errors_of(still, self._batches, source).means["aepe"]
 
     def run(self, step: int) -> float:
         """Notes the errors and pictures of `step`, and returns the AEPE."""
-        means = errors_of(self._eval_step, self._batches, self._source, show=True).means
+        means = errors_of(self._eval_step, self._batches, self._source).means
         self._tracker.scalars(step, {f"val/{name}": means[name] for name in UNITS})
         for batch in iterate(self._pictured, self._source):
             self._draw(step, batch)

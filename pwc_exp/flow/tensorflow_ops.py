@@ -2,7 +2,7 @@
 
 Each equals its portable version (tests hold them to it). Why they exist: the automatic gradient of
 a cost volume or a warp moves many times the memory that it needs, a dilated convolution has none of
-its own on a CPU, and a filter gradient is one of four formulations, each fastest somewhere.
+its own on a CPU, and a filter gradient has several formulations, each fastest somewhere.
 
 Letters: B batch, H height, W width, C channels, r search range.
 """
