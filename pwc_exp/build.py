@@ -59,9 +59,7 @@ def build_loss(config: LossConfig, model: PWCNet) -> LossFn:
             loss = functools.partial(losses.compat_robust_loss, q=config.q, epsilon=config.epsilon)
         case _:
             raise TypeError(f"loss must be a known configuration. Received: {config}")
-    weights = config.level_weights or [
-        PAPER_LEVEL_WEIGHTS[level] for level in sorted(model.units, reverse=True)
-    ]
+    weights = config.level_weights or [PAPER_LEVEL_WEIGHTS[level] for level in model.units]
     return functools.partial(
         loss, level_weights=weights, units=model.units, alignment=model.upsample_alignment
     )

@@ -162,14 +162,13 @@ class PWCNet(keras.Model):
         self.warp_border = warp_border
         self.upsample_alignment = upsample_alignment
         self.normalize_features = normalize_features
+        estimating = range(levels, output_level - 1, -1)  # coarse to fine
         self.units = {
-            level: FLOW_SCALE if level_units == "scaled" else 2.0**level
-            for level in range(output_level, levels + 1)
+            level: FLOW_SCALE if level_units == "scaled" else 2.0**level for level in estimating
         }  # full-resolution pixels per unit of a level's flow
         self.pyramid = FeaturePyramid(
             feature_channels, stride_padding=stride_padding, name="pyramid"
         )
-        estimating = range(levels, output_level - 1, -1)  # coarse to fine
         refined = estimating if context == "all" else [output_level]
         self.estimators = {
             level: FlowEstimator(estimator_channels, dense=dense, name=f"estimator{level}")
