@@ -1,11 +1,14 @@
-"""`python -m pwc_exp.benchmark`: how fast a network runs, beside what this machine can do."""
+"""`python -m pwc_exp.benchmark`: how fast a network, or the way to its examples, is."""
 
 from pwc_exp import cli
 
 
 def main() -> None:
-    """Runs `pwc_exp.timing.benchmark`, imported only once the configuration is valid."""
-    cli.run("benchmark", "pwc_exp.timing:benchmark")
+    """Times the network or, if the first argument is `pipeline`, what feeds it."""
+    cli.run_one_of(
+        "benchmark",
+        {"": "pwc_exp.timing:benchmark", "pipeline": "pwc_exp.feed_timing:benchmark"},
+    )
 
 
 if __name__ == "__main__":

@@ -1,25 +1,29 @@
 """From a configuration to objects: the one place where names meet code."""
 
 import functools
-from dataclasses import asdict
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import assert_never
 
 import keras
 
-from pwc_exp.data import augment, datasets
-from pwc_exp.data.file_source import FileSource
+from pwc_exp.data import augment, cache, datasets, quarantine
+from pwc_exp.data.file_source import FileSource, read_sample
+from pwc_exp.data.halfres import check_finished
+from pwc_exp.data.mixed_source import MixedSource
 from pwc_exp.data.sample import Sample, Source
 from pwc_exp.data.splits import take_split
 from pwc_exp.data.synthetic import SyntheticSource
+from pwc_exp.errors import ConfigError
 from pwc_exp.flow import losses
-from pwc_exp.groups import (
-    AugmentConfig,
+from pwc_exp.groups.augment import AugmentConfig, BasicConfig, HeavyConfig, ModernConfig
+from pwc_exp.groups.data import BadSample, DataConfig, FilesConfig, Split, SyntheticConfig
+from pwc_exp.groups.mix import MixConfig
+from pwc_exp.groups.model import ModelConfig
+from pwc_exp.groups.training import (
     CyclicConfig,
-    DataConfig,
-    Dataset,
     LossConfig,
-    ModelConfig,
     MultiscaleConfig,
     MultistepsConfig,
     OptimizerConfig,
@@ -27,7 +31,6 @@ from pwc_exp.groups import (
     PrecisionConfig,
     RobustConfig,
     ScheduleConfig,
-    Split,
 )
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.schedules import Cyclic
@@ -98,37 +101,82 @@ def build_optimizer(
 
 def build_augment(config: AugmentConfig) -> augment.Augment:
     """What changes training examples."""
-    return functools.partial(augment.basic, **asdict(config))
+    knobs = asdict(config)
+    del knobs["device"]
+    match config:
+        case BasicConfig():
+            return functools.partial(augment.basic, **knobs)
+        case HeavyConfig():
+            return functools.partial(augment.heavy, **knobs)
+        case ModernConfig():
+            return functools.partial(augment.modern, **knobs)
+        case _:
+            raise TypeError(f"augment must be a known configuration. Received: {config}")
 
 
 def build_source(config: DataConfig, split: Split) -> Source:
     """The examples of a split. For `train`, frames smaller than `data.crop` are refused."""
-    if config.name == Dataset.synthetic:
-        # All generated scenes can be made again, but to evaluate on means the held-out ones.
-        split = Split.train if split == Split.train else Split.val
-        knobs = asdict(config.synthetic)
-        sizes = {Split.train: knobs.pop("train_size"), Split.val: knobs.pop("val_size")}
-        return SyntheticSource(
-            seed=SYNTHETIC_SEEDS[split], size=sizes[split], frame_size=config.crop, **knobs
-        )
-    samples = take_split(index(config), split, val_share=config.val_share)
-    crop = config.crop if split == Split.train else None
-    return FileSource(config.name, samples, crop=crop)
+    match config:
+        case SyntheticConfig():
+            return _build_synthetic(config, split)
+        case MixConfig():
+            sources = [build_source(part, split) for part in config.part_configs()]
+            # Which part is drawn how often is a matter of training; to evaluate is to take all.
+            weights = config.weights if split == Split.train else None
+            return MixedSource(sources, weights=weights)
+        case FilesConfig():
+            return _build_files(config, split)
+        case _:
+            raise TypeError(f"data must be a known configuration. Received: {config}")
 
 
 def index(config: DataConfig) -> list[Sample]:
-    """All samples of a data set on disk that have ground truth."""
+    """All samples of a data set on disk."""
+    if not isinstance(config, FilesConfig) or config.name not in datasets.DATASETS:
+        raise ConfigError(f"data: {config.name} is no data set of files")
+    shared = {knob.name for knob in fields(FilesConfig)}
+    knobs = {name: value for name, value in asdict(config).items() if name not in shared}
     root = Path(config.root or "")
-    match config.name:
-        case Dataset.sintel:
-            return datasets.sintel(root, render_pass=config.render_pass)
-        case Dataset.kitti:
-            return datasets.kitti(root, truth=config.truth)
-        case Dataset.flyingchairs:
-            return datasets.flyingchairs(root)
-        case Dataset.middlebury:
-            return datasets.middlebury(root)
-        case Dataset.synthetic:
-            raise ValueError("the synthetic data set has no files")
-        case _:
-            assert_never(config.name)
+    check_finished(root)
+    return datasets.DATASETS[config.name](root, **knobs)
+
+
+def build_skipped(config: DataConfig, source: Source) -> frozenset[int]:
+    """Examples that the configured quarantine list leaves out."""
+    if not isinstance(config, FilesConfig) or config.quarantine is None:
+        return frozenset()
+    listed = quarantine.read(Path(config.quarantine))
+    return frozenset(number for number, name in enumerate(source.ids) if name in listed)
+
+
+def _build_synthetic(config: SyntheticConfig, split: Split) -> SyntheticSource:
+    # All generated scenes can be made again, but to evaluate on means the held-out ones.
+    split = Split.train if split == Split.train else Split.val
+    knobs = asdict(config)
+    sizes = {Split.train: knobs.pop("train_size"), Split.val: knobs.pop("val_size")}
+    for name in ("name", "crop", "workers"):
+        del knobs[name]
+    return SyntheticSource(
+        seed=SYNTHETIC_SEEDS[split], size=sizes[split], frame_size=config.crop, **knobs
+    )
+
+
+def _build_files(config: FilesConfig, split: Split) -> FileSource:
+    every = index(config)
+    chosen = take_split(every, split, val_share=config.val_share)
+    records = None
+    if config.cache is not None:
+        # Before splitting, so that all splits share one copy.
+        record_of = _fill_cache(config, every)
+        records = [record_of[sample.id] for sample in chosen]
+    crop = config.crop if split == Split.train else None
+    return FileSource(config.name, chosen, crop=crop, records=records)
+
+
+def _fill_cache(config: FilesConfig, samples: Sequence[Sample]) -> dict[str, Path]:
+    """Copies what is not yet in the cache, and returns the record of each sample."""
+    place = Path(config.cache or "") / cache.key_of(samples)
+    outcome = cache.fill(samples, read_sample, place, workers=config.workers or os.cpu_count() or 1)
+    if outcome.failures and config.on_bad == BadSample["raise"]:
+        raise outcome.failures[0]
+    return {sample.id: cache.record_path(place, n) for n, sample in enumerate(samples)}

@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from pwc_exp.commands import TrainConfig
 from pwc_exp.composition import check, check_places, compose_command, data_dir, refusals, register
-from pwc_exp.config import Config, TrainConfig
+from pwc_exp.config import Config
 from pwc_exp.errors import ConfigError, UserError
 
 INTERRUPTED = 130  # exit code of a process that Ctrl-C ended: 128 + SIGINT
@@ -43,6 +44,26 @@ def run(command: str, task: str) -> None:
         )
         with refusals(command):
             main(_job(command, task))()
+
+
+def run_one_of(program: str, tasks: Mapping[str, str]) -> None:
+    """Runs the command `<program>_<name>`, where the first argument is the name.
+
+    tasks: for each name, what `run` is told. With the name "", a first argument that is none of
+    the names stays an argument, and the command is `program`.
+    """
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name in tasks and name:
+        del sys.argv[1]
+        run(f"{program}_{name}", tasks[name])
+    elif "" in tasks:
+        run(program, tasks[""])
+    else:
+        with exit_codes():
+            raise ConfigError(
+                f"python -m pwc_exp.{program}: the first argument must be one of "
+                f"{', '.join(tasks)}. Received: {name or 'none'}"
+            )
 
 
 def prepare_environment() -> None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, cast, get_type_hints
+from typing import Any, NamedTuple, cast, get_args, get_type_hints
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -22,11 +22,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from pwc_exp import config
-from pwc_exp.config import COMMANDS, Config, TrainConfig, flatten
+from pwc_exp.commands import DataFetchConfig, TrainConfig
+from pwc_exp.config import COMMANDS, Config, flatten
 from pwc_exp.errors import ConfigError, MissingInputError, OutputError, UserError
 
 PACKAGE = Path(__file__).resolve().parent
-INPUTS = ("data.root", "run", "weights", "predictions", "frames")
+INPUTS = ("data.root", "data.quarantine", "root", "run", "weights", "predictions", "frames")
 RESOLVER = re.compile(r"\$\{\s*[\w.]+\s*:")  # ${name:...}, for example ${oc.env:SECRET}
 
 
@@ -85,6 +86,8 @@ def check_places(checked: Config, run_dir: Path) -> None:
     """Refuses inputs that are not there, and a run folder that cannot be made."""
     values = flatten(checked)
     for key in INPUTS:
+        if key == "data.root" and isinstance(checked, DataFetchConfig):
+            continue  # it is made
         value = values.get(key) or []
         for path in value if isinstance(value, list) else [value]:
             # The weights of a TensorFlow checkpoint are named by what its files' names begin with.
@@ -163,11 +166,14 @@ def _hint(name: str, known: dict[str, str]) -> str:
 
 
 def _known_keys(schema: type, prefix: str = "") -> Iterator[str]:
-    for variant in (schema, *schema.__subclasses__()):
-        for name, kind in get_type_hints(variant).items():
-            yield prefix + name
+    hints = get_type_hints(schema)
+    for knob in dataclasses.fields(schema):
+        yield prefix + knob.name
+        for kind in (hints[knob.name], *get_args(hints[knob.name])):  # of `Kind | None` too
             if dataclasses.is_dataclass(kind):
-                yield from _known_keys(cast(type, kind), f"{prefix}{name}.")
+                yield from _known_keys(cast(type, kind), f"{prefix}{knob.name}.")
+    for variant in schema.__subclasses__():
+        yield from _known_keys(variant, prefix)
 
 
 def _extra_keys(values: DictConfig, prefix: str = "") -> Iterator[str]:

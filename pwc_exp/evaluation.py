@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from pwc_exp import durable
 from pwc_exp.build import build_model, build_source
-from pwc_exp.config import CONFIG_FILE, EvaluateConfig, TrainConfig, load
+from pwc_exp.commands import EvaluateConfig, TrainConfig
+from pwc_exp.config import CONFIG_FILE, load
+from pwc_exp.data.feed import EvalFeed
 from pwc_exp.data.io import read_flow
-from pwc_exp.data.pipeline import eval_batches, iterate
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.errors import ConfigError, DataError, MissingInputError
 from pwc_exp.flow.metrics import COUNT, SUMS, error_sums, mean_of_sums
@@ -56,11 +57,11 @@ def evaluate(config: EvaluateConfig) -> float:
     return errors.means["aepe"]
 
 
-def errors_of(eval_step: EvalStep, batches: tf.data.Dataset, source: Source) -> Errors:
+def errors_of(eval_step: EvalStep, batches: Iterable[Batch], source: Source) -> Errors:
     """Runs a compiled step over all batches of `source`."""
     rows: list[dict[str, float]] = []
     ids: list[str] = []
-    shown = tqdm(iterate(batches, source), desc="evaluate", disable=None, leave=False)
+    shown = tqdm(batches, desc="evaluate", disable=None, leave=False)
     for batch in shown:
         ids += [source.ids[int(i)] for i in batch.index]
         rows += _rows(eval_step(batch))
@@ -76,7 +77,7 @@ def errors_of_files(folder: Path, source: Source) -> Errors:
     """
     paths = [_prediction(folder, sample_id) for sample_id in source.ids]
     rows = []
-    batches = iterate(eval_batches(source, batch_size=1, multiple=1), source)
+    batches = EvalFeed(source, batch_size=1, multiple=1)
     shown = tqdm(batches, desc="evaluate", total=len(paths), disable=None, leave=False)
     for path, batch in zip(paths, shown, strict=True):  # in the order of the source, one at a time
         rows += _rows(error_sums(_read_prediction(path, batch), batch.flow, batch.valid))
@@ -110,7 +111,7 @@ def _errors_of_weights(
     made_for = of_run or config
     model = build_model(made_for.model, made_for.precision)
     found = load_weights(model, Path(config.run or config.weights or ""))
-    batches = eval_batches(source, batch_size=config.batch_size, multiple=2**model.levels)
+    batches = EvalFeed(source, batch_size=config.batch_size, multiple=2**model.levels)
     eval_step = make_eval_step(make_estimate(model, xla=config.xla))
     return str(found), errors_of(eval_step, batches, source)
 

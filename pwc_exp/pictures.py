@@ -1,4 +1,4 @@
-"""A validation sample as one picture: frames, target, estimate, error, and the flow of every level.
+"""Samples as pictures: what a network makes of one, and many as training sees them.
 
 Letters: H height, W width; h, w the same of a tile.
 """
@@ -12,6 +12,7 @@ import PIL.ImageDraw
 import PIL.ImageFont
 
 from pwc_exp.flow.colour import flow_to_colour, legend
+from pwc_exp.flow.warp import backward_warp
 
 # Bounds and colours of KITTI's error pictures: blue up to its 3 px, then yellow to red.
 # https://www.cvlibs.net/datasets/kitti/eval_scene_flow.php, devkit, log_colormap.h
@@ -87,6 +88,32 @@ def panel(
     if target is not None:
         legends.insert(0, _error_scale(size[0]))
     return _compose([top, bottom], legends, size)
+
+
+def sheet(examples: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
+    """Draws examples of one size below each other, as [h, w, 3] uint8 RGB.
+
+    A row holds the frames, frame 2 sampled where the flow points, and the flow. Where the flow is
+    right, the warped frame looks like frame 1; what is hidden in frame 2 is doubled in it.
+
+    examples: for each caption frame1, frame2 [H, W, 3] RGB in [0, 1], flow [H, W, 2] in pixels and
+    valid [H, W], 0 or 1. Where it is 0, the last two pictures are black.
+    """
+    rows = []
+    wheels = []
+    for caption, (frame1, frame2, flow, valid) in examples.items():
+        size = _tile_size(*valid.shape)
+        max_speed = _full_speed(flow, valid > 0)
+        warped = np.asarray(backward_warp(frame2[None], flow[None], border="zero"))[0]
+        tiles = [
+            _Tile(caption, _frame(frame1, size)),
+            _Tile("frame 2", _frame(frame2, size)),
+            _Tile("frame 2, warped", _frame(warped * (valid[..., None] > 0), size)),
+            _flow_tile("flow", flow, size, max_speed, valid > 0),
+        ]
+        rows.append(tiles)
+        wheels.append(_wheel(size[0], max_speed))
+    return _compose(rows, wheels, size)
 
 
 def error_to_colour(error: np.ndarray, *, valid: np.ndarray | None = None) -> np.ndarray:

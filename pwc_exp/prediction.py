@@ -9,7 +9,9 @@ from tqdm import tqdm
 
 from pwc_exp import durable
 from pwc_exp.build import build_model
-from pwc_exp.config import CONFIG_FILE, PredictConfig, load
+from pwc_exp.commands import PredictConfig
+from pwc_exp.config import CONFIG_FILE, load
+from pwc_exp.data.datasets import unlabelled
 from pwc_exp.data.images import read_frame, write_image
 from pwc_exp.data.io import write_flo
 from pwc_exp.errors import ConfigError, DataError
@@ -30,7 +32,7 @@ class Job(NamedTuple):
 
 def predict(config: PredictConfig) -> None:
     """Writes, for each frame but the last, its flow to the next: <name>.flo and <name>_flow.png."""
-    jobs = plan([Path(frame) for frame in config.frames], Path(config.out))
+    jobs = plan(_frames(config), Path(config.out))
     model = _build(config)
     durable.make_folder(Path(config.out))
     estimate = make_estimate(model, xla=config.xla)
@@ -59,6 +61,14 @@ def plan(frames: list[Path], out: Path) -> list[Job]:
                 raise ConfigError(f"out: {result} is one of the frames; choose another folder")
         results.add(job.flow)
     return jobs
+
+
+def _frames(config: PredictConfig) -> list[Path]:
+    """The frames in their order; of a folder, its images by the numbers in their names."""
+    if len(config.frames) > 1:
+        return [Path(frame) for frame in config.frames]
+    pairs = unlabelled(Path(config.frames[0]))
+    return [*(pair.frame1 for pair in pairs), pairs[-1].frame2]
 
 
 def _build(config: PredictConfig) -> PWCNet:

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from pwc_exp.build import build_loss, build_model, build_optimizer
-from pwc_exp.config import BenchmarkConfig
+from pwc_exp.commands import BenchmarkConfig
 from pwc_exp.data.sample import Batch
-from pwc_exp.groups import Precision, PrecisionConfig
+from pwc_exp.groups.training import Precision, PrecisionConfig
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.summary import total_flops
 from pwc_exp.steps import make_estimate, make_train_step

@@ -16,14 +16,18 @@ from pwc_exp.build import (
     build_model,
     build_optimizer,
     build_schedule,
+    build_skipped,
     build_source,
 )
-from pwc_exp.config import CONFIG_FILE, TrainConfig, flatten, to_yaml
-from pwc_exp.data.pipeline import eval_batches, iterate, train_batches
+from pwc_exp.commands import TrainConfig
+from pwc_exp.config import CONFIG_FILE, flatten, to_yaml
+from pwc_exp.data import quarantine
+from pwc_exp.data.feed import EvalFeed, OnBad, stop, train_feed
 from pwc_exp.data.sample import Batch, Source
-from pwc_exp.errors import NonFiniteError, OutputError
+from pwc_exp.errors import NonFiniteError, OutputError, UserError
 from pwc_exp.evaluation import UNITS, errors_of
-from pwc_exp.groups import Dataset, Precision, Split
+from pwc_exp.groups.data import BadSample, Dataset, FilesConfig, Split
+from pwc_exp.groups.training import Precision
 from pwc_exp.meter import Meter
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.pictures import panel
@@ -33,6 +37,7 @@ from pwc_exp.tracking.mlflow_run import tracking_uri
 from pwc_exp.tracking.provenance import library_versions
 from pwc_exp.weights import BEST_KEY, CHECKPOINTS
 
+QUARANTINE = "quarantine.txt"  # samples that the run left out, in its folder
 MAX_SKIPPED = 50  # fp16 updates in a row that may overflow while the loss scale finds its size
 
 
@@ -82,7 +87,8 @@ def run(
         l2=config.optimizer.l2,
         l2_biases=config.optimizer.l2_biases,
     )
-    validation = Validation(config, model, sources.val, tracker)
+    on_bad = _on_bad(config, run_dir)
+    validation = Validation(config, model, sources.val, tracker, on_bad)
     guard = Guard(
         sources.train, allowed=0 if config.precision.policy == Precision.fp32 else MAX_SKIPPED
     )
@@ -91,7 +97,8 @@ def run(
     history = [validation.run(0)]
     bar = tqdm(total=config.steps, desc="train", unit="step", dynamic_ncols=True, disable=None)
     with bar as progress:
-        for step, batch in enumerate(meter.timed(_batches(config, sources.train)), start=1):
+        batches = _batches(config, sources.train, on_bad)
+        for step, batch in enumerate(meter.timed(batches), start=1):
             results = guard.check({k: float(v) for k, v in train_step(batch).items()}, step, batch)
             meter.add(results)
             progress.update()
@@ -114,21 +121,34 @@ class Validation:
     """Evaluates the network again and again, with steps that are compiled once."""
 
     def __init__(
-        self, config: TrainConfig, model: PWCNet, source: Source, tracker: Tracker
+        self,
+        config: TrainConfig,
+        model: PWCNet,
+        source: Source,
+        tracker: Tracker,
+        on_bad: OnBad,
     ) -> None:
         self._source = source
         self._tracker = tracker
         self._eval_step = make_eval_step(make_estimate(model, xla=config.xla))
         self._levels = make_levels(model)
-        self._batches = eval_batches(
+        skipped = build_skipped(config.data, source)
+        self._batches = EvalFeed(
             source,
             batch_size=config.val_batch_size,
             multiple=2**model.levels,
             limit=config.eval_samples,
+            skipped=skipped,
+            on_bad=on_bad,
         )
-        self._pictured = eval_batches(
-            source, batch_size=1, multiple=1, limit=config.picture_samples or 1
-        ).take(config.picture_samples)
+        self._pictured = EvalFeed(
+            source,
+            batch_size=1,
+            multiple=1,
+            limit=config.picture_samples,
+            skipped=skipped,
+            on_bad=on_bad,
+        )
         still = make_eval_step(lambda frame1, frame2: tf.zeros_like(frame1[..., :2]))
         self.zero_flow = errors_of(still, self._batches, source).means["aepe"]
 
@@ -136,7 +156,7 @@ class Validation:
         """Notes the errors and pictures of `step`, and returns the AEPE."""
         means = errors_of(self._eval_step, self._batches, self._source).means
         self._tracker.scalars(step, {f"val/{name}": means[name] for name in UNITS})
-        for batch in iterate(self._pictured, self._source):
+        for batch in self._pictured:
             self._draw(step, batch)
         tqdm.write(f"step {step:>9,}   {BEST_KEY} {means['aepe']:.3f} px")
         return means["aepe"]
@@ -189,8 +209,21 @@ def _claim(run_dir: Path, config: TrainConfig) -> None:
     durable.write_file(run_dir / CONFIG_FILE, to_yaml(config).encode())
 
 
-def _batches(config: TrainConfig, source: Source) -> Iterator[Batch]:
-    batches = train_batches(
+def _on_bad(config: TrainConfig, run_dir: Path) -> OnBad:
+    """What happens with a sample that cannot be read."""
+    if not isinstance(config.data, FilesConfig) or config.data.on_bad != BadSample["skip"]:
+        return stop
+    listed = run_dir / QUARANTINE
+
+    def skip(sample_id: str, error: UserError) -> None:
+        quarantine.append(listed, sample_id, str(error))
+        tqdm.write(f"left out, see {listed}: {sample_id}. {error}")
+
+    return skip
+
+
+def _batches(config: TrainConfig, source: Source, on_bad: OnBad) -> Iterator[Batch]:
+    return train_feed(
         source,
         batch_size=config.batch_size,
         crop=config.data.crop,
@@ -199,8 +232,10 @@ def _batches(config: TrainConfig, source: Source) -> Iterator[Batch]:
         start_step=0,
         steps=config.steps,
         workers=config.data.workers,
+        skipped=build_skipped(config.data, source),
+        on_bad=on_bad,
+        device=config.augment.device,
     )
-    return iterate(batches, source)
 
 
 def _due(step: int, every: int, steps: int) -> bool:

@@ -19,8 +19,10 @@ from pwc_exp.build import (
     index,
 )
 from pwc_exp.data.sample import Example
+from pwc_exp.errors import ConfigError
 from pwc_exp.flow import losses
-from pwc_exp.groups import LossConfig, ScheduleConfig, Split
+from pwc_exp.groups.data import Split
+from pwc_exp.groups.training import LossConfig, ScheduleConfig
 from pwc_exp.models.pwcnet import PWCNet
 
 SMALL = ("model=tiny", "data.crop=[32,48]")
@@ -126,7 +128,7 @@ def test_augmentation_flips_as_often_as_it_is_told(configure: Callable[..., Any]
 def test_generated_scenes_to_validate_are_never_those_that_train(
     configure: Callable[..., Any],
 ) -> None:
-    sizes = ("data.synthetic.train_size=7", "data.synthetic.val_size=3")
+    sizes = ("data.train_size=7", "data.val_size=3")
     data = configure("train", *SMALL, *sizes).data
     train, val, every = (build_source(data, s) for s in (Split.train, Split.val, Split.all))
     assert (train.size, val.size, every.size) == (7, 3, 3)
@@ -137,5 +139,5 @@ def test_generated_scenes_to_validate_are_never_those_that_train(
 
 
 def test_generated_scenes_have_no_files_to_list(configure: Callable[..., Any]) -> None:
-    with pytest.raises(ValueError, match="no files"):
+    with pytest.raises(ConfigError, match="no data set of files"):
         index(configure("train", *SMALL).data)

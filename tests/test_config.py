@@ -8,23 +8,31 @@ from typing import cast
 import pytest
 
 from pwc_exp.composition import check, compose_command, data_dir, register
-from pwc_exp.config import (
-    COMMANDS,
-    VARIANTS,
-    Config,
-    TrainConfig,
-    flatten,
-    load,
-    to_yaml,
-)
+from pwc_exp.commands import TrainConfig
+from pwc_exp.config import COMMANDS, VARIANTS, Config, flatten, load, to_yaml
 from pwc_exp.errors import ConfigError, DataError, MissingInputError
-from pwc_exp.groups import FIRST_ENTRIES, CyclicConfig, Precision, RobustConfig
+from pwc_exp.groups.data import Dataset, FilesConfig
+from pwc_exp.groups.mix import DATASETS
+from pwc_exp.groups.training import CyclicConfig, Precision, RobustConfig
 
 # What a command or a choice cannot do without.
 NEEDS = {
     "evaluate": ["run=somewhere"],
     "predict": ["weights=somewhere", "frames=[a.png,b.png]", "out=somewhere"],
-    **{f"data={name}": ["data.root=somewhere"] for name in FIRST_ENTRIES},
+    "data_check": ["data=synthetic"],
+    "data_stats": ["data=synthetic"],
+    "data_index": ["data=synthetic"],
+    "data_halfres": ["root=somewhere", "out=elsewhere"],
+    "data_fetch": ["data=synthetic"],
+    **{
+        f"data={name}": ["data.root=somewhere"]
+        for name, schema in DATASETS.items()
+        if issubclass(schema, FilesConfig)
+    },
+    "data=folder": ["data.root=somewhere", "data.frame1=*_1.png", "data.flow=*.flo"],
+    "data=csv": ["data.root=somewhere", "data.manifest=pairs.csv"],
+    "data=mix": ["data.root=somewhere", "data.parts=[{name:sintel,root:a}]"],
+    "data=chairsthingsmix": ["data.root=somewhere"],
     "model=tiny": ["loss.level_weights=[1,1,1]"],
 }
 GROUPS = sorted(path.name for path in data_dir("conf").iterdir() if path.is_dir())
@@ -96,8 +104,8 @@ def test_every_preset_is_a_complete_training_run(preset: str) -> None:
         ("batch_size=null", "batch_size"),
         ("data.crop=[250,448]", r"data.crop must be a multiple of 64 .* Received: \[250, 448\]"),
         ("data.crop=[256]", "data.crop must be"),
-        ("data.val_share=1.5", "data.val_share must be between 0 and 1"),
-        ("data.synthetic.max_zoom=-1", "data.synthetic.max_zoom must be at least 0"),
+        ("data=sintel data.val_share=1.5", "data.val_share must be between 0 and 1"),
+        ("data.max_zoom=-1", "data.max_zoom must be at least 0"),
         ("augment.flip_up_down=nan", "augment.flip_up_down must be between 0 and 1"),
         ("model.output_level=7", "model.output_level must be at most model.levels"),
         ("model.levels=5", "model.feature_channels needs one number for each of the 5 levels"),
@@ -116,7 +124,7 @@ def test_every_preset_is_a_complete_training_run(preset: str) -> None:
 )
 def test_a_value_that_cannot_work_is_refused_by_its_key(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        configure_training(override)
+        configure_training(*override.split())
 
 
 @pytest.mark.parametrize(
@@ -124,7 +132,7 @@ def test_a_value_that_cannot_work_is_refused_by_its_key(override: str, message: 
     [
         ("evaluate", ["weights=x"]),  # beside the run
         ("evaluate", ["run=null"]),
-        ("predict", ["frames=[a.png]"]),
+        ("predict", ["frames=[]"]),
         ("predict", ["weights=null"]),
         ("describe", ["size=[100,100]"]),
         ("benchmark", ["train_size=[0,64]"]),
@@ -152,12 +160,17 @@ def test_a_value_of_a_choice_can_be_overridden_from_the_command_line() -> None:
 def test_flatten_names_every_value_by_its_full_key() -> None:
     flat = flatten(configure_training("data.crop=[64,128]"))
     assert flat["data.crop"] == [64, 128]
-    assert flat["data.synthetic.layers"] == 4
+    assert flat["data.layers"] == 4
     assert not any(isinstance(value, dict) for value in flat.values())
 
 
-def test_variants_of_a_group_differ_in_their_keys() -> None:
-    for variants in VARIANTS.values():
+def test_variants_of_a_group_differ_in_their_keys_but_for_data_sets_which_have_a_name() -> None:
+    for group, variants in VARIANTS.items():
+        if group == "data":
+            assert {choice: schema.name for choice, schema in variants.items()} == {
+                choice: choice for choice in Dataset
+            }
+            continue
         keys = [
             frozenset(knob.name for knob in dataclasses.fields(cls)) for cls in variants.values()
         ]

@@ -17,10 +17,10 @@ from pwc_exp.config import CONFIG_FILE, to_yaml
 from pwc_exp.data.io import write_flo
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.evaluation import errors_of_files, evaluate, table
-from pwc_exp.groups import Split
+from pwc_exp.groups.data import Split
 
 LUCAS_KANADE = "LKflow_000045_10.png"  # an estimate that comes with KITTI
-SCENES = ("data=synthetic", "data.crop=[32,48]", "data.synthetic.val_size=4", "xla=false")
+SCENES = ("data=synthetic", "data.crop=[32,48]", "data.val_size=4", "xla=false")
 
 
 @pytest.fixture

@@ -53,6 +53,25 @@ def test_consecutive_frames_make_pairs_named_after_the_first() -> None:
     ]
 
 
+def test_a_folder_stands_for_its_images_by_the_numbers_in_their_names(
+    configure: Callable[..., Any], weights: tuple[PWCNet, Path], tmp_path: Path
+) -> None:
+    for number in (10, 9, 8):
+        write_frame(tmp_path / f"clip/frame_{number}.png", 20, 24)
+    (tmp_path / "clip/notes.txt").write_text("not a frame")
+    out = f"out={tmp_path}/out"
+    command = (f"weights={weights[1]}", f"frames=[{tmp_path}/clip]", out)
+    predict(configure("predict", "model=tiny", *command))
+    written = sorted(path.name for path in (tmp_path / "out").glob("*.flo"))
+    assert written == ["frame_8.flo", "frame_9.flo"]
+
+
+def test_one_frame_alone_is_refused(configure: Callable[..., Any], tmp_path: Path) -> None:
+    frame = write_frame(tmp_path / "a.png", 8, 8)
+    with pytest.raises(ConfigError, match="at least two files, or a folder"):
+        configure("predict", "weights=w", f"frames=[{frame}]", "out=o")
+
+
 def test_two_frames_with_one_name_are_refused() -> None:
     frames = [Path(name) for name in ("left/1.png", "right/1.png", "left/2.png")]
     with pytest.raises(ConfigError, match="names must differ. Received: 1 twice"):

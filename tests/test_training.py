@@ -13,7 +13,8 @@ import pytest
 import tensorflow as tf
 
 from pwc_exp import checkpoints
-from pwc_exp.config import CONFIG_FILE, TrainConfig, load
+from pwc_exp.commands import TrainConfig
+from pwc_exp.config import CONFIG_FILE, load
 from pwc_exp.data.sample import Batch
 from pwc_exp.errors import NonFiniteError, OutputError, UserError
 from pwc_exp.evaluation import evaluate
@@ -33,7 +34,7 @@ SMALLEST = (
     "model.context_channels=[8]",
     "model.context_dilations=[1]",
     "data.crop=[32,48]",
-    "data.synthetic.val_size=2",
+    "data.val_size=2",
     "data.workers=1",
     "batch_size=2",
     "picture_samples=0",
@@ -142,7 +143,7 @@ def test_a_run_leaves_its_configuration_curves_checkpoints_and_pictures(
         assert text in output
 
     # What training noted of its best weights is what evaluating them gives.
-    data = ("data=synthetic", "data.crop=[32,48]", "data.synthetic.val_size=2", "xla=false")
+    data = ("data=synthetic", "data.crop=[32,48]", "data.val_size=2", "xla=false")
     found = evaluate(configure("evaluate", f"run={folder}", *data, f"out={tmp_path}/errors"))
     assert found == pytest.approx(errors[best], rel=1e-5)
 

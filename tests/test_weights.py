@@ -14,7 +14,7 @@ import tensorflow as tf
 from pwc_exp import checkpoints
 from pwc_exp.build import build_model
 from pwc_exp.errors import DataError, MissingInputError
-from pwc_exp.groups import Precision, PrecisionConfig
+from pwc_exp.groups.training import Precision, PrecisionConfig
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.tfoptflow import convert
 from pwc_exp.weights import BEST_KEY, load_weights

@@ -9,6 +9,9 @@ from typing import Protocol
 
 import tensorflow as tf
 
+from pwc_exp.data.geometry import draw_change, draw_signs, draw_small_change
+from pwc_exp.data.photometry import add_noise, erase_patches, jitter_colours
+from pwc_exp.data.resampling import resample
 from pwc_exp.data.sample import Example
 
 
@@ -38,13 +41,151 @@ def basic(
     return example
 
 
+def heavy(
+    example: Example,
+    *,
+    crop: Sequence[int],
+    seed: tf.Tensor,
+    flip_left_right: float,
+    flip_up_down: float,
+    translate_probability: float,
+    translate: float,
+    scale_probability: float,
+    scale: float,
+) -> Example:
+    """Cuts a random window, mirrors, moves frame 2 by whole pixels, and scales both frames.
+
+    The recipe of tfoptflow, with what the window shows taken from the whole frames, exact flow, and
+    no truth for pixels that show nothing. All probabilities are independent.
+
+    Args:
+        example: frames at least as large as the crop.
+        crop: (height, width).
+        seed: [2] integers.
+        flip_left_right: probability.
+        flip_up_down: probability.
+        translate_probability: of moving frame 2.
+        translate: farthest, as a share of the crop's width and of its height.
+        scale_probability: of a zoom about the centre of the window.
+        scale: 0.05 is a factor of 0.95 to 1.05.
+    """
+    seeds = tf.random.split(seed, 2)
+    view = draw_small_change(
+        seeds[1],
+        size=_checked_size(example, crop),
+        crop=crop,
+        signs=draw_signs(seeds[0], flip_left_right=flip_left_right, flip_up_down=flip_up_down),
+        translate_probability=translate_probability,
+        translate=translate,
+        scale_probability=scale_probability,
+        scale=scale,
+    )
+    return resample(example, crop, view)
+
+
+def modern(
+    example: Example,
+    *,
+    crop: Sequence[int],
+    seed: tf.Tensor,
+    flip_left_right: float,
+    flip_up_down: float,
+    geometry_probability: float,
+    min_zoom: float,
+    max_zoom: float,
+    squeeze: float,
+    rotate: float,
+    relative_translate: float,
+    relative_rotate: float,
+    relative_zoom: float,
+    asymmetry: float,
+    brightness: float,
+    contrast: float,
+    saturation: float,
+    hue: float,
+    gamma: float,
+    noise: float,
+    eraser_probability: float,
+    eraser_patches: int,
+    eraser_size: float,
+) -> Example:
+    """Changes geometry and colours as FlowNet2, RAFT and AutoFlow do.
+
+    Both frames are turned, scaled and mirrored alike; frame 2 a little more on its own, which adds
+    motion. 16 such changes are drawn at once, and the first is taken whose window fits into both
+    frames. If none does, the window is a plain crop. Then colours change, noise is added, and parts
+    of frame 2 are hidden.
+
+    Args:
+        example: frames at least as large as the crop.
+        crop: (height, width).
+        seed: [2] integers.
+        flip_left_right: probability.
+        flip_up_down: probability.
+        geometry_probability: of all that follows down to relative_zoom; else a plain crop.
+        min_zoom: smallest factor of both frames; log-uniform up to max_zoom; above 1 enlarges.
+        max_zoom: largest factor of both frames.
+        squeeze: largest log of width over height: 0.2 stretches by up to e^0.2.
+        rotate: degrees, either way.
+        relative_translate: of frame 2, either way, as a share of the crop's width and height.
+        relative_rotate: of frame 2, degrees, either way.
+        relative_zoom: of frame 2, largest log of its factor, either way.
+        asymmetry: probability that the frames' colours change each on its own, not alike.
+        brightness: 0.4 is a factor of 0.6 to 1.4.
+        contrast: 0.4 is a factor of 0.6 to 1.4 about the mean luma of both frames.
+        saturation: 0.4 is a factor of 0.6 to 1.4 of the distance from grey of the same luma.
+        hue: degrees in the plane of I and Q of YIQ, either way.
+        gamma: largest log of the exponent, either way.
+        noise: largest standard deviation of what is added, of the range [0, 1], for each frame.
+        eraser_probability: of hiding parts of frame 2 behind its mean colour; flow stays known.
+        eraser_patches: at most so many of them.
+        eraser_size: longest side of a patch, pixels; the shortest is half of it.
+    """
+    seeds = tf.random.split(seed, 6)
+    view = draw_change(
+        seeds[1],
+        size=_checked_size(example, crop),
+        crop=crop,
+        signs=draw_signs(seeds[0], flip_left_right=flip_left_right, flip_up_down=flip_up_down),
+        probability=geometry_probability,
+        min_zoom=min_zoom,
+        max_zoom=max_zoom,
+        squeeze=squeeze,
+        rotate=rotate,
+        relative_translate=relative_translate,
+        relative_rotate=relative_rotate,
+        relative_zoom=relative_zoom,
+    )
+    frame1, frame2, flow, valid = resample(example, crop, view)
+    if any((brightness, contrast, saturation, hue, gamma)):
+        frame1, frame2 = jitter_colours(
+            [frame1, frame2],
+            seed=seeds[2],
+            asymmetry=asymmetry,
+            brightness=brightness,
+            contrast=contrast,
+            saturation=saturation,
+            hue=hue,
+            gamma=gamma,
+        )
+    if noise:
+        frame1 = add_noise(frame1, seed=seeds[3], strength=noise)
+        frame2 = add_noise(frame2, seed=seeds[4], strength=noise)
+    if eraser_probability:
+        frame2 = erase_patches(
+            frame2,
+            seed=seeds[5],
+            probability=eraser_probability,
+            patches=eraser_patches,
+            size=eraser_size,
+        )
+    return Example(frame1, frame2, flow, valid)
+
+
 def random_crop(example: Example, crop: Sequence[int], *, seed: tf.Tensor) -> Example:
     """Cuts one window of `crop` (height, width) out of all parts, any place equally likely."""
     height, width = crop
-    free = tf.shape(example.valid) - [height, width]
-    message = f"The frame is smaller than the crop {height} x {width}."
-    with tf.control_dependencies([tf.debugging.assert_non_negative(free, message)]):
-        places = tf.cast(free + 1, tf.float32)
+    places = tf.cast(_checked_size(example, crop) - [height, width] + 1, tf.float32)
     top, left = tf.unstack(tf.cast(tf.random.stateless_uniform([2], seed) * places, tf.int32))
     window = Example(*(part[top : top + height, left : left + width] for part in example))
     for part in window:
@@ -69,3 +210,14 @@ def _sometimes(
 ) -> Example:
     chosen = tf.random.stateless_uniform([], seed) < probability
     return tf.cond(chosen, lambda: change(example), lambda: example)
+
+
+def _checked_size(example: Example, crop: Sequence[int]) -> tf.Tensor:
+    """(height, width), [2] int32, of frames that hold the crop; smaller ones are refused."""
+    height, width = crop
+    size = tf.shape(example.valid)
+    message = f"The frame is smaller than the crop {height} x {width}."
+    with tf.control_dependencies(
+        [tf.debugging.assert_non_negative(size - [height, width], message)]
+    ):
+        return tf.identity(size)

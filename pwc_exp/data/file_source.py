@@ -1,16 +1,32 @@
 """The source of examples that lie in files."""
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.data.images import Size, frame_size, read_frame, read_mask
-from pwc_exp.data.io import flow_size, read_flow
-from pwc_exp.data.sample import Example, Sample
+from pwc_exp.data.cache import check_record, read_record
+from pwc_exp.data.decode import decode_flow, decode_frame, decode_mask
+from pwc_exp.data.image_headers import Size
+from pwc_exp.data.images import inspect_frame, read_frame, read_mask
+from pwc_exp.data.io import read_flow
+from pwc_exp.data.sample import Example, Part, Sample
 from pwc_exp.errors import DataError, UserError
+
+_MASKS = (("valid", True), ("invalid", False))  # what a mask says where the flow is to be used
+
+
+class Decoded(NamedTuple):
+    """The arrays of one pair, as `Example` has tensors."""
+
+    frame1: np.ndarray  # [H, W, 3] float32 RGB in [0, 1]
+    frame2: np.ndarray  # [H, W, 3]
+    flow: np.ndarray  # [H, W, 2] float32, pixels; 0 where not valid
+    valid: np.ndarray  # [H, W] float32, 0 or 1
 
 
 class FileSource:
@@ -18,10 +34,16 @@ class FileSource:
 
     crop: (height, width) that training will take; a smaller frame is refused. The headers of the
     first sample are checked at once, so that a wrong crop ends a run before it starts.
+    records: the samples' records in a cache, read in place of their files.
     """
 
     def __init__(
-        self, name: str, samples: Sequence[Sample], *, crop: Sequence[int] | None = None
+        self,
+        name: str,
+        samples: Sequence[Sample],
+        *,
+        crop: Sequence[int] | None = None,
+        records: Sequence[Path] | None = None,
     ) -> None:
         if not samples:
             raise DataError(f"No samples in {name}.")
@@ -29,49 +51,123 @@ class FileSource:
         self.size = len(samples)
         self.ids: Sequence[str] = [sample.id for sample in samples]
         self.digest = _digest(name, samples)
-        self.failure: UserError | None = None
+        self.parts: Sequence[Part] = (Part(self.size, 1.0),)
         self._samples = list(samples)
         self._crop = None if crop is None else Size(*crop)
+        self._records = records
         first = samples[0]
-        self._check_sizes(
-            first, frame_size(first.frame1), frame_size(first.frame2), flow_size(first.flow)
-        )
+        size = inspect_frame(first.frame1)
+        _check_same(first.frame1, size, first.frame2, inspect_frame(first.frame2))
+        self._check_crop(first, size)
+        with tf.device("CPU"):
+            self._paths = _columns(samples)
+            self._strides = tf.constant([sample.flow_stride for sample in samples])
+            self._record_paths = tf.constant([str(path) for path in records or []], tf.string)
 
     def example(self, index: tf.Tensor) -> Example:
-        """Reads example `index`, a scalar; a failure is kept in `failure`."""
-        tensors = tf.numpy_function(self._read, [index], [tf.float32] * 4)
-        for tensor, channels in zip(tensors, ((3,), (3,), (2,), ()), strict=True):
-            tensor.set_shape((None, None, *channels))
-        return Example(*tensors)
+        """Reads example `index`, a scalar."""
+        if self._records is not None:
+            example = read_record(self._record_paths[index])
+        else:
+            example = self._decode(index)
+        if self._crop is not None:
+            free = tf.shape(example.valid) - list(self._crop)
+            tf.debugging.assert_non_negative(free, "A frame is smaller than data.crop.")
+        return example
 
-    def _read(self, index: int) -> list[np.ndarray]:
+    def failure(self, index: int) -> UserError | None:
+        """Why example `index` cannot be read."""
+        sample = self._samples[index]
         try:
-            return self._read_sample(self._samples[index])
+            if self._records is not None:
+                check_record(self._records[index])
+            decoded = read_sample(sample)
+            self._check_crop(sample, Size(*decoded.valid.shape))
         except UserError as error:
-            self.failure = error
-            raise
+            return error
+        return None
 
-    def _read_sample(self, sample: Sample) -> list[np.ndarray]:
-        frame1, frame2 = read_frame(sample.frame1), read_frame(sample.frame2)
-        flow, valid = read_flow(sample.flow)
-        self._check_sizes(sample, *(Size(*array.shape[:2]) for array in (frame1, frame2, flow)))
-        if sample.invalid is not None:
-            invalid = read_mask(sample.invalid)
-            _check_same(sample.frame1, Size(*valid.shape), sample.invalid, Size(*invalid.shape))
-            valid = np.where(invalid, np.float32(0), valid)
-            flow = np.where(invalid[..., None], np.float32(0), flow)
-        return [frame1, frame2, flow, valid]
+    def files(self, index: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The paths of example `index` by their role; empty where it alone lacks one."""
+        return {role: paths[index] for role, paths in self._paths.items()}
 
-    def _check_sizes(self, sample: Sample, frame1: Size, frame2: Size, flow: Size) -> None:
-        _check_same(sample.frame1, frame1, sample.frame2, frame2)
-        _check_same(sample.frame1, frame1, sample.flow, flow)
+    def _decode(self, index: tf.Tensor) -> Example:
+        """Does what `read_sample` does, in TensorFlow's operations."""
+        paths = self.files(index)
+        frame1, frame2 = decode_frame(paths["frame1"]), decode_frame(paths["frame2"])
+        size = tf.shape(frame1)[:2]
+        flow, valid = tf.zeros([*tf.unstack(size), 2]), tf.zeros(size)
+        if "flow" in paths:
+            flow, valid = tf.cond(
+                paths["flow"] == "", lambda: (flow, valid), lambda: decode_flow(paths["flow"])
+            )
+        if any(sample.flow_stride > 1 for sample in self._samples):
+            stride = self._strides[index]
+            flow, valid = flow[::stride, ::stride], valid[::stride, ::stride]
+        for role, kept in _MASKS:
+            if role in paths:
+                mask = tf.cond(
+                    paths[role] == "",
+                    functools.partial(tf.fill, size, kept),
+                    functools.partial(decode_mask, paths[role]),
+                )
+                tf.debugging.assert_equal(tf.shape(mask), size, "Sizes differ.")
+                valid = tf.where(mask == kept, valid, 0.0)
+        for part in (frame2, flow, valid):
+            tf.debugging.assert_equal(tf.shape(part)[:2], size, "Sizes differ.")
+        return Example(frame1, frame2, tf.where(valid[..., None] > 0, flow, 0.0), valid)
+
+    def _check_crop(self, sample: Sample, size: Size) -> None:
         crop = self._crop
-        if crop is not None and (crop.height > frame1.height or crop.width > frame1.width):
+        if crop is not None and (crop.height > size.height or crop.width > size.width):
             raise DataError(
                 f"Frame smaller than data.crop: {sample.frame1}. Expected at least "
                 f"{crop.height} x {crop.width} (height x width). "
-                f"Received: {frame1.height} x {frame1.width}."
+                f"Received: {size.height} x {size.width}."
             )
+
+
+def read_sample(sample: Sample) -> Decoded:
+    """Reads all files of a sample; of one without ground truth, no pixel is valid.
+
+    What it returns is what a cache holds: a change of it raises `cache.VERSION`.
+
+    Raises:
+        UserError: a file is missing, damaged or of another size than the first frame.
+    """
+    frame1, frame2 = read_frame(sample.frame1), read_frame(sample.frame2)
+    size = Size(*frame1.shape[:2])
+    _check_same(sample.frame1, size, sample.frame2, Size(*frame2.shape[:2]))
+    if sample.flow is None:
+        return Decoded(frame1, frame2, np.zeros((*size, 2), np.float32), np.zeros(size, np.float32))
+    flow, valid = read_truth(sample)
+    _check_same(sample.frame1, size, sample.flow, Size(*valid.shape))
+    return Decoded(frame1, frame2, flow, valid)
+
+
+def read_truth(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """Reads flow, [H, W, 2] float32 in pixels, and valid, [H, W] float32 0/1, and no frame."""
+    if sample.flow is None:
+        raise DataError(f"{sample.id} has no ground truth.")
+    stride = sample.flow_stride
+    flow, valid = (part[::stride, ::stride] for part in read_flow(sample.flow))
+    for role, kept in _MASKS:
+        path = getattr(sample, role)
+        if path is not None:
+            mask = read_mask(path)
+            _check_same(sample.flow, Size(*valid.shape), path, Size(*mask.shape))
+            valid = np.where(mask == kept, valid, np.float32(0))
+    return np.where(valid[..., None] > 0, flow, np.float32(0)), valid
+
+
+def _columns(samples: Sequence[Sample]) -> dict[str, tf.Tensor]:
+    """Paths of each kind of file that any sample has, [N] strings, empty where one lacks it."""
+    columns = {}
+    for role in ("frame1", "frame2", "flow", "valid", "invalid"):
+        paths = [getattr(sample, role) for sample in samples]
+        if any(paths):
+            columns[role] = tf.constant([str(path or "") for path in paths])
+    return columns
 
 
 def _check_same(path1: Path, size1: Size, path2: Path, size2: Size) -> None:
@@ -86,6 +182,10 @@ def _digest(name: str, samples: Sequence[Sample]) -> str:
     """Depends on which files are read, not on where the data set lies or on their content."""
     lines = [name]
     for sample in samples:
-        paths = (sample.frame1, sample.frame2, sample.flow, sample.invalid)
-        lines += [sample.id, *("/".join(path.parts[-3:]) for path in paths if path)]
+        paths = (sample.frame1, sample.frame2, sample.flow, sample.valid, sample.invalid)
+        lines += [
+            sample.id,
+            str(sample.flow_stride),
+            *("/".join(path.parts[-3:]) for path in paths if path),
+        ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

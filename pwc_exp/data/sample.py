@@ -19,8 +19,10 @@ class Sample(NamedTuple):
     scene: str  # samples of one scene never lie in both train and val
     frame1: Path
     frame2: Path
-    flow: Path
-    invalid: Path | None = None  # mask image: nonzero where the flow is not to be used
+    flow: Path | None  # None: no ground truth, only to predict
+    valid: Path | None = None  # mask (image or .npy): zero where the flow is not to be used
+    invalid: Path | None = None  # mask (image or .npy): nonzero where the flow is not to be used
+    flow_stride: int = 1  # every so many-th row and column of the flow file belongs to a pixel
     split: str | None = None  # train or val where the data set itself says so
 
 
@@ -43,6 +45,13 @@ class Batch(NamedTuple):
     index: tf.Tensor  # [B] int64, position of each pair in its source: source.ids[index] names it
 
 
+class Part(NamedTuple):
+    """A range of a source's examples that is shuffled on its own."""
+
+    size: int  # examples
+    weight: float  # how many are drawn from it, relative to the other parts
+
+
 class Source(Protocol):
     """Something with examples 0 .. size-1."""
 
@@ -50,8 +59,12 @@ class Source(Protocol):
     size: int
     ids: Sequence[str]
     digest: str  # hexadecimal; two sources with one digest have the same examples
-    failure: UserError | None  # why the last reading failed; TensorFlow itself keeps only text
+    parts: Sequence[Part]  # one after the other, they make up all examples
 
     def example(self, index: tf.Tensor) -> Example:
         """Example `index` (scalar int64); usable inside a tf.data map."""
+        ...
+
+    def failure(self, index: int) -> UserError | None:
+        """Why example `index` cannot be read; TensorFlow's own error names no file."""
         ...

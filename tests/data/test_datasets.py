@@ -1,124 +1,161 @@
 """Indexes of data sets on fake trees of empty files, and what they say when something is absent."""
 
-from collections.abc import Callable
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from trees import TREES, Tree, make
 
-from pwc_exp.data.datasets import flyingchairs, kitti, middlebury, sintel
-from pwc_exp.data.sample import Sample
+from pwc_exp.data import datasets
+from pwc_exp.data.datasets import DATASETS, flyingchairs, kitti, known_pairs, sintel
+from pwc_exp.data.splits import split_samples
 from pwc_exp.errors import DataError, MissingInputError
-from pwc_exp.groups import Dataset
+
+every_data_set = pytest.mark.parametrize("tree", TREES.values(), ids=TREES.keys())
 
 
-def make(root: Path, *names: str) -> None:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-
-
-def make_sintel(root: Path) -> None:
-    for number in (3, 1, 2, 4):
-        make(root, f"training/clean/b_1/frame_{number:04d}.png")
-        if number < 4:
-            make(root, f"training/flow/b_1/frame_{number:04d}.flo")
-    make(root, "training/clean/a_2/frame_0009.png", "training/clean/a_2/frame_0010.png")
-    make(root, "training/flow/a_2/frame_0009.flo", "training/invalid/a_2/frame_0009.png")
-
-
-def make_kitti(root: Path) -> None:
-    for pair in ("000001", "000000"):
-        make(root, *(f"training/image_2/{pair}_{number}.png" for number in (10, 11, 12)))
-        make(root, *(f"training/flow_{truth}/{pair}_10.png" for truth in ("noc", "occ")))
-    make(root, "testing/image_2/000000_10.png", "testing/image_2/000000_11.png")
-
-
-def make_chairs(root: Path) -> None:
-    for pair in ("00003", "00001", "00002"):
-        make(root, *(f"data/{pair}_{part}" for part in ("img1.ppm", "img2.ppm", "flow.flo")))
-
-
-def make_middlebury(root: Path) -> None:
-    for scene in ("Venus", "Urban2", "Walking"):
-        make(root, f"other-data/{scene}/frame10.png", f"other-data/{scene}/frame11.png")
-    make(root, "other-gt-flow/Venus/flow10.flo", "other-gt-flow/Urban2/flow10.flo")
-
-
-Index = Callable[[Path], list[Sample]]
-TREES: dict[str, tuple[Callable[[Path], None], Index, str, int]] = {
-    "sintel": (
-        make_sintel,
-        lambda root: sintel(root, render_pass="clean"),
-        "training/flow/b_1/frame_0002.flo",
-        4,
-    ),
-    "kitti": (
-        make_kitti,
-        lambda root: kitti(root, truth="noc"),
-        "training/flow_noc/000001_10.png",
-        2,
-    ),
-    "flyingchairs": (make_chairs, flyingchairs, "data/00001_img2.ppm", 3),
-    "middlebury": (make_middlebury, middlebury, "other-data/Urban2/frame11.png", 2),
-}
-every_data_set = pytest.mark.parametrize(
-    ("make_tree", "index", "a_file", "count"), TREES.values(), ids=TREES.keys()
-)
-
-
-def test_every_data_set_is_tested_here() -> None:
-    assert set(TREES) == set(Dataset) - {Dataset.synthetic}
+def test_every_data_set_is_tested_here_or_with_folders_of_ones_own() -> None:
+    assert {name.partition(",")[0] for name in TREES} | {"folder", "csv"} == set(DATASETS)
 
 
 @every_data_set
-def test_index_is_sorted_unique_and_complete(
-    make_tree: Callable[[Path], None], index: Index, a_file: str, count: int, tmp_path: Path
-) -> None:
-    make_tree(tmp_path)
+def test_index_is_sorted_unique_and_complete(tree: Tree, tmp_path: Path) -> None:
+    make(tmp_path, *tree.files)
     make(tmp_path, "training/.DS_Store", "data/._00001_img1.ppm", "other-gt-flow/.hidden")
-    samples = index(tmp_path)
+    make(tmp_path, "frames_cleanpass/TRAIN/A/Thumbs.db", "train/0002/frame_left/notes.png")
+    samples = tree.index(tmp_path)
     ids = [sample.id for sample in samples]
-    assert len(ids) == count
+    assert len(ids) == tree.count
     assert ids == sorted(set(ids))
-    assert any(tmp_path / a_file in sample for sample in samples)
+    assert (ids[0], ids[-1]) == (tree.first, tree.last)
+    assert any(tmp_path / tree.a_file in sample for sample in samples)
+    assert all(path.is_file() for sample in samples for path in sample if isinstance(path, Path))
 
 
 @every_data_set
-def test_one_absent_file_is_named_with_the_counts(
-    make_tree: Callable[[Path], None], index: Index, a_file: str, count: int, tmp_path: Path
-) -> None:
-    make_tree(tmp_path)
-    (tmp_path / a_file).unlink()
-    with pytest.raises(DataError, match=f"1 of {count} pairs .* The first: .*{a_file}"):
-        index(tmp_path)
+def test_one_absent_file_is_named_with_the_counts(tree: Tree, tmp_path: Path) -> None:
+    make(tmp_path, *tree.files)
+    (tmp_path / tree.a_file).unlink()
+    with pytest.raises(DataError, match=f"1 of {tree.count} pairs .* The first: .*{tree.a_file}"):
+        tree.index(tmp_path)
 
 
 @every_data_set
-def test_a_missing_or_wrong_root_is_told_what_was_expected(
-    make_tree: Callable[[Path], None], index: Index, a_file: str, count: int, tmp_path: Path
-) -> None:
-    first = a_file.split("/", maxsplit=1)[0]
+def test_a_missing_or_wrong_root_is_told_what_was_expected(tree: Tree, tmp_path: Path) -> None:
+    first = tree.a_file.split("/", maxsplit=1)[0]
     with pytest.raises(MissingInputError, match=f"absent.*{first}.*no such folder"):
-        index(tmp_path / "absent")
-    make_tree(tmp_path / "deeper")
+        tree.index(tmp_path / "absent")
+    make(tmp_path / "deeper", *tree.files)
     with pytest.raises(MissingInputError, match=f"{first}.*Received: deeper"):
-        index(tmp_path)
+        tree.index(tmp_path)
 
 
 @every_data_set
-def test_a_tree_without_files_has_no_pairs(
-    make_tree: Callable[[Path], None], index: Index, a_file: str, count: int, tmp_path: Path
+def test_a_tree_without_files_has_no_pairs(tree: Tree, tmp_path: Path) -> None:
+    make(tmp_path, *tree.files)
+    for name in tree.files:
+        (tmp_path / name).unlink()
+    with pytest.raises(DataError, match=f"No pairs|{tree.count} of {tree.count} pairs"):
+        tree.index(tmp_path)
+
+
+@every_data_set
+def test_the_order_of_a_listing_does_not_matter(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_tree(tmp_path)
-    for path in tmp_path.rglob("*"):
-        if path.is_file():
-            path.unlink()
-    with pytest.raises(DataError):
-        index(tmp_path)
+    make(tmp_path, *tree.files)
+    samples = tree.index(tmp_path)
+
+    class Reversed:
+        def __init__(self, folder: Path) -> None:
+            with scandir(folder) as entries:
+                self.entries = sorted(entries, key=lambda entry: entry.name, reverse=True)
+
+        def __enter__(self) -> list[os.DirEntry[str]]:
+            return self.entries
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", Reversed)
+    assert tree.index(tmp_path) == samples
+
+
+@every_data_set
+def test_an_index_lists_each_folder_once(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, *tree.files)
+    listed: list[Path] = []
+    scandir = os.scandir
+
+    def record(folder: Path) -> Any:
+        listed.append(folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", record)
+    tree.index(tmp_path)
+    assert listed
+    assert len(listed) == len(set(listed))
+
+
+@every_data_set
+@pytest.mark.parametrize("val_share", [0.05, 0.5])
+def test_no_scene_is_on_both_sides_of_a_split(tree: Tree, val_share: float, tmp_path: Path) -> None:
+    make(tmp_path, *tree.files)
+    train, val = split_samples(tree.index(tmp_path), val_share=val_share)
+    assert train
+    assert val
+    assert not {sample.scene for sample in train} & {sample.scene for sample in val}
+
+
+@pytest.mark.parametrize(
+    ("name", "knobs"),
+    [
+        ("sintel", {"render_pass": "both"}),
+        ("spring", {"camera": "both", "direction": "both"}),
+        ("flyingchairs2", {"direction": "both"}),
+        ("flyingthings3d", {"render_pass": "both", "camera": "both", "direction": "both"}),
+        ("flyingthings3d, subset", {"render_pass": "both", "camera": "both", "direction": "both"}),
+    ],
+)
+def test_both_multiplies_the_pairs_and_not_the_scenes(
+    name: str, knobs: dict[str, str], tmp_path: Path
+) -> None:
+    tree = TREES[name]
+    make(tmp_path, *tree.files)
+    index = DATASETS[name.partition(",")[0]]
+    samples = index(tmp_path, **knobs)
+    ids = [sample.id for sample in samples]
+    assert len(ids) == tree.count * 2 ** len(knobs)
+    assert ids == sorted(set(ids))
+    assert {sample.scene for sample in samples} == {sample.scene for sample in tree.index(tmp_path)}
+    scenes: dict[frozenset[Path], set[str]] = {}
+    for sample in samples:
+        scenes.setdefault(frozenset((sample.frame1, sample.frame2)), set()).add(sample.scene)
+    assert all(len(names) == 1 for names in scenes.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "knobs", "message"),
+    [
+        ("sintel", {"render_pass": "albedo"}, "render_pass must be one of clean, final, both"),
+        ("kitti", {"truth": "both"}, "truth must be one of noc, occ"),
+        ("spring", {"camera": "top", "direction": "both"}, "camera must be one of left, right"),
+        ("flyingchairs2", {"direction": "up"}, "direction must be one of forward, backward, both"),
+    ],
+)
+def test_an_unknown_choice_is_told_the_known_ones(
+    name: str, knobs: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        DATASETS[name](tmp_path, **knobs)
 
 
 def test_sintel_pairs_consecutive_frames_within_a_scene(tmp_path: Path) -> None:
-    make_sintel(tmp_path)
+    make(tmp_path, *TREES["sintel"].files)
     samples = sintel(tmp_path, render_pass="clean")
     ids = ["a_2/frame_0009", "b_1/frame_0001", "b_1/frame_0002", "b_1/frame_0003"]
     assert [sample.id for sample in samples] == ids
@@ -128,40 +165,120 @@ def test_sintel_pairs_consecutive_frames_within_a_scene(tmp_path: Path) -> None:
     assert samples[1].invalid is None
 
 
+def test_both_passes_of_sintel_share_flow_and_mask(tmp_path: Path) -> None:
+    make(tmp_path, *TREES["sintel"].files)
+    samples = sintel(tmp_path, render_pass="both")
+    clean, final = samples[:4], samples[4:]
+    assert [sample.id for sample in final[:2]] == ["final/a_2/frame_0009", "final/b_1/frame_0001"]
+    assert [sample.flow for sample in clean] == [sample.flow for sample in final]
+    assert [sample.invalid for sample in clean] == [sample.invalid for sample in final]
+    assert {sample.frame1.parents[1].name for sample in final} == {"final"}
+
+
 def test_a_sintel_frame_in_the_middle_that_is_absent_breaks_two_pairs(tmp_path: Path) -> None:
-    make_sintel(tmp_path)
+    make(tmp_path, *TREES["sintel"].files)
     (tmp_path / "training/clean/b_1/frame_0002.png").unlink()
     with pytest.raises(DataError, match="2 of 4 pairs .*clean/b_1/frame_0002.png"):
         sintel(tmp_path, render_pass="clean")
 
 
 def test_a_sintel_scene_without_frames_is_missed(tmp_path: Path) -> None:
-    make_sintel(tmp_path)
-    make(tmp_path, "training/flow/c_1/frame_0001.flo")
+    make(tmp_path, *TREES["sintel"].files, "training/flow/c_1/frame_0001.flo")
     with pytest.raises(DataError, match="1 of 5 pairs .*clean/c_1/frame_0001.png"):
         sintel(tmp_path, render_pass="clean")
 
 
 @pytest.mark.parametrize("folder", ["colored_0", "image_0"])
 def test_kitti_2012_is_read_in_colour_or_else_in_grey(folder: str, tmp_path: Path) -> None:
-    make_kitti(tmp_path)
+    make(tmp_path, *TREES["kitti"].files)
+    assert known_pairs("kitti", tmp_path, truth="occ") == 200
     (tmp_path / "training/image_2").rename(tmp_path / "training" / folder)
     samples = kitti(tmp_path, truth="occ")
     assert {sample.frame1.parent.name for sample in samples} == {folder}
-    assert {sample.flow.parent.name for sample in samples} == {"flow_occ"}
+    assert {sample.flow.parent.name for sample in samples if sample.flow} == {"flow_occ"}
     assert samples[0].frame2.name == "000000_11.png"
+    assert known_pairs("kitti", tmp_path, truth="occ") == 194
+
+
+def test_hd1k_pairs_stay_within_a_sequence(tmp_path: Path) -> None:
+    make(tmp_path, *TREES["hd1k"].files)
+    samples = datasets.hd1k(tmp_path)
+    assert [(sample.scene, sample.frame1.stem, sample.frame2.stem) for sample in samples] == [
+        ("000000", "000000_0021", "000000_0022"),
+        ("000001", "000001_0010", "000001_0011"),
+        ("000001", "000001_0011", "000001_0012"),
+    ]
+
+
+def test_flow_of_spring_is_sampled_at_every_second_pixel(tmp_path: Path) -> None:
+    make(tmp_path, *TREES["spring"].files)
+    for sample in datasets.spring(tmp_path, camera="both", direction="both"):
+        assert sample.flow_stride == 2
+        step = {"FW": 1, "BW": -1}[sample.id.split("_")[1]]
+        assert int(sample.frame2.stem[-4:]) - int(sample.frame1.stem[-4:]) == step
+        assert sample.flow is not None
+        assert sample.flow.stem[-4:] == sample.frame1.stem[-4:]
+        assert sample.flow.parent.name.split("_")[2] == sample.frame1.parent.name.split("_")[1]
+
+
+def test_backward_pairs_of_chairs_swap_the_frames(tmp_path: Path) -> None:
+    make(tmp_path, *TREES["flyingchairs2"].files)
+    pair = datasets.flyingchairs2(tmp_path, direction="backward")[0]
+    assert (pair.id, pair.scene, pair.split) == ("train/0000000/flow_10", "train/0000000", "train")
+    assert pair.frame1 == tmp_path / "train/0000000-img_1.png"
+    assert pair.frame2 == tmp_path / "train/0000000-img_0.png"
+    assert pair.flow == tmp_path / "train/0000000-flow_10.flo"
+
+
+def test_masks_of_tartanair_tell_what_not_to_use(tmp_path: Path) -> None:
+    make(tmp_path, *TREES["tartanair"].files)
+    samples = datasets.tartanair(tmp_path)
+    assert {sample.scene for sample in samples} == {"abandonedfactory", "ocean"}
+    place = tmp_path / "abandonedfactory/Easy/P000"
+    assert samples[1] == (
+        "abandonedfactory/Easy/P000/000001",
+        "abandonedfactory",
+        place / "image_left/000001_left.png",
+        place / "image_left/000002_left.png",
+        place / "flow/000001_000002_flow.npy",
+        None,
+        place / "flow/000001_000002_mask.npy",
+        1,
+        None,
+    )
 
 
 @pytest.mark.parametrize("place", [".", "data"])
 def test_official_split_of_chairs_is_read_with_any_line_ends(place: str, tmp_path: Path) -> None:
-    make_chairs(tmp_path)
+    make(tmp_path, *TREES["flyingchairs"].files)
     (tmp_path / place / "FlyingChairs_train_val.txt").write_bytes(b"1\r\n2\r\n1\r\n")
     assert [sample.split for sample in flyingchairs(tmp_path)] == ["train", "val", "train"]
 
 
 @pytest.mark.parametrize("lines", [b"1\n2\n", b"1\n2\n3\n", b"1\n2\ntrain\n"])
 def test_a_chairs_split_that_does_not_fit_is_refused(lines: bytes, tmp_path: Path) -> None:
-    make_chairs(tmp_path)
+    make(tmp_path, *TREES["flyingchairs"].files)
     (tmp_path / "FlyingChairs_train_val.txt").write_bytes(lines)
     with pytest.raises(DataError, match="FlyingChairs_train_val.txt"):
+        flyingchairs(tmp_path)
+
+
+def test_known_numbers_of_pairs_double_with_each_knob_that_says_both(tmp_path: Path) -> None:
+    assert known_pairs("sintel", tmp_path, render_pass="final") == 1041
+    assert known_pairs("sintel", tmp_path, render_pass="both") == 2082
+    assert known_pairs("spring", tmp_path, camera="both", direction="both") == 19852
+    assert known_pairs("folder", tmp_path, frame1="*.png") is None
+
+
+@pytest.mark.parametrize("folder", ["data", "."])
+def test_a_folder_that_cannot_be_listed_is_named(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, *TREES["flyingchairs"].files)
+
+    def scandir(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match="Cannot list .*data: Permission denied"):
         flyingchairs(tmp_path)

@@ -3,41 +3,23 @@
 import logging
 import os
 import struct
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from encoded import HEIGHT, WIDTH, bmp, jpeg, npy, png, ppm, raw_png, some_image
 
-from pwc_exp.data.images import MAX_PIXELS, frame_size, read_frame, read_mask, write_image
+from pwc_exp.data import images
+from pwc_exp.data.images import (
+    MAX_PIXELS,
+    inspect_frame,
+    inspect_mask,
+    read_frame,
+    read_mask,
+    write_image,
+)
 from pwc_exp.errors import DataError, MissingInputError
-
-HEIGHT, WIDTH = 3, 5
-
-
-def some_image(channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
-    high = np.iinfo(dtype).max + 1
-    return np.random.default_rng(1).integers(0, high, (HEIGHT, WIDTH, channels)).astype(dtype)
-
-
-def png(image: np.ndarray) -> bytes:
-    return bytes(tf.io.encode_png(image).numpy())
-
-
-def bmp(image: np.ndarray, bits: int = 24, compression: int = 0) -> bytes:
-    rows = image[::-1, :, ::-1].reshape(image.shape[0], -1)  # bottom-up, blue first
-    pixels = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4))).tobytes()
-    header = struct.pack("<IIiiHHIIiiII", 54, 40, WIDTH, HEIGHT, 1, bits, compression, *[0] * 5)
-    return b"BM" + struct.pack("<IHH", 54 + len(pixels), 0, 0) + header + pixels
-
-
-def jpeg(image: np.ndarray) -> bytes:
-    return bytes(tf.io.encode_jpeg(image, quality=100, chroma_downsampling=False).numpy())
-
-
-def ppm(image: np.ndarray, header: bytes = b"P6\n5 3\n255\n") -> bytes:
-    return header + image.astype(">u2" if image.dtype == np.uint16 else np.uint8).tobytes()
-
 
 RGB, GREY, ALPHA = some_image(), some_image(1), some_image(4)
 DEEP, DEEP_GREY = some_image(3, np.uint16), some_image(1, np.uint16)
@@ -70,14 +52,14 @@ def test_every_format_becomes_rgb_in_0_to_1(
     assert frame.shape == (HEIGHT, WIDTH, 3)
     assert frame.dtype == np.float32
     np.testing.assert_allclose(frame, np.broadcast_to(expected, frame.shape), atol=1e-7)
-    assert frame_size(path) == (HEIGHT, WIDTH)
+    assert inspect_frame(path) == (HEIGHT, WIDTH)
 
 
 def test_jpeg_is_read_up_to_its_own_loss(tmp_path: Path) -> None:
     image = np.tile(np.arange(0, 160, 10, dtype=np.uint8)[:, None, None], (1, 24, 3))
     (tmp_path / "a.jpg").write_bytes(jpeg(image))
     np.testing.assert_allclose(read_frame(tmp_path / "a.jpg"), image / 255, atol=0.02)
-    assert frame_size(tmp_path / "a.jpg") == (16, 24)
+    assert inspect_frame(tmp_path / "a.jpg") == (16, 24)
 
 
 def test_palettes_and_single_bits_are_looked_up(tmp_path: Path) -> None:
@@ -92,8 +74,6 @@ def test_palettes_and_single_bits_are_looked_up(tmp_path: Path) -> None:
 
 
 def test_dropped_alpha_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from pwc_exp.data import images
-
     images._note_dropped_alpha.cache_clear()
     (tmp_path / "a.png").write_bytes(png(ALPHA))
     with caplog.at_level(logging.WARNING):
@@ -157,14 +137,16 @@ def test_malformed_frame_is_refused_in_one_line_with_the_name(
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("content", [png(RGB), bmp(RGB), ppm(RGB)], ids=["png", "bmp", "ppm"])
+@pytest.mark.parametrize(
+    "content", [png(RGB), bmp(RGB), ppm(RGB), jpeg(RGB)], ids=["png", "bmp", "ppm", "jpeg"]
+)
 def test_no_truncation_of_a_frame_is_accepted(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "frame"
-    # The last 12 bytes of a PNG hold no pixels: its end mark.
-    for length in range(len(content) - 12):
+    for length in range(len(content) - 1, -1, -1 - len(content) // 300):
         path.write_bytes(content[:length])
-        with pytest.raises(DataError, match="frame"):
-            read_frame(path)
+        for read in (read_frame, inspect_frame):
+            with pytest.raises(DataError, match="frame"):
+                read(path)
 
 
 def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
@@ -175,7 +157,7 @@ def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
 
 def test_a_missing_frame_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="absent.png"):
-        frame_size(tmp_path / "absent.png")
+        inspect_frame(tmp_path / "absent.png")
 
 
 def test_written_picture_is_read_back_exactly(tmp_path: Path) -> None:
@@ -189,3 +171,87 @@ def test_mask_is_true_where_any_channel_is_not_zero(tmp_path: Path) -> None:
     mask[1, 4] = 1
     (tmp_path / "mask.png").write_bytes(png(mask))
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), mask[..., 0] > 0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.bool_])
+def test_mask_may_be_npy(dtype: type, tmp_path: Path) -> None:
+    mask: np.ndarray = np.zeros((HEIGHT, WIDTH), dtype)
+    mask[1, 4] = 1
+    (tmp_path / "mask").write_bytes(npy(mask))
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask"), mask > 0)
+    (tmp_path / "by columns").write_bytes(npy(np.asfortranarray(mask)))
+    np.testing.assert_array_equal(read_mask(tmp_path / "by columns"), mask > 0)
+    assert inspect_mask(tmp_path / "mask") == (HEIGHT, WIDTH)
+
+
+def test_mask_of_other_numbers_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mask.npy").write_bytes(npy(np.zeros((HEIGHT, WIDTH), np.float32)))
+    for read in (read_mask, inspect_mask):
+        with pytest.raises(DataError, match=r"mask.npy. Expected uint8 or bool \[H, W\]"):
+            read(tmp_path / "mask.npy")
+
+
+BOMBS = {
+    "png": raw_png(b"", width=3000, height=3000),
+    "png, 16-bit": raw_png(b"", width=400, height=400, bits=16),
+    "png, single bits": raw_png(b"", width=3000, height=3000, bits=1, colour=0),
+    "jpeg": jpeg(RGB).replace(struct.pack(">HH", HEIGHT, WIDTH), struct.pack(">HH", 3000, 3000)),
+    "bmp": bmp(RGB).replace(struct.pack("<ii", WIDTH, HEIGHT), struct.pack("<ii", 3000, -3000)),
+    "ppm": ppm(RGB, b"P6\n3000 3000\n255\n"),
+}
+
+
+@pytest.mark.parametrize("content", BOMBS.values(), ids=BOMBS.keys())
+def test_a_size_that_the_file_cannot_hold_is_refused_before_decoding(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "_decode", lambda *_: pytest.fail("decoded"))
+    (tmp_path / "bomb").write_bytes(content)
+    for read in (read_frame, inspect_frame, read_mask):
+        with pytest.raises(DataError, match="bomb. Expected (at least )?[0-9]+ bytes"):
+            read(tmp_path / "bomb")
+
+
+def test_a_png_as_dense_as_deflate_can_be_is_read(tmp_path: Path) -> None:
+    content = raw_png(bytes(1000 * 1001), width=1000, height=1000, colour=0)
+    assert len(content) < 1200
+    (tmp_path / "black.png").write_bytes(content)
+    assert inspect_frame(tmp_path / "black.png") == read_frame(tmp_path / "black.png").shape[:2]
+
+
+def test_inspection_does_not_read_the_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (500, 400, 3)).astype(np.uint8)
+    paths = []
+    for name, content in {"png": png(noise), "ppm": ppm(noise, b"P6 400 500 255\n")}.items():
+        paths.append(tmp_path / name)
+        paths[-1].write_bytes(content)
+    received = []
+
+    class Counted(FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            received.append(len(content := super().read(size)))
+            return content
+
+    monkeypatch.setattr("pwc_exp.data.files.FileIO", Counted)
+    for path in paths:
+        received.clear()
+        assert inspect_frame(path) == (500, 400)
+        assert 0 < sum(received) < 20_000
+
+
+def test_bytes_that_cameras_add_are_no_damage(tmp_path: Path) -> None:
+    content = jpeg(RGB)
+    segment = b"\xff\xe5" + struct.pack(">H", 60_000) + bytes(59_998)
+    for number, changed in enumerate(
+        [
+            content + bytes(100_000),  # a film
+            content[:2] + segment * 2 + content[2:],  # metadata before the size
+            content[:20] + b"stray\xff" + content[20:],  # between two segments
+        ]
+    ):
+        path = tmp_path / f"{number}.jpg"
+        path.write_bytes(changed)
+        assert inspect_frame(path) == (HEIGHT, WIDTH)
+        assert read_frame(path).shape == (HEIGHT, WIDTH, 3)

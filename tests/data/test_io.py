@@ -1,34 +1,38 @@
 """Flow files: exact round trips, masks, and one line for whatever is malformed."""
 
 import struct
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
+from encoded import FLO_MAGIC, HEIGHT, WIDTH, flo5, npy, png, raw_png, some_flow
 
-from pwc_exp.data.io import flow_size, read_flow, write_flo, write_kitti_png, write_pfm
+from pwc_exp.data.io import (
+    inspect_flow,
+    read_flow,
+    write_flo,
+    write_flo5,
+    write_kitti_png,
+    write_pfm,
+)
 from pwc_exp.errors import DataError, MissingInputError, OutputError
 
-HEIGHT, WIDTH = 3, 5
-FLO_MAGIC = struct.pack("<f", 202021.25)
 
-
-def some_flow() -> np.ndarray:
-    return np.random.default_rng(0).normal(0, 20, (HEIGHT, WIDTH, 2)).astype(np.float32)
-
-
-def flo(width: int, height: int, numbers: int, magic: bytes = FLO_MAGIC) -> bytes:
+def empty_flo(width: int, height: int, numbers: int, magic: bytes = FLO_MAGIC) -> bytes:
     return magic + struct.pack("<ii", width, height) + bytes(4 * numbers)
 
 
-def png(bits: int, channels: int) -> bytes:
-    dtype = np.uint16 if bits == 16 else np.uint8
-    return bytes(tf.io.encode_png(np.ones((HEIGHT, WIDTH, channels), dtype)).numpy())
+def ones_png(bits: int, channels: int) -> bytes:
+    return png(np.ones((HEIGHT, WIDTH, channels), np.uint16 if bits == 16 else np.uint8))
 
 
-@pytest.mark.parametrize("write", [write_flo, write_pfm])
+@pytest.mark.parametrize("write", [write_flo, write_pfm, write_flo5])
 def test_flow_and_mask_survive_a_round_trip(write: Callable[..., None], tmp_path: Path) -> None:
     path, flow = tmp_path / "flow", some_flow()
     valid = np.ones((HEIGHT, WIDTH), np.float32)
@@ -38,7 +42,7 @@ def test_flow_and_mask_survive_a_round_trip(write: Callable[..., None], tmp_path
     np.testing.assert_array_equal(known, valid)
     np.testing.assert_array_equal(read, flow * valid[..., None])
     assert read.dtype == known.dtype == np.float32
-    assert flow_size(path) == (HEIGHT, WIDTH)
+    assert inspect_flow(path) == (HEIGHT, WIDTH)
 
 
 def test_kitti_png_survives_a_round_trip_to_a_64th_of_a_pixel(tmp_path: Path) -> None:
@@ -53,7 +57,7 @@ def test_kitti_png_survives_a_round_trip_to_a_64th_of_a_pixel(tmp_path: Path) ->
     np.testing.assert_array_equal(read, np.round(flow * 64) / 64 * valid[..., None])
     raw = tf.io.decode_png(path.read_bytes(), dtype=tf.uint16).numpy()
     assert raw[1, 2].tolist() == [32768, 32768, 0]
-    assert flow_size(path) == (HEIGHT, WIDTH)
+    assert inspect_flow(path) == (HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize("value", [512.0, -512.1])
@@ -77,7 +81,7 @@ def test_unknown_flow_is_read_as_invalid_zero(unknown: float, tmp_path: Path) ->
     assert read[2, 3].tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("write", [write_flo, write_pfm, write_kitti_png])
+@pytest.mark.parametrize("write", [write_flo, write_pfm, write_kitti_png, write_flo5])
 def test_flow_that_is_not_finite_is_not_written(write: Callable[..., None], tmp_path: Path) -> None:
     flow = some_flow()
     flow[0, 1, 0] = np.nan
@@ -106,6 +110,112 @@ def test_pfm_of_either_byte_order_is_read_bottom_up(
     assert valid.all()
 
 
+@pytest.mark.parametrize("options", [{}, {"shuffle": True}, {"chunks": (2, 3, 1)}])
+def test_flo5_is_read_however_it_is_chunked(options: dict[str, Any], tmp_path: Path) -> None:
+    for order in "<>":
+        (tmp_path / "a.flo5").write_bytes(flo5(some_flow().astype(f"{order}f4"), **options))
+        read, valid = read_flow(tmp_path / "a.flo5")
+        np.testing.assert_array_equal(read, some_flow())
+        assert valid.all()
+        assert inspect_flow(tmp_path / "a.flo5") == (HEIGHT, WIDTH)
+
+
+def write_hdf5(path: Path, **options: Any) -> None:
+    shape, dtype = (HEIGHT, WIDTH, 2), np.float32
+    with h5py.File(path, "w") as file:
+        file.create_dataset("flow", **{"shape": shape, "dtype": dtype, "chunks": shape} | options)
+
+
+def write_hdf5_bomb(path: Path) -> None:
+    shape = (2**20, 60, 2)
+    write_hdf5(path, shape=shape, chunks=shape, compression="gzip")
+    with h5py.File(path, "r+") as file:
+        file["flow"].id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(10**6)))
+
+
+REFUSED_HDF5: dict[str, Callable[[Path], object]] = {
+    "never written": lambda path: write_hdf5(path, compression="gzip"),
+    "not compressed": lambda path: write_hdf5(path, data=some_flow()),
+    "other filter": lambda path: write_hdf5(path, data=some_flow(), compression="lzf"),
+    "bomb": write_hdf5_bomb,
+    "above the limit": lambda path: write_hdf5(path, shape=(10**6, 10**6, 2), compression="gzip"),
+    "one rank less": lambda path: path.write_bytes(flo5(some_flow()[0])),
+    "other dtype": lambda path: path.write_bytes(flo5(some_flow().astype(np.float16))),
+    "other name": lambda path: path.write_bytes(flo5(some_flow(), name="disparity")),
+    "a group": lambda path: path.write_bytes(flo5(some_flow(), name="flow/flow")),
+}
+
+
+def test_a_bomb_in_hdf5_is_refused_before_it_is_inflated(tmp_path: Path) -> None:
+    write_hdf5_bomb(tmp_path / "bomb.flo5")
+    tracemalloc.start()
+    with pytest.raises(DataError, match="bomb.flo5. Expected [0-9]+ to [0-9]+ bytes of flow"):
+        read_flow(tmp_path / "bomb.flo5")
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("write", REFUSED_HDF5.values(), ids=REFUSED_HDF5.keys())
+def test_hdf5_that_is_not_as_spring_writes_it_is_refused(
+    write: Callable[[Path], object], tmp_path: Path
+) -> None:
+    path = tmp_path / "broken.flo5"
+    write(path)
+    for read in (read_flow, inspect_flow):
+        with pytest.raises(DataError, match="broken.flo5. Expected"):
+            read(path)
+
+
+def test_hdf5_never_leads_to_another_file(tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(flo5(some_flow()))
+    (tmp_path / "raw").write_bytes(some_flow().tobytes())
+    shape, path = (HEIGHT, WIDTH, 2), tmp_path / "flow.flo5"
+    layout = h5py.VirtualLayout(shape, np.float32)
+    layout[:] = h5py.VirtualSource(tmp_path / "other", "flow", shape)
+    with h5py.File(tmp_path / "link", "w") as file:
+        file["flow"] = h5py.ExternalLink(tmp_path / "other", "flow")
+    with h5py.File(tmp_path / "virtual", "w") as file:
+        file.create_virtual_dataset("flow", layout)
+    with h5py.File(tmp_path / "external", "w") as file:
+        file.create_dataset("flow", shape, np.float32, external=tmp_path / "raw")
+    for name in ("link", "virtual", "external"):
+        path.write_bytes((tmp_path / name).read_bytes())
+        with h5py.File(path) as file:
+            np.testing.assert_array_equal(file["flow"], some_flow())  # h5py would follow
+        with pytest.raises(DataError, match="flow.flo5. Expected"):
+            read_flow(path)
+
+
+def test_a_damaged_index_of_hdf5_never_gives_zeros(tmp_path: Path) -> None:
+    path, content, accepted = tmp_path / "a.flo5", flo5(some_flow(), chunks=(2, 3, 2)), 0
+    index = content.index(b"TREE\1")
+    for position in range(index, index + 300):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        try:
+            np.testing.assert_array_equal(read_flow(path)[0], some_flow())
+            accepted += 1
+        except DataError:
+            pass
+    assert 0 < accepted < 200
+
+
+@pytest.mark.parametrize("order", "CF")
+def test_npy_of_tartanair_is_read(order: Any, tmp_path: Path) -> None:
+    for byte_order in "<>":
+        flow = np.array(some_flow(), f"{byte_order}f4", order=order)
+        (tmp_path / "a.npy").write_bytes(npy(flow))
+        np.testing.assert_array_equal(read_flow(tmp_path / "a.npy")[0], some_flow())
+        assert inspect_flow(tmp_path / "a.npy") == (HEIGHT, WIDTH)
+
+
+def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(npy(np.array([[None, 1], [2, "x"]], object)))
+    with pytest.raises(DataError, match="Expected version 1.0 of float32"):
+        read_flow(tmp_path / "a.npy")
+
+
 def test_the_content_decides_the_format_not_the_name(tmp_path: Path) -> None:
     write_flo(tmp_path / "flow.png", some_flow())
     np.testing.assert_array_equal(read_flow(tmp_path / "flow.png")[0], some_flow())
@@ -116,16 +226,16 @@ MALFORMED = {
     "empty": b"",
     "html": b"<!DOCTYPE html><title>404</title>",
     "text": b"202021.25 5 3\n",
-    "flo, big-endian magic": flo(WIDTH, HEIGHT, 30, FLO_MAGIC[::-1]),
+    "flo, big-endian magic": empty_flo(WIDTH, HEIGHT, 30, FLO_MAGIC[::-1]),
     "flo, magic only": FLO_MAGIC,
-    "flo, truncated header": flo(WIDTH, HEIGHT, 0)[:11],
-    "flo, no pixels": flo(WIDTH, HEIGHT, 0),
-    "flo, one byte short": flo(WIDTH, HEIGHT, 30)[:-1],
-    "flo, one byte long": flo(WIDTH, HEIGHT, 30) + b"\0",
-    "flo, width 0": flo(0, HEIGHT, 0),
-    "flo, both negative": flo(-WIDTH, -HEIGHT, 30),
-    "flo, memory bomb": flo(2**30, 2**30, 4),
-    "flo, overflowing size": flo(2**31 - 1, 2**31 - 1, 4),
+    "flo, truncated header": empty_flo(WIDTH, HEIGHT, 0)[:11],
+    "flo, no pixels": empty_flo(WIDTH, HEIGHT, 0),
+    "flo, one byte short": empty_flo(WIDTH, HEIGHT, 30)[:-1],
+    "flo, one byte long": empty_flo(WIDTH, HEIGHT, 30) + b"\0",
+    "flo, width 0": empty_flo(0, HEIGHT, 0),
+    "flo, both negative": empty_flo(-WIDTH, -HEIGHT, 30),
+    "flo, memory bomb": empty_flo(2**30, 2**30, 4),
+    "flo, overflowing size": empty_flo(2**31 - 1, 2**31 - 1, 4),
     "pfm, header only": b"PF\n5 3\n-1.0\n",
     "pfm, one byte short": b"PF\n5 3\n-1.0\n" + bytes(PIXELS - 1),
     "pfm, one byte long": b"PF\n5 3\n-1.0\n" + bytes(PIXELS + 1),
@@ -139,12 +249,13 @@ MALFORMED = {
     "pfm, no height": b"PF\n5\n-1\n" + bytes(PIXELS),
     "pfm, memory bomb": b"PF\n999999999 999999999\n-1\n" + bytes(PIXELS),
     "pfm, endless digits": b"PF\n" + b"9" * 5000 + b" 3\n-1\n",
-    "png, 8-bit": png(8, 3),
-    "png, 16-bit grey": png(16, 1),
-    "png, 16-bit with alpha": png(16, 4),
-    "png, truncated": png(16, 3)[:-20],
-    "png, header only": png(16, 3)[:33],
-    "png, magic only": png(16, 3)[:8],
+    "png, 8-bit": ones_png(8, 3),
+    "png, 16-bit grey": ones_png(16, 1),
+    "png, 16-bit with alpha": ones_png(16, 4),
+    "png, truncated": ones_png(16, 3)[:-20],
+    "png, header only": ones_png(16, 3)[:33],
+    "png, magic only": ones_png(16, 3)[:8],
+    "png, bomb": raw_png(b"", width=3000, height=3000, bits=16),
     "jpeg": b"\xff\xd8\xff\xe0" + bytes(40),
 }
 
@@ -161,21 +272,22 @@ def test_malformed_flow_is_refused_in_one_line_with_the_name(
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("write", [write_flo, write_pfm, write_kitti_png])
+@pytest.mark.parametrize("write", [write_flo, write_pfm, write_kitti_png, write_flo5])
 def test_no_truncation_of_a_flow_file_is_accepted(
     write: Callable[..., None], tmp_path: Path
 ) -> None:
     path = tmp_path / "flow"
     write(path, some_flow())
     content = path.read_bytes()
-    for length in range(len(content)):
+    for length in range(len(content) - 1, -1, -1 - len(content) // 500):
         path.write_bytes(content[:length])
-        with pytest.raises(DataError, match="flow"):
-            read_flow(path)
+        for read in (read_flow, inspect_flow):
+            with pytest.raises(DataError, match="flow"):
+                read(path)
 
 
 def test_8_bit_png_as_flow_is_told_what_was_expected(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(png(8, 3))
+    (tmp_path / "a.png").write_bytes(ones_png(8, 3))
     with pytest.raises(DataError, match="Expected 16-bit PNG of 3 channels. Received: 8-bit"):
         read_flow(tmp_path / "a.png")
 

@@ -3,18 +3,16 @@
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from pwc_exp.data.augment import basic
-from pwc_exp.data.file_source import FileSource
-from pwc_exp.data.io import write_flo
-from pwc_exp.data.pipeline import eval_batches, iterate, train_batches
-from pwc_exp.data.sample import Batch, Example, Source
-from pwc_exp.errors import DataError, UserError
+from pwc_exp.data.pipeline import eval_batches, evenly_spread, train_batches
+from pwc_exp.data.sample import Batch, Example, Part, Source
+from pwc_exp.errors import UserError
 
 AUGMENT = partial(basic, flip_left_right=0.5, flip_up_down=0.5)
 
@@ -24,10 +22,10 @@ class NumberedSource:
 
     name = "numbered"
     digest = "0" * 8
-    failure: UserError | None = None
 
     def __init__(self, size: int, growth: int = 0) -> None:
         self.size = size
+        self.parts: Sequence[Part] = (Part(size, 1.0),)
         self.ids: Sequence[str] = [str(index) for index in range(size)]
         self._growth = growth
 
@@ -37,13 +35,16 @@ class NumberedSource:
         noise.set_shape([None, 12, 9])
         return Example(noise[..., :3], noise[..., 3:6], noise[..., 6:8], tf.ones([height, 12]))
 
+    def failure(self, index: int) -> UserError | None:
+        return None
 
-def batches_of(source: Source, *, steps: int, start_step: int = 0, **changed: int) -> list[Batch]:
+
+def batches_of(source: Source, *, steps: int, start_step: int = 0, **changed: Any) -> list[Batch]:
     options = {"batch_size": 4, "seed": 3, "workers": 2} | changed
     dataset = train_batches(
         source, crop=(5, 8), augment=AUGMENT, start_step=start_step, steps=steps, **options
     )
-    return list(iterate(dataset, source))
+    return list(dataset)
 
 
 def assert_equal(ones: list[Batch], others: list[Batch]) -> None:
@@ -116,13 +117,13 @@ def test_shapes_of_training_batches_are_static() -> None:
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 10])
 def test_evaluation_takes_every_example_of_one_size_once_and_in_order(batch_size: int) -> None:
     source = NumberedSource(7)
-    batches = list(iterate(eval_batches(source, batch_size=batch_size, multiple=8), source))
+    batches = list(eval_batches(source, range(7), batch_size=batch_size, multiple=8))
     assert np.concatenate([batch.index for batch in batches]).tolist() == list(range(7))
 
 
 def test_padding_is_at_the_bottom_and_right_and_not_valid() -> None:
     source = NumberedSource(1)
-    (batch,) = eval_batches(source, batch_size=1, multiple=8)
+    (batch,) = eval_batches(source, [0], batch_size=1, multiple=8)
     example = source.example(tf.constant(0, tf.int64))
     assert batch.frame1.shape == (1, 16, 16, 3)
     for part, whole in zip(batch[:4], example, strict=True):
@@ -132,7 +133,7 @@ def test_padding_is_at_the_bottom_and_right_and_not_valid() -> None:
 
 
 def test_frames_that_are_a_multiple_already_are_not_padded() -> None:
-    (batch,) = eval_batches(NumberedSource(1), batch_size=1, multiple=3)
+    (batch,) = eval_batches(NumberedSource(1), [0], batch_size=1, multiple=3)
     assert batch.frame1.shape == (1, 9, 12, 3)
 
 
@@ -140,9 +141,9 @@ def test_batching_pads_no_frame_more_than_it_is_padded_alone() -> None:
     source = NumberedSource(6, growth=7)
     alone = {
         int(batch.index[0]): batch.valid.shape[1:]
-        for batch in eval_batches(source, batch_size=1, multiple=8)
+        for batch in eval_batches(source, range(6), batch_size=1, multiple=8)
     }
-    batches = list(eval_batches(source, batch_size=4, multiple=8))
+    batches = list(eval_batches(source, range(6), batch_size=4, multiple=8))
     assert sorted(int(i) for batch in batches for i in batch.index) == list(range(6))
     for batch in batches:
         assert {alone[int(i)] for i in batch.index} == {batch.valid.shape[1:]}
@@ -152,7 +153,7 @@ def test_batching_frames_of_several_sizes_does_not_change_the_sums() -> None:
     source = NumberedSource(5, growth=7)
 
     def sums(batch_size: int) -> list[float]:
-        batches = list(eval_batches(source, batch_size=batch_size, multiple=8))
+        batches = list(eval_batches(source, range(5), batch_size=batch_size, multiple=8))
         assert all(side % 8 == 0 for batch in batches for side in batch.valid.shape[1:])
         per_example = [tf.reduce_sum(b.flow * b.valid[..., None], [1, 2, 3]) for b in batches]
         return [*np.concatenate(per_example), sum(float(tf.reduce_sum(b.valid)) for b in batches)]
@@ -161,61 +162,22 @@ def test_batching_frames_of_several_sizes_does_not_change_the_sums() -> None:
     assert sums(2)[-1] == sum(12 * (9 + 7 * index) for index in range(5))
 
 
-@pytest.mark.parametrize(("limit", "expected"), [(1, [0]), (3, [0, 3, 6]), (99, list(range(10)))])
-def test_a_limit_spreads_over_the_whole_source(limit: int, expected: list[int]) -> None:
-    batches = eval_batches(NumberedSource(10), batch_size=4, multiple=1, limit=limit)
-    assert np.concatenate([batch.index for batch in batches]).tolist() == expected
+@pytest.mark.parametrize(
+    ("limit", "expected"), [(None, list(range(10))), (0, []), (1, [0]), (3, [0, 3, 6])]
+)
+def test_a_limit_spreads_over_the_whole_source(limit: int | None, expected: list[int]) -> None:
+    assert evenly_spread(10, limit) == expected
+    assert evenly_spread(10, 99) == list(range(10))
 
 
-@pytest.mark.parametrize("kind", ["train", "eval"])
-def test_a_broken_file_raises_the_readers_own_error(kind: str, tmp_path: Path) -> None:
-    from test_file_source import write_sample
-
-    samples = [write_sample(tmp_path, name) for name in "abcd"]
-    source = FileSource("fake", samples)
-    samples[2].flow.write_bytes(b"<html>")
-    if kind == "train":
-        batches = train_batches(
-            source,
-            batch_size=2,
-            crop=(2, 2),
-            augment=AUGMENT,
-            seed=0,
-            start_step=0,
-            steps=2,
-            workers=2,
-        )
-    else:
-        batches = eval_batches(source, batch_size=2, multiple=1)
-    with pytest.raises(DataError, match=r"^Not a flow file: .*c_f\.flo"):
-        list(iterate(batches, source))
+def test_examples_are_taken_in_the_order_they_are_asked_for() -> None:
+    batches = eval_batches(NumberedSource(10), [7, 2, 5], batch_size=2, multiple=1)
+    assert np.concatenate([batch.index for batch in batches]).tolist() == [7, 2, 5]
 
 
-def test_an_error_of_no_file_is_passed_on() -> None:
-    source = NumberedSource(2)
-    batches = train_batches(
-        source,
-        batch_size=1,
-        crop=(99, 8),
-        augment=AUGMENT,
-        seed=0,
-        start_step=0,
-        steps=1,
-        workers=1,
-    )
-    with pytest.raises(tf.errors.InvalidArgumentError, match="smaller than the crop"):
-        list(iterate(batches, source))
-
-
-def test_a_file_that_vanishes_between_epochs_is_named(tmp_path: Path) -> None:
-    from test_file_source import write_sample
-
-    sample = write_sample(tmp_path, "a")
-    source = FileSource("fake", [sample])
-    batches = eval_batches(source, batch_size=1, multiple=1)
-    assert len(list(iterate(batches, source))) == 1
-    sample.flow.unlink()
-    with pytest.raises(UserError, match=r"a_f\.flo"):
-        list(iterate(batches, source))
-    write_flo(sample.flow, np.zeros((4, 6, 2), np.float32))
-    assert len(list(iterate(batches, source))) == 1
+def test_a_skipped_example_is_taken_by_none() -> None:
+    unbroken = batches_of(NumberedSource(7), steps=8)
+    skipping = batches_of(NumberedSource(7), steps=8, skipped=(3,))
+    for one, other in zip(unbroken, skipping, strict=True):
+        expected = np.where(one.index == 3, 4, one.index)
+        np.testing.assert_array_equal(other.index, expected)

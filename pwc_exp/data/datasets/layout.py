@@ -1,0 +1,146 @@
+"""What every index function needs: listings, numbers in names, and refusals that name a file."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from pwc_exp.data.sample import Sample
+from pwc_exp.errors import DataError, MissingInputError
+
+
+class IncompleteError(DataError):
+    """An index of which files are missing; with all its samples, for whoever lists the gaps."""
+
+    def __init__(self, message: str, samples: list[Sample]) -> None:
+        super().__init__(message)
+        self.samples = samples
+
+
+class Tree:
+    """The files below the root of a data set; each folder is listed once, whatever is asked of it.
+
+    Names with a dot first are not data: half-written files, and what macOS leaves beside each file.
+
+    first: the first files of the data set, for messages.
+    """
+
+    def __init__(self, root: Path, first: str) -> None:
+        self.root = root
+        self.first = first
+        self._listings: dict[Path, dict[str, os.DirEntry[str]]] = {}
+
+    def require(self, folder: Path) -> None:
+        """Refuses a root without the folder that an index starts from."""
+        if not folder.is_dir():
+            raise self.wrong_root()
+
+    def wrong_root(self) -> MissingInputError:
+        """What to raise where the root does not hold the data set."""
+        return MissingInputError(
+            f"Not a data set: {self.root}. Expected: {self.first}. Received: {self.received()}."
+        )
+
+    def received(self) -> str:
+        """What lies in the root, for messages."""
+        if not self.root.is_dir():
+            return "no such folder"
+        return ", ".join(self.names(self.root)[:5]) or "an empty folder"
+
+    def names(self, folder: Path, suffix: str = "") -> list[str]:
+        """Sorted names of what lies in a folder and ends so; none where there is no folder."""
+        return sorted(name for name in self._listing(folder) if name.endswith(suffix))
+
+    def stems(self, folder: Path, suffix: str) -> set[str]:
+        """What comes before `suffix` in the names that end so."""
+        return {name.removesuffix(suffix) for name in self.names(folder, suffix)}
+
+    def folders(self, folder: Path, *, links: bool = True) -> list[str]:
+        """Sorted names of the folders in a folder; links: with those that are symbolic links."""
+        entries = self._listing(folder).items()
+        return sorted(name for name, entry in entries if entry.is_dir(follow_symlinks=links))
+
+    def has(self, path: Path) -> bool:
+        """Whether a file is there, from the listing of its folder."""
+        return path.name in self._listing(path.parent)
+
+    def numbers(self, folder: Path, prefix: str, suffix: str) -> set[int]:
+        """The numbers of the files named prefix, digits, suffix; other names are left aside."""
+        pattern = re.compile(rf"{re.escape(prefix)}([0-9]+){re.escape(suffix)}")
+        matches = (pattern.fullmatch(name) for name in self._listing(folder))
+        return {int(match[1]) for match in matches if match}
+
+    def complete(self, samples: Iterable[Sample]) -> list[Sample]:
+        """Sorts an index; refuses one without pairs, with a file missing, or with an id twice."""
+        ordered = sorted(samples, key=lambda sample: (natural_key(sample.id), sample.id))
+        if not ordered:
+            raise DataError(f"No pairs in {self.root}. Expected: {self.first}.")
+        gaps = [gap for gap in map(self.gap, ordered) if gap is not None]
+        if gaps:
+            raise IncompleteError(
+                f"{len(gaps)} of {len(ordered)} pairs in {self.root} lack a file. "
+                f"The first: {gaps[0]}.",
+                ordered,
+            )
+        for before, after in pairwise(ordered):
+            if before.id == after.id:
+                raise DataError(
+                    f"Two pairs of one id, {after.id}: {before.frame1} and {after.frame1}."
+                )
+        return ordered
+
+    def gap(self, sample: Sample) -> Path | None:
+        """The first file of a pair that is not there."""
+        paths = (sample.frame1, sample.frame2, sample.flow, sample.valid, sample.invalid)
+        return next((path for path in paths if path is not None and not self.has(path)), None)
+
+    def _listing(self, folder: Path) -> dict[str, os.DirEntry[str]]:
+        if folder not in self._listings:
+            self._listings[folder] = _list(folder)
+        return self._listings[folder]
+
+
+def one_of(knob: str, value: str, known: Sequence[str]) -> str:
+    """The value of a knob, if it is a known one."""
+    if value not in known:
+        raise ValueError(f"{knob} must be one of {', '.join(known)}. Received: {value}")
+    return value
+
+
+def one_or_both(knob: str, value: str, known: Sequence[str]) -> tuple[str, ...]:
+    """What a knob asks for: one of the known values, or all of them where it says `both`."""
+    return tuple(known) if value == "both" else (one_of(knob, value, (*known, "both")),)
+
+
+def pair_starts(
+    frames: set[int], flows: set[int], *, step: int, edge_flows: bool = False
+) -> list[int]:
+    """The numbers n of the pairs (n, n + step), step 1 or -1, of one unbroken sequence.
+
+    frames, flows: numbers of the files that are there. A pair is listed if either file of it is
+    there, so that a missing one is noticed, not skipped. edge_flows: the last frame (the first, if
+    step is -1) has a flow too, which leads to a frame that the data set does not have.
+    """
+    numbers = frames | flows
+    if not edge_flows:
+        numbers |= {number + step for number in flows}
+    edge = max(numbers, default=0) if step > 0 else min(numbers, default=0)
+    return sorted(numbers - {edge})
+
+
+def natural_key(text: str) -> list[str | int]:
+    """Sorts frame2 before frame10."""
+    parts: list[str | int] = list(re.split(r"([0-9]+)", text))
+    parts[1::2] = map(int, parts[1::2])
+    return parts
+
+
+def _list(folder: Path) -> dict[str, os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: entry for entry in entries if not entry.name.startswith(".")}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise DataError(f"Cannot list {folder}: {error.strerror}.") from None

@@ -1,0 +1,126 @@
+"""Random views: where the window lies in the frames, how it is turned, scaled and mirrored.
+
+Zoom above 1 enlarges. Letters: K candidates, of which the first that fits is taken.
+"""
+
+import math
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from pwc_exp.data.affine import Affine, about, compose, inverse, rotation, transform
+from pwc_exp.data.resampling import View
+
+_CANDIDATES = 16
+
+
+def draw_signs(seed: tf.Tensor, *, flip_left_right: float, flip_up_down: float) -> tf.Tensor:
+    """Draws -1 or 1 for x and y, [2]: -1 mirrors, with the given probabilities."""
+    flipped = tf.random.stateless_uniform([2], seed) < [flip_left_right, flip_up_down]
+    return tf.where(flipped, -1.0, 1.0)
+
+
+def draw_small_change(
+    seed: tf.Tensor,
+    *,
+    size: tf.Tensor,
+    crop: Sequence[int],
+    signs: tf.Tensor,
+    translate_probability: float,
+    translate: float,
+    scale_probability: float,
+    scale: float,
+) -> View:
+    """Draws any place for the window, whole pixels of added motion, and a zoom of both frames.
+
+    size: [2] int32 (height, width) of the frames; the window may reach beyond them. signs: [2],
+    -1 mirrors x, y. For the rest see `heavy`.
+    """
+    seeds = tf.random.split(seed, 4)
+    extent = _extent(crop)
+    chosen = tf.random.stateless_uniform([2], seeds[0]) < [translate_probability, scale_probability]
+    most = tf.floor(translate * extent)
+    shift = tf.floor(tf.random.stateless_uniform([2], seeds[1]) * (2 * most + 1)) - most
+    shift = tf.where(chosen[0], shift, 0.0)
+    zoom = tf.random.stateless_uniform([], seeds[2], 1 - scale, 1 + scale)
+    zoom = tf.where(chosen[1], zoom, 1.0)
+    mirror = tf.linalg.diag(signs)
+    low, high = _places(mirror @ _corners(crop), size)
+    zoomed = about((extent - 1) / 2, tf.eye(2) / zoom)
+    return View(
+        compose(Affine(mirror, _pick_place(seeds[3], low, high)), zoomed),
+        Affine(tf.eye(2), zoom * shift),
+    )
+
+
+def draw_change(
+    seed: tf.Tensor,
+    *,
+    size: tf.Tensor,
+    crop: Sequence[int],
+    signs: tf.Tensor,
+    probability: float,
+    min_zoom: float,
+    max_zoom: float,
+    squeeze: float,
+    rotate: float,
+    relative_translate: float,
+    relative_rotate: float,
+    relative_zoom: float,
+) -> View:
+    """Draws a view that lies inside of both frames, with the given probability; else a plain crop.
+
+    Of K candidates the first counts that has a place at all, then any such place is equally
+    likely. If none has one, it is a plain crop too. size: [2] int32 (height, width) of the frames.
+    signs: [2], -1 mirrors x, y, also of the plain crop. For the rest see `modern`.
+    """
+    seeds = tf.random.split(seed, 3)
+    chosen = tf.random.stateless_uniform([], seeds[0]) < probability
+    is_changed = chosen & (tf.range(_CANDIDATES + 1) < _CANDIDATES)  # the last is the plain crop
+    highest = [squeeze, rotate, relative_translate, relative_translate, relative_rotate]
+    highest = tf.constant([math.log(max_zoom), *highest, relative_zoom])
+    lowest = tf.concat([[math.log(min_zoom)], -highest[1:]], axis=0)
+    share = tf.random.stateless_uniform([_CANDIDATES + 1, 7], seeds[1])
+    draws = tf.where(is_changed[:, None], lowest + (highest - lowest) * share, 0.0)
+    zoom, stretch, angle, *shift, added_angle, added_zoom = tf.unstack(draws, axis=-1)
+
+    extent = _extent(crop)
+    growth = tf.exp(tf.stack([zoom + stretch / 2, zoom - stretch / 2], axis=-1))  # [K, 2]
+    linear = rotation(angle * (math.pi / 180)) @ tf.linalg.diag(signs / growth)
+    turn = rotation(added_angle * (math.pi / 180)) * tf.exp(added_zoom)[:, None, None]
+    added = about((extent - 1) / 2, turn)
+    added = Affine(added.linear, added.offset + tf.stack(shift, axis=-1) * extent)
+
+    corners = _corners(crop)
+    seen1, seen2 = linear @ corners, linear @ transform(inverse(added), corners)
+    low, high = _places(tf.concat([seen1, seen2], axis=-1), size)
+    fits = tf.reduce_all(low <= high, axis=-1)
+    first = tf.argmax(tf.cast(fits, tf.float32))
+    place = _pick_place(seeds[2], low[first], high[first])
+    return View(Affine(linear[first], place), Affine(added.linear[first], added.offset[first]))
+
+
+def _extent(crop: Sequence[int]) -> tf.Tensor:
+    """(width, height), [2] float32."""
+    return tf.constant(crop[::-1], tf.float32)
+
+
+def _corners(crop: Sequence[int]) -> tf.Tensor:
+    """Outermost pixels of a window, columns [2, 4]."""
+    right, bottom = crop[1] - 1.0, crop[0] - 1.0
+    return tf.constant([[0.0, right, 0.0, right], [0.0, 0.0, bottom, bottom]])
+
+
+def _places(corners: tf.Tensor, size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Lowest and highest whole-pixel shift, [..., 2], that keeps corners, [..., 2, P], inside."""
+    height, width = tf.unstack(tf.cast(size, tf.float32))
+    last = tf.stack([width, height]) - 1
+    return (
+        tf.math.ceil(-tf.reduce_min(corners, axis=-1)),
+        tf.floor(last - tf.reduce_max(corners, axis=-1)),
+    )
+
+
+def _pick_place(seed: tf.Tensor, low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
+    """Draws a whole-pixel shift, [2] (x, y), between two, each equally likely."""
+    return low + tf.floor(tf.random.stateless_uniform([2], seed) * (high - low + 1))

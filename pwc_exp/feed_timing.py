@@ -1,0 +1,161 @@
+"""How fast examples come: read, decoded, augmented, generated.
+
+The rates are those of one core, examples by processor time of all threads, so that they hold
+beside whatever else runs, and say what a machine of so many cores can give at most.
+"""
+
+import functools
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import tensorflow as tf
+
+from pwc_exp import durable
+from pwc_exp.build import build_augment, build_source
+from pwc_exp.commands import PipelineConfig
+from pwc_exp.data.feed import train_feed
+from pwc_exp.data.file_source import FileSource
+from pwc_exp.data.images import write_image
+from pwc_exp.data.io import write_flo
+from pwc_exp.data.sample import Example, Sample, Source
+from pwc_exp.data.synthetic import SyntheticSource
+from pwc_exp.groups.data import Split, SyntheticConfig
+
+CORES = 16  # of the machine that the rates are extrapolated to
+FAR_STEP = 1_000_000  # where a run begins, to show that it takes no longer than at step 0
+ROUNDS = 3  # all works in turn, so many times: a machine that slows down slows them all
+MADE = 8  # files that are made of each kind
+WARM_UP = 8  # examples that are not counted: the first traces
+
+Work = Callable[[tf.Tensor], tf.Tensor | Example]  # number of an example -> what it costs
+
+
+def benchmark(config: PipelineConfig) -> None:
+    """Prints the rates of each stage, and how long the first batch of a late step takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        sources = _sources(config, Path(folder))
+        works: dict[str, Work] = {}
+        for name, source in sources.items():
+            works |= _stages(name, source, config)
+        rates = measure(works, seconds=config.seconds)
+        print(_table(config, rates))
+        for name, source in sources.items():
+            first, far = (_start_time(source, config, step) for step in (0, FAR_STEP))
+            print(f"first batch of {name}: {first:.2f} s at step 0, {far:.2f} s at {FAR_STEP:,}")
+
+
+def measure(works: Mapping[str, Work], *, seconds: float) -> dict[str, float]:
+    """Examples in a second of processor time, for each work: the median of the rounds."""
+    batches = {}
+    for name, work in works.items():
+        numbers = tf.data.Dataset.range(2**62)
+        batches[name] = iter(numbers.map(work, num_parallel_calls=os.cpu_count()))
+        for _ in range(WARM_UP):
+            next(batches[name])
+    rates: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(ROUNDS):
+        for name, iterator in batches.items():
+            count, started, used = 0, time.perf_counter(), time.process_time()
+            while time.perf_counter() - started < seconds / ROUNDS:
+                next(iterator)
+                count += 1
+            rates[name].append(count / (time.process_time() - used))
+    return {name: statistics.median(values) for name, values in rates.items()}
+
+
+def _sources(config: PipelineConfig, folder: Path) -> dict[str, Source]:
+    generated = build_source(SyntheticConfig(crop=config.crop), Split.train)
+    if config.data is not None:
+        source = build_source(config.data, Split.all)
+        return {source.name: source, "synthetic": generated}
+    return {
+        "flyingchairs": _make_files(folder / "chairs", (384, 512), ".ppm"),
+        "sintel": _make_files(folder / "sintel", (436, 1024), ".png"),
+        "synthetic": generated,
+    }
+
+
+def _make_files(folder: Path, size: tuple[int, int], suffix: str) -> FileSource:
+    """Generated scenes of the given (height, width), in files such as a data set has."""
+    scenes = build_source(SyntheticConfig(crop=list(size), train_size=MADE), Split.train)
+    folder.mkdir()
+    samples = []
+    for number, name in enumerate(scenes.ids):
+        example = scenes.example(tf.constant(number, tf.int64))
+        paths = [folder / f"{name}_{part}" for part in (f"1{suffix}", f"2{suffix}", "flow.flo")]
+        for path, frame in zip(paths[:2], example[:2], strict=True):
+            pixels = tf.cast(tf.round(frame * 255), tf.uint8).numpy()
+            if suffix == ".ppm":
+                head = f"P6\n{size[1]} {size[0]}\n255\n".encode()
+                durable.write_file(path, head + pixels.tobytes())
+            else:
+                write_image(path, pixels)
+        write_flo(paths[2], example.flow.numpy())
+        samples.append(Sample(name, name, paths[0], paths[1], paths[2]))
+    return FileSource(folder.name, samples)
+
+
+def _stages(name: str, source: Source, config: PipelineConfig) -> dict[str, Work]:
+    """What an example of `source` costs up to each stage on its way to a batch."""
+    augment = build_augment(config.augment)
+
+    def decode(number: tf.Tensor) -> Example:
+        return source.example(number % source.size)
+
+    def augmented(number: tf.Tensor) -> Example:
+        seed = tf.stack([tf.constant(0, tf.int64), number])
+        return augment(decode(number), crop=config.crop, seed=seed)
+
+    if isinstance(source, SyntheticSource):
+        return {f"{name}: generate": decode, f"{name}: generate, augment": augmented}
+    works: dict[str, Work] = {}
+    if isinstance(source, FileSource):
+        works[f"{name}: read"] = functools.partial(_read, source)
+    return works | {
+        f"{name}: read, decode": decode,
+        f"{name}: read, decode, augment": augmented,
+    }
+
+
+def _read(source: FileSource, number: tf.Tensor) -> tf.Tensor:
+    """The bytes of an example's files."""
+    paths = source.files(number % source.size)
+    return tf.stack([tf.io.read_file(paths[role]) for role in ("frame1", "frame2", "flow")])
+
+
+def _start_time(source: Source, config: PipelineConfig, step: int) -> float:
+    """Seconds to the first batch of a run that begins at `step`."""
+    started = time.perf_counter()
+    feed = train_feed(
+        source,
+        batch_size=1,
+        crop=config.crop,
+        augment=build_augment(config.augment),
+        seed=0,
+        start_step=step,
+        steps=step + 1,
+    )
+    next(feed)
+    return time.perf_counter() - started
+
+
+def _table(config: PipelineConfig, rates: Mapping[str, float]) -> str:
+    crop = " x ".join(map(str, config.crop))
+    lines = [
+        f"crops of {crop} (height x width), {platform.machine()}, {os.cpu_count()} processors",
+        f"{'':<34}{'ms of a core':>14}{'samples/s':>12}{f'on {CORES} cores':>14}",
+    ]
+    for name, rate in rates.items():
+        lines.append(f"{name:<34}{1000 / rate:>14.1f}{rate:>12.1f}{CORES * rate:>14.0f}")
+    files = [rate for name, rate in rates.items() if name.endswith("decode, augment")]
+    generated = rates["synthetic: generate"]
+    if files:
+        ratios = ", ".join(f"{rate / generated:.1f}" for rate in files)
+        lines.append(f"a generated example costs {ratios} times one from files, augmented")
+    lines.append("ms of a core: of all threads together. samples/s: of one core")
+    return "\n".join(lines)

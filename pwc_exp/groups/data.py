@@ -1,0 +1,236 @@
+"""The data sets: one class for each, with the knobs that only it has."""
+
+from dataclasses import dataclass
+from enum import StrEnum, auto
+from typing import ClassVar
+
+from pwc_exp.checks import check, check_not_negative, check_positive, check_share
+from pwc_exp.errors import ConfigError
+
+
+class Dataset(StrEnum):
+    """Data sets that can be read, the generated one, and mixes of them."""
+
+    synthetic = auto()
+    flyingchairs = auto()
+    flyingchairs2 = auto()
+    flyingthings3d = auto()
+    flyingthings3d_halfres = auto()
+    sintel = auto()
+    kitti = auto()
+    hd1k = auto()
+    middlebury = auto()
+    spring = auto()
+    tartanair = auto()
+    folder = auto()
+    csv = auto()
+    mix = auto()
+
+
+class RenderPass(StrEnum):
+    """Renderings of Sintel and FlyingThings3D."""
+
+    clean = auto()
+    final = auto()
+    both = auto()
+
+
+class Truth(StrEnum):
+    """Ground truths of KITTI: without or with the pixels that are occluded in the second frame."""
+
+    noc = auto()
+    occ = auto()
+
+
+class Camera(StrEnum):
+    """Cameras of a stereo rig."""
+
+    left = auto()
+    right = auto()
+    both = auto()
+
+
+class Direction(StrEnum):
+    """Flow to the next frame, to the one before, or both, as pairs of their own."""
+
+    forward = auto()
+    backward = auto()
+    both = auto()
+
+
+class Split(StrEnum):
+    """Which samples of a data set are taken."""
+
+    train = auto()
+    val = auto()
+    all = auto()
+
+
+BadSample = StrEnum("BadSample", ["raise", "skip"])
+BadSample.__doc__ = "What happens with a sample that cannot be read."
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """Pairs of frames with ground-truth flow."""
+
+    name: Dataset  # which data set
+    crop: list[int]  # training window (height, width), in pixels
+    workers: int | None = None  # parallel reads; null: as many as pay
+
+    def __post_init__(self) -> None:
+        own = type(self).name if hasattr(type(self), "name") else self.name
+        check(self.name == own, "data.name", f"must be {own}; choose another with data=", self.name)
+        check_positive("data.", self, "crop")
+        check(len(self.crop) == 2, "data.crop", "must be [height, width]", self.crop)
+        if self.workers is not None:
+            check_positive("data.", self, "workers")
+
+
+@dataclass(kw_only=True)
+class SyntheticConfig(DataConfig):
+    """Generated pairs of frames with exact flow."""
+
+    name: Dataset = Dataset.synthetic
+    train_size: int = 20_000  # samples of the split train
+    val_size: int = 64  # samples of the split val
+    layers: int = 4  # things in front of the background, each with its own motion
+    max_speed: float = 0.1  # largest shift of a layer, in diagonals of the frame; the mean is 1/5
+    max_rotation: float = 3.0  # of a layer, in degrees, either way
+    max_zoom: float = 0.05  # growth of a layer: 0.05 is 5 percent, either way
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive("data.", self, "train_size", "val_size", "layers")
+        check_not_negative("data.", self, "max_speed", "max_rotation", "max_zoom")
+
+
+@dataclass(kw_only=True)
+class FilesConfig(DataConfig):
+    """Pairs on disk."""
+
+    first_entries: ClassVar[str]  # what lies directly in `root`, for the message that asks for it
+
+    root: str | None = None  # folder that holds the files
+    val_share: float = 0.05  # share of the scenes held out where there is no official split
+    on_bad: BadSample = BadSample[
+        "raise"
+    ]  # a sample that cannot be read: raise ends the run, skip goes on
+    quarantine: str | None = None  # list of samples to leave out, as `data check` writes it
+    cache: str | None = None  # folder on a fast disk for a decoded copy; null: read the files
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_share("data.", self, "val_share")
+        if not self.root:
+            held = f"the folder that holds {self.first_entries}"
+            raise ConfigError(f"data.root is needed for {self.name}: data.root=... {held}")
+
+
+@dataclass(kw_only=True)
+class FlyingChairsConfig(FilesConfig):
+    """FlyingChairs."""
+
+    first_entries: ClassVar[str] = "data/00001_img1.ppm"
+    name: Dataset = Dataset.flyingchairs
+
+
+@dataclass(kw_only=True)
+class FlyingChairs2Config(FilesConfig):
+    """FlyingChairs2."""
+
+    first_entries: ClassVar[str] = "train/0000000-img_0.png"
+    name: Dataset = Dataset.flyingchairs2
+    direction: Direction = Direction.forward  # of the flow
+
+
+@dataclass(kw_only=True)
+class FlyingThings3DConfig(FilesConfig):
+    """FlyingThings3D, whole or the subset that was chosen for flow."""
+
+    first_entries: ClassVar[str] = "frames_cleanpass and optical_flow (subset: train and val)"
+    name: Dataset = Dataset.flyingthings3d
+    render_pass: RenderPass = RenderPass.clean  # of the frames
+    camera: Camera = Camera.left  # whose frames
+    direction: Direction = Direction.forward  # of the flow
+
+
+@dataclass(kw_only=True)
+class FlyingThings3DHalfResConfig(FlyingThings3DConfig):
+    """FlyingThings3D at half its size, as `data halfres` makes it."""
+
+    first_entries: ClassVar[str] = "frames_cleanpass and optical_flow, made by `data halfres`"
+    name: Dataset = Dataset.flyingthings3d_halfres
+
+
+@dataclass(kw_only=True)
+class SintelConfig(FilesConfig):
+    """MPI-Sintel."""
+
+    first_entries: ClassVar[str] = "training/clean and training/flow"
+    name: Dataset = Dataset.sintel
+    render_pass: RenderPass = RenderPass.clean  # of the frames
+
+
+@dataclass(kw_only=True)
+class KittiConfig(FilesConfig):
+    """KITTI 2012 or 2015."""
+
+    first_entries: ClassVar[str] = "training/image_2 (2012: colored_0) and training/flow_noc"
+    name: Dataset = Dataset.kitti
+    truth: Truth = Truth.noc  # without or with pixels that are occluded in the second frame
+
+
+@dataclass(kw_only=True)
+class Hd1kConfig(FilesConfig):
+    """HD1K."""
+
+    first_entries: ClassVar[str] = "hd1k_input and hd1k_flow_gt"
+    name: Dataset = Dataset.hd1k
+
+
+@dataclass(kw_only=True)
+class MiddleburyConfig(FilesConfig):
+    """Middlebury, the pairs with public truth."""
+
+    first_entries: ClassVar[str] = "other-data and other-gt-flow"
+    name: Dataset = Dataset.middlebury
+
+
+@dataclass(kw_only=True)
+class SpringConfig(FilesConfig):
+    """Spring."""
+
+    first_entries: ClassVar[str] = "train/0001"
+    name: Dataset = Dataset.spring
+    camera: Camera = Camera.left  # whose frames
+    direction: Direction = Direction.forward  # of the flow
+
+
+@dataclass(kw_only=True)
+class TartanAirConfig(FilesConfig):
+    """TartanAir."""
+
+    first_entries: ClassVar[str] = "folders of environments, such as abandonedfactory/Easy/P000"
+    name: Dataset = Dataset.tartanair
+
+
+@dataclass(kw_only=True)
+class FolderConfig(FilesConfig):
+    """Any pairs whose file names follow a pattern. `*` and `**` must match the same in all."""
+
+    first_entries: ClassVar[str] = "what the patterns data.frame1 and data.flow are relative to"
+    name: Dataset = Dataset.folder
+    frame1: str  # pattern of the first frames, relative to root: "*/*_img1.png"
+    frame2: str | None = None  # pattern of the second; null: the next file that frame1 matches
+    flow: str  # pattern of the flow files
+    valid: str | None = None  # pattern of masks: zero where the flow is not to be used
+
+
+@dataclass(kw_only=True)
+class CsvConfig(FilesConfig):
+    """The pairs that a CSV file lists."""
+
+    first_entries: ClassVar[str] = "what the paths in data.manifest are relative to"
+    name: Dataset = Dataset.csv
+    manifest: str  # CSV file with the columns frame1, frame2, flow; docs/datasets.md has the others

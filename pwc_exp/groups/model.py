@@ -1,0 +1,85 @@
+"""A PWC-Net: its size, its parts and its conventions."""
+
+from dataclasses import dataclass
+from enum import StrEnum, auto
+
+from pwc_exp.checks import check, check_positive
+from pwc_exp.groups import list_of
+
+
+class ContextLevels(StrEnum):
+    """Levels whose flow the context network refines."""
+
+    output = auto()
+    all = auto()
+
+
+class WarpBorder(StrEnum):
+    """What warping reads outside of the second frame."""
+
+    edge = auto()
+    zero = auto()
+
+
+class StridePadding(StrEnum):
+    """How convolutions of stride 2 are padded."""
+
+    same = auto()
+    symmetric = auto()
+
+
+class Alignment(StrEnum):
+    """Which points of two grids coincide when a flow is enlarged."""
+
+    corner = auto()
+    center = auto()  # type: ignore[assignment] # hides str.center
+
+
+class LevelUnits(StrEnum):
+    """Units of the flow inside the network: pixels of its level, or full-resolution pixels / 20."""
+
+    grid = auto()
+    scaled = auto()
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    """A PWC-Net."""
+
+    name: str  # of the variant, for names of runs and tables
+    levels: int = 6  # depth of the pyramid: the coarsest level has stride 2**levels
+    output_level: int = 2  # finest level that estimates flow; its stride is 2**output_level
+    search_range: int = 4  # cost-volume radius, in pixels of its level
+    feature_channels: list[int] = list_of(16, 32, 64, 96, 128, 196)  # of levels 1 to `levels`
+    estimator_channels: list[int] = list_of(128, 128, 96, 64, 32)  # of the flow estimator's layers
+    context_channels: list[int] = list_of(128, 128, 128, 96, 64, 32)  # of the context network
+    context_dilations: list[int] = list_of(1, 2, 4, 8, 16, 1)  # one for each of context_channels
+    dense: bool  # each estimator layer also sees what the layers before it saw
+    context: ContextLevels  # levels that the context network refines
+    warp_border: WarpBorder  # what warping reads outside of the second frame
+    stride_padding: StridePadding  # padding of the convolutions of stride 2
+    upsample_alignment: Alignment  # of the output level's flow enlarged to full resolution
+    level_units: LevelUnits  # units of the flow inside the network
+    normalize_features: bool = False  # before comparing frames, so that learning starts early
+
+    def __post_init__(self) -> None:
+        lists = ("feature_channels", "estimator_channels", "context_channels", "context_dilations")
+        check_positive("model.", self, "levels", "output_level", "search_range", *lists)
+        check(
+            self.output_level <= self.levels,
+            "model.output_level",
+            f"must be at most model.levels ({self.levels})",
+            self.output_level,
+        )
+        check(
+            len(self.feature_channels) == self.levels,
+            "model.feature_channels",
+            f"needs one number for each of the {self.levels} levels",
+            self.feature_channels,
+        )
+        check(
+            len(self.context_dilations) == len(self.context_channels),
+            "model.context_dilations",
+            f"needs one number for each of the {len(self.context_channels)} context_channels",
+            self.context_dilations,
+        )
