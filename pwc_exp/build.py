@@ -18,9 +18,10 @@ from pwc_exp.data.synthetic import SyntheticSource
 from pwc_exp.errors import ConfigError
 from pwc_exp.flow import losses
 from pwc_exp.groups.augment import AugmentConfig, BasicConfig, HeavyConfig, ModernConfig
-from pwc_exp.groups.data import BadSample, DataConfig, FilesConfig, Split, SyntheticConfig
+from pwc_exp.groups.data import BadSample, DataConfig, FilesConfig, Split
 from pwc_exp.groups.mix import MixConfig
 from pwc_exp.groups.model import ModelConfig
+from pwc_exp.groups.synthetic import SyntheticConfig
 from pwc_exp.groups.training import (
     CyclicConfig,
     LossConfig,
@@ -156,9 +157,8 @@ def _build_synthetic(config: SyntheticConfig, split: Split) -> SyntheticSource:
     sizes = {Split.train: knobs.pop("train_size"), Split.val: knobs.pop("val_size")}
     for name in ("name", "crop", "workers"):
         del knobs[name]
-    return SyntheticSource(
-        seed=SYNTHETIC_SEEDS[split], size=sizes[split], frame_size=config.crop, **knobs
-    )
+    knobs["frame_size"] = config.frame_size or config.crop
+    return SyntheticSource(seed=SYNTHETIC_SEEDS[split], size=sizes[split], **knobs)
 
 
 def _build_files(config: FilesConfig, split: Split) -> FileSource:

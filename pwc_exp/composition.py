@@ -172,7 +172,8 @@ def _known_keys(schema: type, prefix: str = "") -> Iterator[str]:
         for kind in (hints[knob.name], *get_args(hints[knob.name])):  # of `Kind | None` too
             if dataclasses.is_dataclass(kind):
                 yield from _known_keys(cast(type, kind), f"{prefix}{knob.name}.")
-    for variant in schema.__subclasses__():
+    variants: list[type] = schema.__subclasses__()
+    for variant in variants:
         yield from _known_keys(variant, prefix)
 
 

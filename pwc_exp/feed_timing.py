@@ -24,7 +24,8 @@ from pwc_exp.data.images import write_image
 from pwc_exp.data.io import write_flo
 from pwc_exp.data.sample import Example, Sample, Source
 from pwc_exp.data.synthetic import SyntheticSource
-from pwc_exp.groups.data import Split, SyntheticConfig
+from pwc_exp.groups.data import Split
+from pwc_exp.groups.synthetic import SyntheticConfig
 
 CORES = 16  # of the machine that the rates are extrapolated to
 FAR_STEP = 1_000_000  # where a run begins, to show that it takes no longer than at step 0

@@ -9,6 +9,8 @@ import time
 from dataclasses import asdict, fields
 from pathlib import Path
 
+import numpy as np
+
 from pwc_exp import durable, pictures
 from pwc_exp.build import build_augment, build_skipped, build_source, index
 from pwc_exp.commands import DataCheckConfig, DataIndexConfig, DataShowConfig, DataStatsConfig
@@ -61,6 +63,8 @@ def check(config: DataCheckConfig) -> None:
         bad |= {f"{prefix}{sample_id}": reason for sample_id, reason in listed.items()}
         if flow.verdict not in (convention.STANDARD, convention.UNDECIDED):
             wrong.append(f"flow of {name} is {flow.verdict}")
+        elif not flow.fits:
+            wrong.append(f"flow of {name} does not lead from frame 1 to frame 2")
     durable.write_file(out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
     print(f"written: {out / 'report.json'}")
     if bad:
@@ -109,7 +113,8 @@ def list_samples(config: DataIndexConfig) -> None:
         durable.write_file(Path(config.out), _as_csv(chosen, config.data, held_out).encode())
         print(f"{len(chosen)} pairs written: {config.out}")
         return
-    for scene, pairs in itertools.groupby(chosen, key=lambda sample: sample.scene):
+    by_scene = sorted(chosen, key=lambda sample: sample.scene)
+    for scene, pairs in itertools.groupby(by_scene, key=lambda sample: sample.scene):
         ids = [sample.id for sample in pairs]
         split = "val" if ids[0] in held_out else "train"
         print(f"{split:<6}{len(ids):>6}  {scene}  ({ids[0]} .. {ids[-1]})")
@@ -129,7 +134,7 @@ def show(config: DataShowConfig) -> None:
         steps=config.samples,
         skipped=build_skipped(config.data, source),
     )
-    examples = {}
+    examples: dict[str, list[np.ndarray]] = {}
     for batch in feed:
         name = source.ids[int(batch.index[0])]
         examples[f"{len(examples) + 1}. {name}"] = [part[0].numpy() for part in batch[:4]]

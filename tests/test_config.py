@@ -7,8 +7,8 @@ from typing import cast
 
 import pytest
 
-from pwc_exp.composition import check, compose_command, data_dir, register
 from pwc_exp.commands import TrainConfig
+from pwc_exp.composition import check, compose_command, data_dir, register
 from pwc_exp.config import COMMANDS, VARIANTS, Config, flatten, load, to_yaml
 from pwc_exp.errors import ConfigError, DataError, MissingInputError
 from pwc_exp.groups.data import Dataset, FilesConfig
@@ -160,7 +160,7 @@ def test_a_value_of_a_choice_can_be_overridden_from_the_command_line() -> None:
 def test_flatten_names_every_value_by_its_full_key() -> None:
     flat = flatten(configure_training("data.crop=[64,128]"))
     assert flat["data.crop"] == [64, 128]
-    assert flat["data.layers"] == 4
+    assert flat["data.layers"] == 8
     assert not any(isinstance(value, dict) for value in flat.values())
 
 

@@ -7,10 +7,12 @@ import pytest
 
 from pwc_exp.config import load, to_yaml
 from pwc_exp.errors import ConfigError
-from pwc_exp.groups.data import FlyingChairsConfig, RenderPass, SintelConfig, SyntheticConfig
+from pwc_exp.groups.data import FlyingChairsConfig, RenderPass, SintelConfig
+from pwc_exp.groups.synthetic import SyntheticConfig
 
 Configure = Callable[..., Any]
-TWO = "data.parts=[{name:sintel,root:a,render_pass:both,weight:2},{name:flyingchairs,root:/b,weight:1}]"
+SINTEL = "{name:sintel,root:a,render_pass:both,weight:2}"
+TWO = f"data.parts=[{SINTEL},{{name:flyingchairs,root:/b,weight:1}}]"
 
 
 def mixed(configure: Configure, *parts: str) -> Any:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from pwc_exp import checkpoints
 from pwc_exp.commands import TrainConfig
 from pwc_exp.config import CONFIG_FILE, load
-from pwc_exp.data.sample import Batch
+from pwc_exp.data.sample import Batch, Part
 from pwc_exp.errors import NonFiniteError, OutputError, UserError
 from pwc_exp.evaluation import evaluate
 from pwc_exp.tracking import journal
@@ -219,9 +219,12 @@ class Named:
     size = 3
     ids: Sequence[str] = ("a", "b", "c")
     digest = ""
-    failure: UserError | None = None
+    parts: Sequence[Part] = (Part(3, 1.0),)
 
     def example(self, index: tf.Tensor) -> Any:
+        raise NotImplementedError
+
+    def failure(self, index: int) -> UserError | None:
         raise NotImplementedError
 
 

@@ -10,7 +10,7 @@ def main() -> None:
         {
             "check": "pwc_exp.inspection:check",
             "stats": "pwc_exp.inspection:stats",
-            "index": "pwc_exp.inspection:index",
+            "index": "pwc_exp.inspection:list_samples",
             "show": "pwc_exp.inspection:show",
             "halfres": "pwc_exp.acquisition:halfres",
             "fetch": "pwc_exp.acquisition:fetch",

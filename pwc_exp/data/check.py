@@ -14,7 +14,8 @@ import numpy as np
 
 from pwc_exp.data.convention import judge, weigh
 from pwc_exp.data.file_source import Decoded
-from pwc_exp.data.images import Size, inspect_frame, inspect_mask
+from pwc_exp.data.image_headers import Size
+from pwc_exp.data.images import inspect_frame, inspect_mask
 from pwc_exp.data.io import inspect_flow
 from pwc_exp.data.sample import Sample
 from pwc_exp.data.walk import walk
@@ -221,7 +222,7 @@ def _check_content(
         message = f"The largest flow is {fastest:.0f} px in {sample.flow}."
         notes.append(Finding(Kind.FAST, sample.id, message))
     found = judge([weigh(frame1, frame2, flow, valid)])
-    if found.advantages and found.verdict != "standard":
+    if not found.fits:
         said = "; ".join([found.verdict, *found.remarks])
         message = f"Read as (x, y) it does not fit the frames ({said}): {sample.flow}."
         notes.append(Finding(Kind.UNRELATED, sample.id, message))

@@ -39,6 +39,10 @@ _PFM_LITTLE = r"^(PF\s\d{1,6} \d{1,6}\s-1(?:\.0{1,6})?\n)\C*$"
 _PFM_BIG = r"^(PF\s\d{1,6} \d{1,6}\s1(?:\.0{1,6})?\n)\C*$"
 
 
+# Traced once in a process, whatever reads files; one decoder takes most of a second.
+_PER_FILE = tf.function(input_signature=[tf.TensorSpec([], tf.string, name="path")])
+
+
 class _Header(NamedTuple):
     """A size, and whether TensorFlow's operations read this file as the Python reader does."""
 
@@ -47,6 +51,7 @@ class _Header(NamedTuple):
     offset: tf.Tensor | int  # bytes before the pixels
 
 
+@_PER_FILE
 def decode_frame(path: tf.Tensor) -> tf.Tensor:
     """Reads the image at `path`, a string: [H, W, 3] float32 RGB in [0, 1]."""
     content = tf.io.read_file(path)
@@ -66,6 +71,7 @@ def decode_frame(path: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(frame, [None, None, 3])
 
 
+@_PER_FILE
 def decode_flow(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Reads the flow at `path`, a string: [H, W, 2] float32, pixels; and valid, [H, W] 0/1."""
     content = tf.io.read_file(path)
@@ -84,6 +90,7 @@ def decode_flow(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.ensure_shape(flow, [None, None, 2]), tf.ensure_shape(valid, [None, None])
 
 
+@_PER_FILE
 def decode_mask(path: tf.Tensor) -> tf.Tensor:
     """Reads the mask at `path`, a string: [H, W] bool, true where it is not zero."""
     content = tf.io.read_file(path)

@@ -144,7 +144,7 @@ def _make_augment_batch(
         signature = Example(*(tf.TensorSpec(None, part.dtype) for part in batch[:4]))
         examples = (Example(*batch[:4]), seeds)
         changed = tf.map_fn(change, examples, fn_output_signature=signature)
-        return Batch(*changed, index=batch.index)
+        return Batch(*Example(*changed), batch.index)
 
     def augment_batch(batch: Batch, first: int) -> Batch:
         with tf.device(device):

@@ -15,7 +15,8 @@ import numpy as np
 from pwc_exp.data.conversion import Job, Outcome, convert
 from pwc_exp.data.datasets.things import UNUSED_LIST
 from pwc_exp.data.files import read_bytes
-from pwc_exp.data.images import Size, frame_size, read_frame, write_image
+from pwc_exp.data.image_headers import Size
+from pwc_exp.data.images import inspect_frame, read_frame, write_image
 from pwc_exp.data.io import read_flow, write_flo
 from pwc_exp.durable import make_folder, write_file
 from pwc_exp.errors import DataError, MissingInputError, OutputError, UserError
@@ -159,7 +160,7 @@ def _check(item: _Input, size: Size) -> None:
     for frame in item.frames:
         frame_is = size
         with suppress(UserError):  # no such frame; or a damaged one, which is told for itself
-            frame_is = frame_size(frame)
+            frame_is = inspect_frame(frame)
         if frame_is != size:
             raise DataError(
                 f"Flow and frame differ in size (height x width): {item.path} is "

@@ -168,7 +168,7 @@ def _png_is_complete(file: FileIO, length: int) -> bool:
         offset += 12 + size
         has_data |= name == b"IDAT" and size > 0
         if name == b"IEND":
-            return has_data and offset <= length
+            return has_data
     return False
 
 

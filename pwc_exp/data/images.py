@@ -16,27 +16,10 @@ import numpy as np
 import tensorflow as tf
 
 from pwc_exp.data.files import HEAD_BYTES, length_of, open_file, read_bytes
-from pwc_exp.data.image_headers import (
-    MAX_PIXELS,
-    ImageHeader,
-    Size,
-    inspect_image,
-    read_header,
-)
+from pwc_exp.data.image_headers import ImageHeader, Size, inspect_image, read_header
 from pwc_exp.data.npy import NPY_MAGIC, npy_mask_size, read_npy_mask
 from pwc_exp.durable import write_file
 from pwc_exp.errors import DataError
-
-__all__ = [
-    "MAX_PIXELS",
-    "Size",
-    "frame_size",
-    "inspect_frame",
-    "inspect_mask",
-    "read_frame",
-    "read_mask",
-    "write_image",
-]
 
 _log = logging.getLogger(__name__)
 
@@ -44,9 +27,6 @@ _log = logging.getLogger(__name__)
 def inspect_frame(path: Path) -> Size:
     """Size of an image whose file is complete; nothing is decoded."""
     return inspect_image(path).size
-
-
-frame_size = inspect_frame
 
 
 def inspect_mask(path: Path) -> Size:

@@ -64,9 +64,6 @@ def inspect_flow(path: Path) -> Size:
     raise _not_flow(path, head)
 
 
-flow_size = inspect_flow
-
-
 def write_flo(path: Path, flow: np.ndarray, valid: np.ndarray | None = None) -> None:
     """Writes Middlebury .flo; pixels that are not valid get the number that says "unknown"."""
     flow = _checked(path, flow, valid)

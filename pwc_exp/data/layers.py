@@ -9,7 +9,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from pwc_exp.data import textures
-from pwc_exp.data.images import Size
+from pwc_exp.data.image_headers import Size
 from pwc_exp.data.motion import Motion, MotionLimits, Points, draw_motion, project, rotation
 from pwc_exp.data.outlines import OutlineLimits, Outlines, draw_outlines
 

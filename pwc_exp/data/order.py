@@ -22,7 +22,7 @@ class Turns(NamedTuple):
 
     part: np.ndarray  # [P] which part has the slot
     rank: np.ndarray  # [P] how many slots before this one the same part has
-    count: np.ndarray  # [parts] slots of each part
+    slots: np.ndarray  # [parts] how many each part has
 
 
 def turns_of(weights: Sequence[float]) -> Turns:
@@ -46,7 +46,7 @@ def example_of(number: tf.Tensor, parts: Sequence[Part], *, seed: int) -> tf.Ten
     turns = turns_of([part.weight for part in parts])
     cycle, slot = number // len(turns.part), number % len(turns.part)
     part = tf.gather(turns.part, slot)
-    place = cycle * tf.gather(turns.count, part) + tf.gather(turns.rank, slot)
+    place = cycle * tf.gather(turns.slots, part) + tf.gather(turns.rank, slot)
     sizes = np.array([part.size for part in parts], np.int64)
     size = tf.gather(sizes, part)
     shuffled = tf.random.experimental.index_shuffle(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from pwc_exp.data.images import Size
+from pwc_exp.data.image_headers import Size
 from pwc_exp.data.layers import Layers, colours
 from pwc_exp.data.motion import Points, from_frame2, to_frame2
 from pwc_exp.data.outlines import Outlines, edge_distance

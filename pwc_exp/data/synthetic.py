@@ -14,7 +14,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from pwc_exp.data.film import FilmLimits, develop, draw_strengths, fog
-from pwc_exp.data.images import Size
+from pwc_exp.data.image_headers import Size
 from pwc_exp.data.layers import draw_layers
 from pwc_exp.data.motion import MotionLimits
 from pwc_exp.data.outlines import OutlineLimits
@@ -28,7 +28,7 @@ from pwc_exp.data.rendering import (
     view_frame1,
     view_frame2,
 )
-from pwc_exp.data.sample import Example
+from pwc_exp.data.sample import Example, Part
 from pwc_exp.data.textures import load_textures
 from pwc_exp.errors import UserError
 
@@ -55,7 +55,6 @@ class SyntheticSource:
     """
 
     name = "synthetic"
-    failure: UserError | None = None
 
     def __init__(
         self,
@@ -86,6 +85,7 @@ class SyntheticSource:
         flicker: float,
     ) -> None:
         self.size = size
+        self.parts: Sequence[Part] = (Part(size, 1.0),)
         self.ids: Sequence[str] = [f"{index:06d}" for index in range(size)]
         self._seed = seed
         self._frame_size = Size(*frame_size)
@@ -114,6 +114,10 @@ class SyntheticSource:
         """Example `index`; its flow is known everywhere, also where it leads behind something."""
         scene = self.scene(index)
         return Example(scene.frame1, scene.frame2, scene.flow, tf.ones_like(scene.occlusion))
+
+    def failure(self, _: int) -> UserError | None:
+        """No file is read, so none can be damaged."""
+        return None
 
     def scene(self, index: tf.Tensor) -> Scene:
         """Scene `index`, a scalar, with what only a generator knows."""

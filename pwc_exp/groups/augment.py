@@ -52,7 +52,7 @@ class ModernConfig(AugmentConfig):
     relative_zoom: float  # of frame 2, largest log of its factor, either way
     asymmetry: float  # probability that the frames' colours change each on its own
     brightness: float  # 0.4: by a factor of 0.6 to 1.4
-    contrast: float  # 0.4: by a factor of 0.6 to 1.4 about mid-grey
+    contrast: float  # 0.4: by a factor of 0.6 to 1.4 about the mean luma
     saturation: float  # 0.4: by a factor of 0.6 to 1.4
     hue: float  # degrees, either way
     gamma: float  # largest log of the exponent, either way

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import ClassVar
 
-from pwc_exp.checks import check, check_not_negative, check_positive, check_share
+from pwc_exp.checks import check, check_positive, check_share
 from pwc_exp.errors import ConfigError
 
 
@@ -79,30 +79,12 @@ class DataConfig:
     workers: int | None = None  # parallel reads; null: as many as pay
 
     def __post_init__(self) -> None:
-        own = type(self).name if hasattr(type(self), "name") else self.name
+        own = getattr(type(self), "name", self.name)  # the default, where a class has one
         check(self.name == own, "data.name", f"must be {own}; choose another with data=", self.name)
         check_positive("data.", self, "crop")
         check(len(self.crop) == 2, "data.crop", "must be [height, width]", self.crop)
         if self.workers is not None:
             check_positive("data.", self, "workers")
-
-
-@dataclass(kw_only=True)
-class SyntheticConfig(DataConfig):
-    """Generated pairs of frames with exact flow."""
-
-    name: Dataset = Dataset.synthetic
-    train_size: int = 20_000  # samples of the split train
-    val_size: int = 64  # samples of the split val
-    layers: int = 4  # things in front of the background, each with its own motion
-    max_speed: float = 0.1  # largest shift of a layer, in diagonals of the frame; the mean is 1/5
-    max_rotation: float = 3.0  # of a layer, in degrees, either way
-    max_zoom: float = 0.05  # growth of a layer: 0.05 is 5 percent, either way
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive("data.", self, "train_size", "val_size", "layers")
-        check_not_negative("data.", self, "max_speed", "max_rotation", "max_zoom")
 
 
 @dataclass(kw_only=True)

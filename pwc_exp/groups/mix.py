@@ -24,9 +24,9 @@ from pwc_exp.groups.data import (
     MiddleburyConfig,
     SintelConfig,
     SpringConfig,
-    SyntheticConfig,
     TartanAirConfig,
 )
+from pwc_exp.groups.synthetic import SyntheticConfig
 
 
 @dataclass(kw_only=True)

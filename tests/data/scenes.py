@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from pwc_exp.data.synthetic import Scene, SyntheticSource
 
-HEIGHT, WIDTH = 64, 112
+HEIGHT, WIDTH = 56, 96
 
 PLAIN: dict[str, Any] = {
     "layers": 4,

@@ -17,18 +17,20 @@ HEIGHT, WIDTH = 40, 50
 SHIFT = np.array([6, -3], np.float32)  # (x, y)
 
 
-def write_pair(root: Path, name: str, height: int = HEIGHT, width: int = WIDTH) -> Sample:
-    """A pair of noise that moves by SHIFT; with a mask of invalid pixels."""
+def write_pair(
+    root: Path, name: str, height: int = HEIGHT, width: int = WIDTH, shift: np.ndarray = SHIFT
+) -> Sample:
+    """A pair of noise that moves by `shift`; with a mask of invalid pixels."""
     folder = root / name
     folder.mkdir(parents=True)
-    x, y = SHIFT.astype(int)
+    x, y = shift.astype(int)
     draw = np.random.default_rng(sum(name.encode()))
     canvas = draw.integers(0, 255, (height + 20, width + 20, 3), np.uint8)
     for axis in (0, 1):
         canvas = canvas // 2 + np.roll(canvas, 1, axis) // 2
     write_image(folder / "1.png", canvas[10 : 10 + height, 10 : 10 + width])
     write_image(folder / "2.png", canvas[10 - y :, 10 - x :][:height, :width])
-    write_flo(folder / "flow.flo", np.broadcast_to(SHIFT, (height, width, 2)))
+    write_flo(folder / "flow.flo", np.broadcast_to(shift, (height, width, 2)))
     write_image(folder / "invalid.png", np.zeros((height, width, 3), np.uint8))
     return Sample(
         id=name,
@@ -193,6 +195,15 @@ def test_mixed_swapped_and_repeated_frames_are_noted(samples: list[Sample]) -> N
         (Kind.UNRELATED, name) for name in ("a_1", "a_2", "b_1")
     ]
     assert "may point from frame 2 to frame 1" in report.notes[1].message
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (1, 0), (0, 4), (5, 5), (-5, 5)])
+def test_motion_that_leaves_readings_open_is_not_noted(
+    shift: tuple[int, int], tmp_path: Path
+) -> None:
+    sample = write_pair(tmp_path, "a_1", shift=np.array(shift, np.float32))
+    report = decoded([sample])
+    assert (report.errors, report.notes) == ([], [])
 
 
 def test_text_says_what_is_wrong_how_often_and_what_to_do(samples: list[Sample]) -> None:

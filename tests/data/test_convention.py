@@ -62,6 +62,7 @@ def test_each_way_of_storing_flow_is_named(reading: Reading, gain: float) -> Non
     assert (found.verdict, found.reading) == (reading.name, reading)
     assert (found.pairs, found.agreeing) == (2, 2)
     assert min(found.advantages.values()) > 0.3
+    assert found.fits == (reading.name == "standard")
     assert len(found.advantages) == 8
 
 
@@ -164,13 +165,19 @@ def test_samples_are_spread_and_those_without_truth_passed_over() -> None:
     assert (found.verdict, found.pairs) == ("y negated", 2)
 
 
-def test_a_sample_that_cannot_be_read_stops_with_its_own_error() -> None:
+def test_a_sample_that_cannot_be_read_is_passed_over_and_named() -> None:
     def reader(sample: Sample) -> Decoded:
-        raise DataError("damaged")
+        if sample.id == "1":
+            raise DataError("Damaged: 1.png.")
+        return moved(7, -3, seed=int(sample.id))
 
-    samples = [Sample("a", "s", Path("1"), Path("2"), Path("f"))]
-    with pytest.raises(DataError, match="damaged"):
-        find_convention(samples, read=reader, workers=1, limit=None)
+    samples = [Sample(str(i), "s", Path("1"), Path("2"), Path("f")) for i in range(3)]
+    found = find_convention(samples, read=reader, workers=2, limit=None)
+    assert (found.verdict, found.pairs) == ("standard", 2)
+    assert found.remarks == ["not read: Damaged: 1.png."]
+    found = find_convention(samples[1:2], read=reader, workers=2, limit=None)
+    assert found.verdict == "undecided"
+    assert "Damaged: 1.png." in text(found)
 
 
 @pytest.mark.parametrize("make", [lambda: moved(7, -3), lambda: moved(0, 0)])

@@ -26,7 +26,8 @@ from encoded import (
 )
 
 from pwc_exp.data import decode
-from pwc_exp.data.images import MAX_PIXELS, read_frame, read_mask
+from pwc_exp.data.image_headers import MAX_PIXELS
+from pwc_exp.data.images import read_frame, read_mask
 from pwc_exp.data.io import read_flow
 from pwc_exp.errors import DataError
 

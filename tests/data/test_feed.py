@@ -2,11 +2,12 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_file_source import write_sample
+from test_file_source import flow_of, write_sample
 from test_pipeline import NumberedSource
 
 from pwc_exp.data.augment import basic
@@ -24,8 +25,7 @@ def files(folder: Path, *broken: int, count: int = 40) -> FileSource:
     """Samples of which some have no flow in their flow file."""
     samples = [write_sample(folder, f"{n:02d}{NAMES[n]}") for n in range(count)]
     for number in broken:
-        assert samples[number].flow is not None
-        samples[number].flow.write_bytes(b"<html>")
+        flow_of(samples[number]).write_bytes(b"<html>")
     return FileSource("fake", samples)
 
 
@@ -54,6 +54,10 @@ def feed(
     )
 
 
+def plain(source: Source, **changed: Any) -> EvalFeed:
+    return EvalFeed(source, batch_size=2, multiple=1, **changed)
+
+
 def evaluated(evaluation: EvalFeed) -> list[int]:
     return [int(index) for batch in evaluation for index in batch.index]
 
@@ -71,12 +75,9 @@ class Listed:
 
 def test_a_broken_file_raises_the_readers_own_error(tmp_path: Path) -> None:
     source = files(tmp_path, 2, count=6)
-    for run in (lambda: feed(source, steps=3), lambda: list(EvalFeed(source, **PLAIN))):
+    for run in (lambda: feed(source, steps=3), lambda: list(plain(source))):
         with pytest.raises(DataError, match=r"^Not a flow file: .*02c_f\.flo"):
             run()
-
-
-PLAIN = {"batch_size": 2, "multiple": 1}
 
 
 def test_training_goes_on_without_the_broken_ones_each_told_once(tmp_path: Path) -> None:
@@ -104,7 +105,7 @@ def test_a_run_that_begins_after_a_broken_sample_was_left_out_has_the_same_batch
 
 def test_evaluation_takes_every_other_sample_once_now_and_later(tmp_path: Path) -> None:
     listed = Listed()
-    evaluation = EvalFeed(files(tmp_path, 5, 30), on_bad=listed, **PLAIN)
+    evaluation = plain(files(tmp_path, 5, 30), on_bad=listed)
     rest = [number for number in range(40) if number not in (5, 30)]
     assert sorted(evaluated(evaluation)) == rest
     assert evaluated(evaluation) == rest
@@ -113,7 +114,7 @@ def test_evaluation_takes_every_other_sample_once_now_and_later(tmp_path: Path) 
 
 def test_samples_that_are_skipped_from_the_start_are_never_read(tmp_path: Path) -> None:
     source = files(tmp_path, 5)
-    assert evaluated(EvalFeed(source, skipped={5}, **PLAIN)) == [n for n in range(40) if n != 5]
+    assert evaluated(plain(source, skipped={5})) == [n for n in range(40) if n != 5]
     batches = list(
         train_feed(
             source,
@@ -134,17 +135,17 @@ def test_too_many_broken_samples_end_it_with_the_count(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"3 of 40 samples of fake cannot be read, more than 5%"):
         feed(source, steps=30, on_bad=Listed())
     with pytest.raises(DataError, match="3 of 40 samples"):
-        evaluated(EvalFeed(source, on_bad=Listed(), **PLAIN))
+        evaluated(plain(source, on_bad=Listed()))
 
 
 def test_a_single_sample_that_is_broken_leaves_nothing_to_evaluate(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="No sample of fake can be read"):
-        evaluated(EvalFeed(files(tmp_path, 0, count=1), on_bad=Listed(), **PLAIN))
+        evaluated(plain(files(tmp_path, 0, count=1), on_bad=Listed()))
 
 
 def test_a_limit_of_none_at_all_is_no_error() -> None:
-    assert evaluated(EvalFeed(NumberedSource(3), limit=0, **PLAIN)) == []
-    assert evaluated(EvalFeed(NumberedSource(9), limit=3, **PLAIN)) == [0, 3, 6]
+    assert evaluated(plain(NumberedSource(3), limit=0)) == []
+    assert evaluated(plain(NumberedSource(9), limit=3)) == [0, 3, 6]
 
 
 def test_an_error_of_no_file_is_passed_on() -> None:
@@ -156,13 +157,12 @@ def test_a_file_that_vanishes_between_epochs_is_named_and_one_that_comes_back_is
     tmp_path: Path,
 ) -> None:
     sample = write_sample(tmp_path, "a")
-    assert sample.flow is not None
-    evaluation = EvalFeed(FileSource("fake", [sample]), **PLAIN)
+    evaluation = plain(FileSource("fake", [sample]))
     assert evaluated(evaluation) == [0]
-    sample.flow.unlink()
+    flow_of(sample).unlink()
     with pytest.raises(UserError, match=r"a_f\.flo"):
         evaluated(evaluation)
-    write_flo(sample.flow, np.zeros((4, 6, 2), np.float32))
+    write_flo(flow_of(sample), np.zeros((4, 6, 2), np.float32))
     assert evaluated(evaluation) == [0]
 
 

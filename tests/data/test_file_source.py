@@ -29,8 +29,13 @@ def write_sample(root: Path, name: str, height: int = 4, width: int = 6) -> Samp
     )
     write_image(sample.frame1, np.full((height, width, 3), value, np.uint8))
     write_image(sample.frame2, np.zeros((height, width, 3), np.uint8))
-    write_flo(sample.flow, np.full((height, width, 2), value, np.float32))
+    write_flo(flow_of(sample), np.full((height, width, 2), value, np.float32))
     return sample
+
+
+def flow_of(sample: Sample) -> Path:
+    assert sample.flow is not None
+    return sample.flow
 
 
 def test_a_pair_is_read_inside_and_outside_of_a_map(tmp_path: Path) -> None:
@@ -100,7 +105,7 @@ def test_sparse_truth_keeps_its_mask(tmp_path: Path) -> None:
     sample = write_sample(tmp_path, "a")
     valid = np.zeros((4, 6), np.float32)
     valid[1, 3] = 1
-    write_kitti_png(sample.flow, np.full((4, 6, 2), 2.5, np.float32), valid)
+    write_kitti_png(flow_of(sample), np.full((4, 6, 2), 2.5, np.float32), valid)
     example = FileSource("fake", [sample]).example(tf.constant(0))
     np.testing.assert_array_equal(example.valid, valid)
     np.testing.assert_array_equal(example.flow, 2.5 * valid[..., None] * np.ones(2))
@@ -119,9 +124,8 @@ def some_samples(root: Path) -> list[Sample]:
     """Pairs with both masks, one, none, without truth, and with a flow of twice the size."""
     plain = [write_sample(root, name) for name in "abcde"]
     large = write_sample(root / "large", "l", height=8, width=12)
-    assert large.flow is not None
     steps = np.arange(8 * 12 * 2, dtype=np.float32).reshape(8, 12, 2)
-    write_flo(large.flow, steps)
+    write_flo(flow_of(large), steps)
     masks = []
     for number, value in enumerate((0, 255)):
         mask = np.full((4, 6, 3), value, np.uint8)

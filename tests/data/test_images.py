@@ -11,8 +11,8 @@ import pytest
 from encoded import HEIGHT, WIDTH, bmp, jpeg, npy, png, ppm, raw_png, some_image
 
 from pwc_exp.data import images
+from pwc_exp.data.image_headers import MAX_PIXELS
 from pwc_exp.data.images import (
-    MAX_PIXELS,
     inspect_frame,
     inspect_mask,
     read_frame,
@@ -217,6 +217,13 @@ def test_a_png_as_dense_as_deflate_can_be_is_read(tmp_path: Path) -> None:
     assert len(content) < 1200
     (tmp_path / "black.png").write_bytes(content)
     assert inspect_frame(tmp_path / "black.png") == read_frame(tmp_path / "black.png").shape[:2]
+
+
+def test_inspection_misses_the_data_of_a_png(tmp_path: Path) -> None:
+    content = png(RGB)
+    (tmp_path / "a.png").write_bytes(content[:33] + content[-12:])
+    with pytest.raises(DataError, match="a.png. Expected PNG chunks"):
+        inspect_frame(tmp_path / "a.png")
 
 
 def test_inspection_does_not_read_the_pixels(

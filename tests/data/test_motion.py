@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.data.images import Size
+from pwc_exp.data.image_headers import Size
 from pwc_exp.data.motion import (
     Motion,
     MotionLimits,

@@ -23,7 +23,7 @@ def test_parts_have_slots_by_their_weights_and_at_least_one(
     weights: list[float], count: list[int]
 ) -> None:
     turns = turns_of(weights)
-    assert turns.count.tolist() == count
+    assert turns.slots.tolist() == count
     assert Counter(turns.part.tolist()) == dict(enumerate(count))
 
 
