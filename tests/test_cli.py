@@ -290,3 +290,35 @@ def test_the_environment_is_set_unless_the_user_has_set_it(
     monkeypatch.setattr(os, "environ", {"TF_CPP_MIN_LOG_LEVEL": "0"})
     cli.prepare_environment()
     assert os.environ == {"TF_CPP_MIN_LOG_LEVEL": "0", "TF_ENABLE_ONEDNN_OPTS": "1"}
+
+
+def test_the_first_argument_names_one_of_several_commands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[tuple[str, str, list[str]]] = []
+    monkeypatch.setattr(cli, "run", lambda name, task: ran.append((name, task, sys.argv[1:])))
+    for arguments in (["check", "data=x"], ["stats"]):
+        monkeypatch.setattr(sys, "argv", ["data", *arguments])
+        cli.run_one_of("data", {"check": "m:check", "stats": "m:stats"})
+    monkeypatch.setattr(sys, "argv", ["benchmark", "model=sm"])
+    cli.run_one_of("benchmark", {"": "m:all", "pipeline": "m:pipeline"})
+    assert ran == [
+        ("data_check", "m:check", ["data=x"]),
+        ("data_stats", "m:stats", []),
+        ("benchmark", "m:all", ["model=sm"]),
+    ]
+
+
+@pytest.mark.parametrize(("arguments", "received"), [([], "none"), (["chek"], "chek")])
+def test_an_unknown_command_is_refused_with_the_known_ones(
+    arguments: list[str],
+    received: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["data", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.run_one_of("data", {"check": "m:check", "stats": "m:stats"})
+    assert end.value.code == 2
+    line = f"must be one of check, stats. Received: {received}"
+    assert line in capsys.readouterr().err

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -167,7 +167,7 @@ def test_flatten_names_every_value_by_its_full_key() -> None:
 def test_variants_of_a_group_differ_in_their_keys_but_for_data_sets_which_have_a_name() -> None:
     for group, variants in VARIANTS.items():
         if group == "data":
-            assert {choice: schema.name for choice, schema in variants.items()} == {
+            assert {choice: cast(Any, schema).name for choice, schema in variants.items()} == {
                 choice: choice for choice in Dataset
             }
             continue

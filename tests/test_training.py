@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_sets import write_chairs, write_things_halfres
 
 from pwc_exp import checkpoints
 from pwc_exp.commands import TrainConfig
 from pwc_exp.config import CONFIG_FILE, load
+from pwc_exp.data import cache
 from pwc_exp.data.sample import Batch, Part
-from pwc_exp.errors import NonFiniteError, OutputError, UserError
+from pwc_exp.errors import DataError, NonFiniteError, OutputError, UserError
 from pwc_exp.evaluation import evaluate
 from pwc_exp.tracking import journal
 from pwc_exp.training import Guard, train
@@ -34,7 +37,6 @@ SMALLEST = (
     "model.context_channels=[8]",
     "model.context_dilations=[1]",
     "data.crop=[32,48]",
-    "data.val_size=2",
     "data.workers=1",
     "batch_size=2",
     "picture_samples=0",
@@ -50,7 +52,9 @@ def run(configure: Callable[..., Any], tmp_path: Path) -> Train:
     def started(*overrides: str) -> Path:
         folder = tmp_path / f"train/{next(numbers)}"
         outputs = f"outputs={tmp_path}"
-        train(configure("train", *SMALLEST, "tracking=off", outputs, *overrides), folder)
+        generated = not any(override.startswith("data=") for override in overrides)
+        scenes = ("data.val_size=2",) if generated else ()
+        train(configure("train", *SMALLEST, *scenes, "tracking=off", outputs, *overrides), folder)
         return folder
 
     return started
@@ -96,7 +100,7 @@ def test_a_run_leaves_its_configuration_curves_checkpoints_and_pictures(
     folder = tmp_path / "train/first"
     steps = ("steps=5", "log_every=2", "eval_every=2", "save_every=3", "keep_best=1")
     shown = ("picture_samples=1", "eval_samples=2", f"outputs={tmp_path}")
-    config: TrainConfig = configure("train", *SMALLEST, *steps, *shown)
+    config: TrainConfig = configure("train", *SMALLEST, "data.val_size=2", *steps, *shown)
     end = train(config, folder)
 
     assert load(folder / CONFIG_FILE) == config
@@ -200,6 +204,84 @@ def test_it_trains_on_real_data(dataset: str, root: str, run: Train, shared: Pat
     assert all(0 < value < math.inf for value in losses.values())
     assert list(points(folder, BEST_KEY)) == [0, 2]
     assert math.isfinite(points(folder, BEST_KEY)[2])
+
+
+@pytest.fixture
+def chairs_and_things(tmp_path: Path) -> Path:
+    """A folder with a small FlyingChairs and a small FlyingThings3DHalfRes."""
+    write_chairs(tmp_path / "sets/FlyingChairs_release", 6)
+    write_things_halfres(tmp_path / "sets/FlyingThings3D_HalfRes", 3)
+    return tmp_path / "sets"
+
+
+def test_chairsthingsmix_trains_on_both_layouts_in_the_proportions_configured(
+    run: Train, chairs_and_things: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    check = Guard.check
+
+    def noting(guard: Guard, results: Any, step: int, batch: Batch) -> dict[str, float]:
+        drawn.extend(guard._source.ids[int(index)] for index in batch.index)
+        return check(guard, results, step, batch)
+
+    monkeypatch.setattr(Guard, "check", noting)
+    mix = ("data=chairsthingsmix", f"data.root={chairs_and_things}", "data.crop=[32,48]")
+    steps = ("steps=8", "batch_size=4", "eval_every=8", "augment=modern")
+    sets = ("flyingchairs", "flyingthings3d_halfres")
+    weighted = ",".join(
+        f"{{name:{name},root:{root},weight:{weight}}}"
+        for name, root, weight in zip(
+            sets, ("FlyingChairs_release", "FlyingThings3D_HalfRes"), (3, 1), strict=True
+        )
+    )
+
+    folder = run(*mix, *steps)  # by size: 5 and 3 pairs train
+    shares = Counter(name.partition("/")[0] for name in drawn)
+    assert shares == {sets[0]: 20, sets[1]: 12}
+    assert len(set(drawn)) == 8
+    assert all(map(math.isfinite, points(folder, BEST_KEY).values()))
+
+    drawn.clear()
+    run(*mix, *steps, f"data.parts=[{weighted}]")
+    shares = Counter(name.partition("/")[0] for name in drawn)
+    assert shares == {sets[0]: 24, sets[1]: 8}
+
+
+def broken_chairs(root: Path) -> tuple[str, ...]:
+    """The arguments for a set of which one flow file is cut off."""
+    write_chairs(root, 6)
+    flow = root / "data/00003_flow.flo"
+    flow.write_bytes(flow.read_bytes()[:-1])
+    return ("data=flyingchairs", f"data.root={root}", "data.crop=[32,48]", "steps=4")
+
+
+def test_a_broken_sample_ends_a_run_unless_it_is_to_be_skipped(
+    run: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = broken_chairs(tmp_path / "chairs")
+    with pytest.raises(DataError, match="00003_flow.flo"):
+        run(*data)
+    folder = run(*data, "data.on_bad=skip")
+    listed = (folder / "quarantine.txt").read_text()
+    assert listed.startswith("00003\t")
+    assert len(listed.splitlines()) == 1
+    assert capsys.readouterr().out.count("left out") == 1
+    again = run(*data, f"data.quarantine={folder}/quarantine.txt")
+    assert not (again / "quarantine.txt").exists()
+    assert points(again, "train/loss") == points(folder, "train/loss")
+
+
+def test_a_cache_changes_no_number_and_serves_without_the_pixels(
+    run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_chairs(tmp_path / "chairs", 6)
+    data = ("data=flyingchairs", f"data.root={root}", "data.crop=[32,48]", "steps=3")
+    losses = points(run(*data, "log_every=1"), "train/loss")
+    cached = (*data, "log_every=1", f"data.cache={tmp_path}/cache")
+    assert points(run(*cached), "train/loss") == losses
+    assert len(list((tmp_path / "cache").rglob("*.rec"))) == 6
+    monkeypatch.setattr(cache, "write_record", lambda *_: pytest.fail("made again"))
+    assert points(run(*cached), "train/loss") == losses
 
 
 def test_it_trains_in_half_precision(run: Train) -> None:

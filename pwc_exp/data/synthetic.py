@@ -109,6 +109,8 @@ class SyntheticSource:
         knobs = (self._outlines, self._motion, self._film, self._textures.digest)
         recipe = (seed, size, self._frame_size, layers, edge, tint, *knobs)
         self.digest = hashlib.sha256(repr(recipe).encode()).hexdigest()[:16]
+        # Traced once for whoever reads: training, evaluation and pictures.
+        self._compiled = tf.function(self._scene, input_signature=[tf.TensorSpec([], tf.int64)])
 
     def example(self, index: tf.Tensor) -> Example:
         """Example `index`; its flow is known everywhere, also where it leads behind something."""
@@ -121,6 +123,9 @@ class SyntheticSource:
 
     def scene(self, index: tf.Tensor) -> Scene:
         """Scene `index`, a scalar, with what only a generator knows."""
+        return self._compiled(tf.cast(index, tf.int64))
+
+    def _scene(self, index: tf.Tensor) -> Scene:
         size, film = self._frame_size, self._film
         seeds = tf.random.split(tf.stack([self._seed, index]), 4)
         layers = draw_layers(

@@ -1,0 +1,47 @@
+"""Rates of the way to examples: works take turns, and every stage of every source is measured."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+from small_sets import write_chairs
+
+from pwc_exp.feed_timing import benchmark, measure
+
+SMALL = ("crop=[32,48]", "seconds=0.03")
+
+
+def test_a_work_that_costs_more_has_the_lower_rate() -> None:
+    def cost(milliseconds: float) -> Callable[[tf.Tensor], tf.Tensor]:
+        def burn(number: int) -> int:
+            until = time.thread_time() + milliseconds / 1000
+            while time.thread_time() < until:
+                pass
+            return number
+
+        return lambda number: tf.numpy_function(burn, [number], tf.int64)
+
+    rates = measure({"cheap": cost(1), "dear": cost(10)}, seconds=0.5)
+    assert rates["cheap"] > 2 * rates["dear"]
+    assert rates["dear"] < 110  # 100 a second of one core, at most
+
+
+def test_files_that_are_named_are_measured_beside_generated_scenes(
+    configure: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_chairs(tmp_path, 4)
+    benchmark(configure("benchmark_pipeline", *SMALL, "data=flyingchairs", f"data.root={root}"))
+    printed = capsys.readouterr().out
+    for name in (
+        "flyingchairs: read",
+        "flyingchairs: read, decode",
+        "flyingchairs: read, decode, augment",
+        "synthetic: generate",
+        "a generated example costs",
+        "at step 0",
+        "at 1,000,000",
+    ):
+        assert name in printed
