@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pwc_exp.commands import DataFetchConfig, DataHalfresConfig
 from pwc_exp.data import halfres as halving
-from pwc_exp.data.archives import CATALOGUE
-from pwc_exp.data.fetch import fetch as fetch_entry
+from pwc_exp.data.fetching.archives import CATALOGUE
+from pwc_exp.data.fetching.fetch import fetch as fetch_entry
 from pwc_exp.errors import ConfigError, DataError
 from pwc_exp.groups.data import FilesConfig
 

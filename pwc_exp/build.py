@@ -8,13 +8,14 @@ from pathlib import Path
 
 import keras
 
-from pwc_exp.data import augment, cache, datasets, quarantine
+from pwc_exp.data import cache, datasets, quarantine
+from pwc_exp.data.augmentation import augment
 from pwc_exp.data.file_source import FileSource, read_sample
 from pwc_exp.data.halfres import check_finished
 from pwc_exp.data.mixed_source import MixedSource
 from pwc_exp.data.sample import Sample, Source
+from pwc_exp.data.scenes.synthetic import SyntheticSource
 from pwc_exp.data.splits import take_split
-from pwc_exp.data.synthetic import SyntheticSource
 from pwc_exp.errors import ConfigError
 from pwc_exp.flow import losses
 from pwc_exp.groups.augment import AugmentConfig, BasicConfig, HeavyConfig, ModernConfig

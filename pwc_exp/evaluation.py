@@ -19,7 +19,7 @@ from pwc_exp.build import build_model, build_source
 from pwc_exp.commands import EvaluateConfig, TrainConfig
 from pwc_exp.config import CONFIG_FILE, load
 from pwc_exp.data.feed import EvalFeed
-from pwc_exp.data.io import read_flow
+from pwc_exp.data.formats.io import read_flow
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.errors import ConfigError, DataError, MissingInputError
 from pwc_exp.flow.metrics import COUNT, SUMS, error_sums, mean_of_sums

@@ -20,10 +20,10 @@ from pwc_exp.build import build_augment, build_source
 from pwc_exp.commands import PipelineConfig
 from pwc_exp.data.feed import train_feed
 from pwc_exp.data.file_source import FileSource
-from pwc_exp.data.images import write_image
-from pwc_exp.data.io import write_flo
+from pwc_exp.data.formats.images import write_image
+from pwc_exp.data.formats.io import write_flo
 from pwc_exp.data.sample import Example, Sample, Source
-from pwc_exp.data.synthetic import SyntheticSource
+from pwc_exp.data.scenes.synthetic import SyntheticSource
 from pwc_exp.groups.data import Split
 from pwc_exp.groups.synthetic import SyntheticConfig
 

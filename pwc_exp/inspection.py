@@ -20,7 +20,7 @@ from pwc_exp.data.datasets.known import known_pairs
 from pwc_exp.data.datasets.layout import IncompleteError
 from pwc_exp.data.feed import EvalFeed, train_feed
 from pwc_exp.data.file_source import read_sample, read_truth
-from pwc_exp.data.images import write_image
+from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.mixed_source import distinct
 from pwc_exp.data.sample import Sample
 from pwc_exp.data.splits import take_split

@@ -12,8 +12,8 @@ from pwc_exp.build import build_model
 from pwc_exp.commands import PredictConfig
 from pwc_exp.config import CONFIG_FILE, load
 from pwc_exp.data.datasets import unlabelled
-from pwc_exp.data.images import read_frame, write_image
-from pwc_exp.data.io import write_flo
+from pwc_exp.data.formats.images import read_frame, write_image
+from pwc_exp.data.formats.io import write_flo
 from pwc_exp.errors import ConfigError, DataError
 from pwc_exp.flow.colour import flow_to_colour
 from pwc_exp.models.pwcnet import PWCNet

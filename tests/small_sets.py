@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.data.images import write_image
-from pwc_exp.data.io import write_flo
+from pwc_exp.data.formats.images import write_image
+from pwc_exp.data.formats.io import write_flo
 from pwc_exp.data.sample import Example
-from pwc_exp.data.synthetic import SyntheticSource
+from pwc_exp.data.scenes.synthetic import SyntheticSource
 
 SIZE = (48, 64)
 

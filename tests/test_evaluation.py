@@ -14,7 +14,7 @@ import pytest
 from pwc_exp import checkpoints
 from pwc_exp.build import build_model, build_source
 from pwc_exp.config import CONFIG_FILE, to_yaml
-from pwc_exp.data.io import write_flo
+from pwc_exp.data.formats.io import write_flo
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.evaluation import errors_of_files, evaluate, table
 from pwc_exp.groups.data import Split

@@ -150,3 +150,23 @@ def test_real_sample_is_readable_at_the_width_of_a_screen(shared: Path) -> None:
     flows = {level: constant(3, -1, 448 >> level, 1024 >> level) for level in range(2, 7)}
     panel = pictures.panel(*frames, target=flow, valid=None, estimate=flow, flows=flows)
     assert 1200 <= panel.shape[1] <= 1800
+
+
+def test_a_sheet_shows_frame2_where_the_flow_points_and_black_where_it_is_unknown() -> None:
+    columns = np.tile(np.linspace(0, 1, WIDTH, dtype=np.float32)[:, None], (HEIGHT, 1, 3))
+    moved = np.roll(columns, 40, axis=1)
+    valid = np.ones((HEIGHT, WIDTH), np.float32)
+    valid[: HEIGHT // 2] = 0
+    examples = {name: [columns, moved, constant(40, 0), valid] for name in ("1. a", "2. b")}
+    sheet = pictures.sheet(examples)
+    assert sheet.shape == (2 * 178, 8 + 4 * 308 + 118, 3)
+    for row in (0, 1):
+        frame1, frame2, warped, flow = (tile(sheet, row, column) for column in range(4))
+        known, unknown = np.s_[80:, 5:230], np.s_[:70]
+        difference = np.abs(warped[known].astype(int) - frame1[known])
+        assert difference.max() <= 2
+        assert np.abs(frame2[known].astype(int) - frame1[known]).mean() > 20
+        assert not warped[unknown].any()
+        assert not flow[unknown].any()
+        expected = flow_to_colour(constant(40, 0, 1, 1), max_speed=40)[0, 0]
+        np.testing.assert_array_equal(flow[100, 100], expected)

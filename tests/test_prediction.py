@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from pwc_exp import checkpoints
 from pwc_exp.build import build_model
-from pwc_exp.data.images import read_frame, write_image
-from pwc_exp.data.io import read_flow
+from pwc_exp.data.formats.images import read_frame, write_image
+from pwc_exp.data.formats.io import read_flow
 from pwc_exp.errors import ConfigError, DataError
 from pwc_exp.flow.colour import flow_to_colour
 from pwc_exp.models.pwcnet import PWCNet

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -269,6 +270,30 @@ def test_a_broken_sample_ends_a_run_unless_it_is_to_be_skipped(
     again = run(*data, f"data.quarantine={folder}/quarantine.txt")
     assert not (again / "quarantine.txt").exists()
     assert points(again, "train/loss") == points(folder, "train/loss")
+
+
+@pytest.mark.slow
+def test_three_bad_files_of_a_thousand_are_left_out_each_told_once(
+    run: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_chairs(tmp_path / "chairs", 10)
+    for number in range(11, 1001):
+        for part in ("img1.ppm", "img2.ppm", "flow.flo"):
+            os.link(root / f"data/{number % 10 + 1:05d}_{part}", root / f"data/{number:05d}_{part}")
+    (root / "FlyingChairs_train_val.txt").write_text("\n".join(["1"] * 990 + ["2"] * 10))
+    bad = {"00077_flow.flo": b"PIEH", "00500_img1.ppm": b"P6\n64 48\n255\n", "00901_img2.ppm": b"x"}
+    for name, content in bad.items():
+        (root / "data" / name).unlink()
+        (root / "data" / name).write_bytes(content)
+    data = ("data=flyingchairs", f"data.root={root}", "data.crop=[32,48]", "batch_size=10")
+    steps = ("steps=200", "eval_every=200", "save_every=200")  # every pair twice
+    with pytest.raises(DataError, match="|".join(bad)):
+        run(*data, *steps)
+    folder = run(*data, *steps, "data.on_bad=skip")
+    assert list(points(folder, BEST_KEY)) == [0, 200]
+    listed = (folder / "quarantine.txt").read_text().splitlines()
+    assert sorted(line.partition("\t")[0] for line in listed) == ["00077", "00500", "00901"]
+    assert capsys.readouterr().out.count("left out") == 3
 
 
 def test_a_cache_changes_no_number_and_serves_without_the_pixels(

@@ -14,9 +14,9 @@ import numpy as np
 
 from pwc_exp.data.convention import judge, weigh
 from pwc_exp.data.file_source import Decoded
-from pwc_exp.data.image_headers import Size
-from pwc_exp.data.images import inspect_frame, inspect_mask
-from pwc_exp.data.io import inspect_flow
+from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.formats.images import inspect_frame, inspect_mask
+from pwc_exp.data.formats.io import inspect_flow
 from pwc_exp.data.sample import Sample
 from pwc_exp.data.walk import walk
 from pwc_exp.errors import MissingInputError, UserError

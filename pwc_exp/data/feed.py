@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import tensorflow as tf
 
-from pwc_exp.data.augment import Augment
+from pwc_exp.data.augmentation.augment import Augment
 from pwc_exp.data.order import example_of, substitutes
 from pwc_exp.data.pipeline import eval_batches, evenly_spread, train_batches
 from pwc_exp.data.sample import Batch, Example, Source

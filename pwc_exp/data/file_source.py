@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from pwc_exp.data.cache import check_record, read_record
-from pwc_exp.data.decode import decode_flow, decode_frame, decode_mask
-from pwc_exp.data.image_headers import Size
-from pwc_exp.data.images import inspect_frame, read_frame, read_mask
-from pwc_exp.data.io import read_flow
+from pwc_exp.data.formats.decode import decode_flow, decode_frame, decode_mask
+from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.formats.images import inspect_frame, read_frame, read_mask
+from pwc_exp.data.formats.io import read_flow
 from pwc_exp.data.sample import Example, Part, Sample
 from pwc_exp.errors import DataError, UserError
 

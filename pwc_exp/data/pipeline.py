@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 import tensorflow as tf
 
-from pwc_exp.data.augment import Augment
+from pwc_exp.data.augmentation.augment import Augment
 from pwc_exp.data.order import example_of, substitutes
 from pwc_exp.data.sample import Batch, Example, Source
 

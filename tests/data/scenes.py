@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.data.synthetic import Scene, SyntheticSource
+from pwc_exp.data.scenes.synthetic import Scene, SyntheticSource
 
 HEIGHT, WIDTH = 56, 96
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.data.affine import Affine, about, compose, inverse, rotation, transform
+from pwc_exp.data.augmentation.affine import Affine, about, compose, inverse, rotation, transform
 
 POINTS = tf.constant([[1.0, 5.0, -2.0], [3.0, 0.5, 8.0]])
 

@@ -3,7 +3,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pwc_exp.data.archives import CATALOGUE, Entry
+from pwc_exp.data.fetching.archives import CATALOGUE, Entry
 
 PUBLIC = {
     "sintel",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.data.augment import basic, mirror_left_right, mirror_up_down, random_crop
+from pwc_exp.data.augmentation.augment import basic, mirror_left_right, mirror_up_down, random_crop
 from pwc_exp.data.sample import Example
 
 HEIGHT, WIDTH = 5, 8

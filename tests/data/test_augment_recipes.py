@@ -12,9 +12,9 @@ import tensorflow as tf
 from analytic_scene import visible_example
 from numpy_warp import RIGHT, errors_of_readings, right_reading_is_best, sample, warping_error
 
-from pwc_exp.data.augment import heavy, modern
-from pwc_exp.data.images import read_frame
-from pwc_exp.data.io import read_flow
+from pwc_exp.data.augmentation.augment import heavy, modern
+from pwc_exp.data.formats.images import read_frame
+from pwc_exp.data.formats.io import read_flow
 from pwc_exp.data.sample import Example
 
 Recipe = partial[Example]

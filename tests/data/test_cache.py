@@ -13,8 +13,8 @@ from pwc_exp.data import cache
 from pwc_exp.data.cache import check_record, fill, key_of, read_record, record_path, write_record
 from pwc_exp.data.conversion import Outcome
 from pwc_exp.data.file_source import read_sample
-from pwc_exp.data.images import write_image
-from pwc_exp.data.io import write_flo
+from pwc_exp.data.formats.images import write_image
+from pwc_exp.data.formats.io import write_flo
 from pwc_exp.data.sample import Example, Sample
 from pwc_exp.errors import DataError, MissingInputError
 

@@ -9,8 +9,8 @@ import pytest
 
 from pwc_exp.data.check import Kind, Report, bad_samples, check_samples, text, to_json
 from pwc_exp.data.file_source import Decoded, read_sample
-from pwc_exp.data.images import write_image
-from pwc_exp.data.io import write_flo
+from pwc_exp.data.formats.images import write_image
+from pwc_exp.data.formats.io import write_flo
 from pwc_exp.data.sample import Sample
 
 HEIGHT, WIDTH = 40, 50

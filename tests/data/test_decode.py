@@ -25,10 +25,10 @@ from encoded import (
     some_image,
 )
 
-from pwc_exp.data import decode
-from pwc_exp.data.image_headers import MAX_PIXELS
-from pwc_exp.data.images import read_frame, read_mask
-from pwc_exp.data.io import read_flow
+from pwc_exp.data.formats import decode
+from pwc_exp.data.formats.image_headers import MAX_PIXELS
+from pwc_exp.data.formats.images import read_frame, read_mask
+from pwc_exp.data.formats.io import read_flow
 from pwc_exp.errors import DataError
 
 GREY, DEEP = some_image(1), some_image(3, np.uint16)

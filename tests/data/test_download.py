@@ -9,8 +9,8 @@ from urllib.request import Request
 import pytest
 from file_server import Server, serving
 
-from pwc_exp.data.download import download
-from pwc_exp.data.remote import _Redirections, probe
+from pwc_exp.data.fetching.download import download
+from pwc_exp.data.fetching.remote import _Redirections, probe
 from pwc_exp.errors import DataError, MissingInputError, OutputError
 
 CONTENT = bytes(range(256)) * 5000  # 1.28 MB: more than one block

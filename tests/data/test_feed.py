@@ -10,10 +10,10 @@ import tensorflow as tf
 from test_file_source import flow_of, write_sample
 from test_pipeline import NumberedSource
 
-from pwc_exp.data.augment import basic
+from pwc_exp.data.augmentation.augment import basic
 from pwc_exp.data.feed import EvalFeed, OnBad, stop, train_feed
 from pwc_exp.data.file_source import FileSource
-from pwc_exp.data.io import write_flo
+from pwc_exp.data.formats.io import write_flo
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.errors import DataError, UserError
 

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 from file_server import Server, serving
 
-from pwc_exp.data.archives import Archive, Entry
-from pwc_exp.data.fetch import Fetched, fetch
+from pwc_exp.data.fetching.archives import Archive, Entry
+from pwc_exp.data.fetching.fetch import Fetched, fetch
 from pwc_exp.errors import DataError, MissingInputError, OutputError
 
 FRAMES = {"toy/training/clean/a.png": b"frame" * 300, "toy/training/clean/b.png": b"other" * 300}
@@ -201,7 +201,7 @@ def test_a_disk_without_space_is_refused_before_the_download(
     archives = tuple(Archive(server.put(f"/{n}.zip", content), f"{n}.zip", "toy") for n in "ab")
     entry = Entry("toy", "CC BY 4.0", "https://toy.example", "this test", archives)
     usage = SimpleNamespace(free=factor * len(content) - 1)
-    monkeypatch.setattr("pwc_exp.data.fetch.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("pwc_exp.data.fetching.fetch.shutil.disk_usage", lambda _: usage)
     with pytest.raises(OutputError, match=f"{tmp_path} needs {factor * len(content)} bytes"):
         run(entry, tmp_path, [], keep_archives=keep)
     assert len(server.requests) == 2  # the plan

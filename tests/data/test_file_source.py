@@ -10,8 +10,8 @@ import tensorflow as tf
 from pwc_exp.data import datasets
 from pwc_exp.data.cache import fill, record_path
 from pwc_exp.data.file_source import FileSource, read_sample
-from pwc_exp.data.images import write_image
-from pwc_exp.data.io import write_flo, write_kitti_png
+from pwc_exp.data.formats.images import write_image
+from pwc_exp.data.formats.io import write_flo, write_kitti_png
 from pwc_exp.data.sample import Sample
 from pwc_exp.errors import DataError, MissingInputError
 

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.data.film import (
+from pwc_exp.data.scenes.film import (
     FilmLimits,
     add_noise,
     defocus,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from encoded import HEIGHT, WIDTH, flo5, some_flow
 
-from pwc_exp.data.io import inspect_flow, read_flow
+from pwc_exp.data.formats.io import inspect_flow, read_flow
 from pwc_exp.errors import DataError
 
 

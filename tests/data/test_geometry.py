@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.data.affine import compose, inverse
-from pwc_exp.data.geometry import draw_change, draw_signs, draw_small_change
-from pwc_exp.data.resampling import View
+from pwc_exp.data.augmentation.affine import compose, inverse
+from pwc_exp.data.augmentation.geometry import draw_change, draw_signs, draw_small_change
+from pwc_exp.data.augmentation.resampling import View
 
 CROP = (24, 32)
 SIZE = (40, 56)

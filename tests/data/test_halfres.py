@@ -9,9 +9,9 @@ from numpy_warp import errors_of_readings, right_reading_is_best
 
 from pwc_exp.data import halfres
 from pwc_exp.data.conversion import Outcome
+from pwc_exp.data.formats.images import read_frame, write_image
+from pwc_exp.data.formats.io import read_flow, write_pfm
 from pwc_exp.data.halfres import check_finished, halve, halve_flow, halve_frame
-from pwc_exp.data.images import read_frame, write_image
-from pwc_exp.data.io import read_flow, write_pfm
 from pwc_exp.errors import DataError, MissingInputError, OutputError
 
 HEIGHT, WIDTH = 4, 6

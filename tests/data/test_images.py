@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from encoded import HEIGHT, WIDTH, bmp, jpeg, npy, png, ppm, raw_png, some_image
 
-from pwc_exp.data import images
-from pwc_exp.data.image_headers import MAX_PIXELS
-from pwc_exp.data.images import (
+from pwc_exp.data.formats import images
+from pwc_exp.data.formats.image_headers import MAX_PIXELS
+from pwc_exp.data.formats.images import (
     inspect_frame,
     inspect_mask,
     read_frame,
@@ -241,7 +241,7 @@ def test_inspection_does_not_read_the_pixels(
             received.append(len(content := super().read(size)))
             return content
 
-    monkeypatch.setattr("pwc_exp.data.files.FileIO", Counted)
+    monkeypatch.setattr("pwc_exp.data.formats.files.FileIO", Counted)
     for path in paths:
         received.clear()
         assert inspect_frame(path) == (500, 400)

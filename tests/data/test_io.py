@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from encoded import FLO_MAGIC, HEIGHT, WIDTH, npy, png, raw_png, some_flow
 
-from pwc_exp.data.io import (
+from pwc_exp.data.formats.io import (
     inspect_flow,
     read_flow,
     write_flo,

@@ -27,10 +27,10 @@ from encoded import (
     some_image,
 )
 
-from pwc_exp.data.decode import decode_flow, decode_frame
-from pwc_exp.data.image_headers import DEFLATE_RATIO
-from pwc_exp.data.images import inspect_frame, read_frame
-from pwc_exp.data.io import inspect_flow, read_flow
+from pwc_exp.data.formats.decode import decode_flow, decode_frame
+from pwc_exp.data.formats.image_headers import DEFLATE_RATIO
+from pwc_exp.data.formats.images import inspect_frame, read_frame
+from pwc_exp.data.formats.io import inspect_flow, read_flow
 from pwc_exp.errors import UserError
 
 # (width, height); the files hold 5 x 3 pixels

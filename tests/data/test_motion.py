@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.data.image_headers import Size
-from pwc_exp.data.motion import (
+from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.scenes.motion import (
     Motion,
     MotionLimits,
     Points,

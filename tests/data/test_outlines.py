@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.data.motion import Points
-from pwc_exp.data.outlines import OutlineLimits, Outlines, draw_outlines, edge_distance
+from pwc_exp.data.scenes.motion import Points
+from pwc_exp.data.scenes.outlines import OutlineLimits, Outlines, draw_outlines, edge_distance
 
 DIAGONAL = 400.0
 COUNT = 30

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.data.photometry import add_noise, erase_patches, jitter_colours
+from pwc_exp.data.augmentation.photometry import add_noise, erase_patches, jitter_colours
 
 HEIGHT, WIDTH = 24, 40
 LUMA = np.array([0.299, 0.587, 0.114])

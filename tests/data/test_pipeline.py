@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.data.augment import basic
+from pwc_exp.data.augmentation.augment import basic
 from pwc_exp.data.pipeline import eval_batches, evenly_spread, train_batches
 from pwc_exp.data.sample import Batch, Example, Part, Source
 from pwc_exp.errors import UserError

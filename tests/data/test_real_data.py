@@ -11,7 +11,7 @@ from pwc_exp.data.check import check_samples
 from pwc_exp.data.convention import READINGS, Convention, Reading, find_convention, judge, weigh
 from pwc_exp.data.datasets import flyingchairs, kitti, middlebury, sintel
 from pwc_exp.data.file_source import Decoded, read_sample
-from pwc_exp.data.io import write_pfm
+from pwc_exp.data.formats.io import write_pfm
 from pwc_exp.data.sample import Sample
 from pwc_exp.data.statistics import flow_statistics
 

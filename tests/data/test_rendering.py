@@ -6,12 +6,19 @@ import tensorflow as tf
 from numpy_warp import sample
 from scenes import MOVING, eroded
 
-from pwc_exp.data import rendering
-from pwc_exp.data.image_headers import Size
-from pwc_exp.data.layers import Layers, draw_layers
-from pwc_exp.data.motion import MotionLimits
-from pwc_exp.data.outlines import OutlineLimits
-from pwc_exp.data.rendering import View, hidden, targets, velocities, view_frame1, view_frame2
+from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.scenes import rendering
+from pwc_exp.data.scenes.layers import Layers, draw_layers
+from pwc_exp.data.scenes.motion import MotionLimits
+from pwc_exp.data.scenes.outlines import OutlineLimits
+from pwc_exp.data.scenes.rendering import (
+    View,
+    hidden,
+    targets,
+    velocities,
+    view_frame1,
+    view_frame2,
+)
 
 SIZE = Size(72, 120)
 EDGE = 1.5

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.data.affine import Affine, about, compose, rotation
-from pwc_exp.data.resampling import View, resample
+from pwc_exp.data.augmentation.affine import Affine, about, compose, rotation
+from pwc_exp.data.augmentation.resampling import View, resample
 from pwc_exp.data.sample import Example
 
 HEIGHT, WIDTH = 40, 56

@@ -21,7 +21,7 @@ from scenes import (
     source_of,
 )
 
-from pwc_exp.data.synthetic import Scene
+from pwc_exp.data.scenes.synthetic import Scene
 
 GREY_LEVEL = 1 / 255
 PROGRAM = """

@@ -9,9 +9,9 @@ import tensorflow as tf
 from numpy_warp import sample as numpy_sample
 from scenes import MOVING, scenes_of, source_of
 
-from pwc_exp.data import textures
-from pwc_exp.data.images import write_image
-from pwc_exp.data.textures import PHOTOGRAPHS, SIDE, load_textures
+from pwc_exp.data.formats.images import write_image
+from pwc_exp.data.scenes import textures
+from pwc_exp.data.scenes.textures import PHOTOGRAPHS, SIDE, load_textures
 from pwc_exp.errors import DataError, MissingInputError
 
 

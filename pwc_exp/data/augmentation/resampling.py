@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from pwc_exp.data.affine import Affine, compose, inverse
+from pwc_exp.data.augmentation.affine import Affine, compose, inverse
 from pwc_exp.data.sample import Example
 
 _AGREEMENT = 1.0  # px, per component; neighbours that differ more belong to different objects

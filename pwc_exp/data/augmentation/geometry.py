@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from pwc_exp.data.affine import Affine, about, compose, inverse, rotation, transform
-from pwc_exp.data.resampling import View
+from pwc_exp.data.augmentation.affine import Affine, about, compose, inverse, rotation, transform
+from pwc_exp.data.augmentation.resampling import View
 
 _CANDIDATES = 16
 

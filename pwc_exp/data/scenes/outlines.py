@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from pwc_exp.data.motion import Points
+from pwc_exp.data.scenes.motion import Points
 
 _KNOTS = 192
 _SIDES = 6

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from pwc_exp.data.remote import (
+from pwc_exp.data.fetching.remote import (
     ChangedError,
     PassingError,
     Remote,

@@ -12,7 +12,7 @@ import numpy as np
 import skimage
 import tensorflow as tf
 
-from pwc_exp.data.images import read_frame
+from pwc_exp.data.formats.images import read_frame
 from pwc_exp.errors import MissingInputError
 
 SIDE = 512  # pixels; all photographs are cut or mirrored to this, to be one tensor

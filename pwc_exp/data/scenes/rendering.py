@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from pwc_exp.data.image_headers import Size
-from pwc_exp.data.layers import Layers, colours
-from pwc_exp.data.motion import Points, from_frame2, to_frame2
-from pwc_exp.data.outlines import Outlines, edge_distance
-from pwc_exp.data.textures import Textures
+from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.scenes.layers import Layers, colours
+from pwc_exp.data.scenes.motion import Points, from_frame2, to_frame2
+from pwc_exp.data.scenes.outlines import Outlines, edge_distance
+from pwc_exp.data.scenes.textures import Textures
 
 _MARGIN = 8.0  # pixels by which a box is larger than the points of its outline
 _UNSEEN = 1 / 4096  # weights below leave no trace in 8 bits

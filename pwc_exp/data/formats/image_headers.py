@@ -10,7 +10,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
-from pwc_exp.data.files import HEAD_BYTES, length_of, open_file
+from pwc_exp.data.formats.files import HEAD_BYTES, length_of, open_file
 from pwc_exp.errors import DataError
 
 MAX_PIXELS = 64 * 2**20

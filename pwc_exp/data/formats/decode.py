@@ -16,15 +16,15 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.data.image_headers import (
+from pwc_exp.data.formats.image_headers import (
     DEFLATE_RATIO,
     JPEG_MAGIC,
     JPEG_RATIO,
     MAX_PIXELS,
     PNG_MAGIC,
 )
-from pwc_exp.data.images import decode_jpeg, read_frame, read_mask
-from pwc_exp.data.io import FLO_MAGIC, KITTI_SCALE, KITTI_ZERO, UNKNOWN_FLOW, read_flow
+from pwc_exp.data.formats.images import decode_jpeg, read_frame, read_mask
+from pwc_exp.data.formats.io import FLO_MAGIC, KITTI_SCALE, KITTI_ZERO, UNKNOWN_FLOW, read_flow
 
 # Bits per channel and colour type (0 grey, 2 RGB, 3 palette), and the bits that a pixel takes.
 # Those with alpha are left to Python, which tells that it is dropped.

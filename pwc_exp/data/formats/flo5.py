@@ -15,8 +15,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pwc_exp.data.files import length_of, open_file
-from pwc_exp.data.image_headers import DEFLATE_RATIO, MAX_PIXELS, Size
+from pwc_exp.data.formats.files import length_of, open_file
+from pwc_exp.data.formats.image_headers import DEFLATE_RATIO, MAX_PIXELS, Size
 from pwc_exp.errors import DataError
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"

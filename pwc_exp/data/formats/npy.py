@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pwc_exp.data.image_headers import Size
+from pwc_exp.data.formats.image_headers import Size
 from pwc_exp.errors import DataError
 
 NPY_MAGIC = b"\x93NUMPY"

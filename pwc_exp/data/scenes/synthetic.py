@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from pwc_exp.data.film import FilmLimits, develop, draw_strengths, fog
-from pwc_exp.data.image_headers import Size
-from pwc_exp.data.layers import draw_layers
-from pwc_exp.data.motion import MotionLimits
-from pwc_exp.data.outlines import OutlineLimits
-from pwc_exp.data.rendering import (
+from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.sample import Example, Part
+from pwc_exp.data.scenes.film import FilmLimits, develop, draw_strengths, fog
+from pwc_exp.data.scenes.layers import draw_layers
+from pwc_exp.data.scenes.motion import MotionLimits
+from pwc_exp.data.scenes.outlines import OutlineLimits
+from pwc_exp.data.scenes.rendering import (
     hidden,
     outside,
     paint,
@@ -28,8 +29,7 @@ from pwc_exp.data.rendering import (
     view_frame1,
     view_frame2,
 )
-from pwc_exp.data.sample import Example, Part
-from pwc_exp.data.textures import load_textures
+from pwc_exp.data.scenes.textures import load_textures
 from pwc_exp.errors import UserError
 
 

@@ -12,11 +12,17 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.data.files import HEAD_BYTES, length_of, open_file, read_bytes
-from pwc_exp.data.flo5 import HDF5_MAGIC, encode_flo5, inspect_flo5, read_flo5
-from pwc_exp.data.image_headers import PNG_MAGIC, ImageHeader, Size, inspect_image, read_header
-from pwc_exp.data.images import decode_png
-from pwc_exp.data.npy import NPY_MAGIC, npy_flow_size, read_npy_flow
+from pwc_exp.data.formats.files import HEAD_BYTES, length_of, open_file, read_bytes
+from pwc_exp.data.formats.flo5 import HDF5_MAGIC, encode_flo5, inspect_flo5, read_flo5
+from pwc_exp.data.formats.image_headers import (
+    PNG_MAGIC,
+    ImageHeader,
+    Size,
+    inspect_image,
+    read_header,
+)
+from pwc_exp.data.formats.images import decode_png
+from pwc_exp.data.formats.npy import NPY_MAGIC, npy_flow_size, read_npy_flow
 from pwc_exp.durable import write_file
 from pwc_exp.errors import DataError
 

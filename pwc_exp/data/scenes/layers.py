@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from pwc_exp.data import textures
-from pwc_exp.data.image_headers import Size
-from pwc_exp.data.motion import Motion, MotionLimits, Points, draw_motion, project, rotation
-from pwc_exp.data.outlines import OutlineLimits, Outlines, draw_outlines
+from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.scenes import textures
+from pwc_exp.data.scenes.motion import Motion, MotionLimits, Points, draw_motion, project, rotation
+from pwc_exp.data.scenes.outlines import OutlineLimits, Outlines, draw_outlines
 
 _TEXELS_PER_PIXEL = (0.4, 1.0)  # at most 1: more would alias, and not the same in both frames
 _LIFT = 0.25  # what a tint of 1 makes of black, at most

@@ -9,9 +9,9 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from pwc_exp.data.geometry import draw_change, draw_signs, draw_small_change
-from pwc_exp.data.photometry import add_noise, erase_patches, jitter_colours
-from pwc_exp.data.resampling import resample
+from pwc_exp.data.augmentation.geometry import draw_change, draw_signs, draw_small_change
+from pwc_exp.data.augmentation.photometry import add_noise, erase_patches, jitter_colours
+from pwc_exp.data.augmentation.resampling import resample
 from pwc_exp.data.sample import Example
 
 

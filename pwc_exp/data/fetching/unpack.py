@@ -22,7 +22,7 @@ from typing import IO, Any, NamedTuple, Self
 
 from tqdm import tqdm
 
-from pwc_exp.data.files import open_file
+from pwc_exp.data.formats.files import open_file
 from pwc_exp.durable import make_folder
 from pwc_exp.errors import DataError, MissingInputError, OutputError, UserError
 

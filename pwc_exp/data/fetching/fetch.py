@@ -13,10 +13,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from pwc_exp.data.archives import Archive, Entry
-from pwc_exp.data.download import download
-from pwc_exp.data.remote import Remote, probe
-from pwc_exp.data.unpack import Unpacked, unpack
+from pwc_exp.data.fetching.archives import Archive, Entry
+from pwc_exp.data.fetching.download import download
+from pwc_exp.data.fetching.remote import Remote, probe
+from pwc_exp.data.fetching.unpack import Unpacked, unpack
 from pwc_exp.durable import make_folder, write_file
 from pwc_exp.errors import DataError, MissingInputError, OutputError
 

@@ -1,0 +1,1 @@
+"""Random changes of training examples, exact in flow and honest about what is known."""

@@ -1,0 +1,1 @@
+"""Data sets from their authors' servers: catalogue, download, extraction."""

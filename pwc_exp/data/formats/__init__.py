@@ -1,0 +1,1 @@
+"""Files of frames, masks and flow: read, checked and written; and read as TensorFlow operations."""
