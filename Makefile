@@ -26,7 +26,7 @@ train: $(INSTALLED) ## Train a tiny network on generated frames, without any dow
 	@$(BIN)/python -m pwc_exp.train experiment=quickstart
 
 test: $(INSTALLED) ## Run the tests, but for the slow ones
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(INSTALLED) ## Run the slow tests
 	@$(BIN)/python -m pytest -m slow

@@ -5,18 +5,21 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import keras
+from tqdm import tqdm
 
 from pwc_exp.data import cache, datasets, quarantine
 from pwc_exp.data.augmentation import augment
+from pwc_exp.data.feed import OnBad, stop
 from pwc_exp.data.file_source import FileSource, read_sample
 from pwc_exp.data.halfres import check_finished
 from pwc_exp.data.mixed_source import MixedSource
 from pwc_exp.data.sample import Sample, Source
 from pwc_exp.data.scenes.synthetic import SyntheticSource
 from pwc_exp.data.splits import take_split
-from pwc_exp.errors import ConfigError
+from pwc_exp.errors import ConfigError, UserError
 from pwc_exp.flow import losses
 from pwc_exp.groups.augment import AugmentConfig, BasicConfig, HeavyConfig, ModernConfig
 from pwc_exp.groups.data import BadSample, DataConfig, FilesConfig, Split
@@ -136,11 +139,15 @@ def index(config: DataConfig) -> list[Sample]:
     """All samples of a data set on disk."""
     if not isinstance(config, FilesConfig) or config.name not in datasets.DATASETS:
         raise ConfigError(f"data: {config.name} is no data set of files")
-    shared = {knob.name for knob in fields(FilesConfig)}
-    knobs = {name: value for name, value in asdict(config).items() if name not in shared}
     root = Path(config.root or "")
     check_finished(root)
-    return datasets.DATASETS[config.name](root, **knobs)
+    return datasets.DATASETS[config.name](root, **index_knobs(config))
+
+
+def index_knobs(config: FilesConfig) -> dict[str, Any]:
+    """The knobs that only this data set has: its index function takes them."""
+    shared = {knob.name for knob in fields(FilesConfig)}
+    return {name: value for name, value in asdict(config).items() if name not in shared}
 
 
 def build_skipped(config: DataConfig, source: Source) -> frozenset[int]:
@@ -149,6 +156,18 @@ def build_skipped(config: DataConfig, source: Source) -> frozenset[int]:
         return frozenset()
     listed = quarantine.read(Path(config.quarantine))
     return frozenset(number for number, name in enumerate(source.ids) if name in listed)
+
+
+def build_on_bad(config: DataConfig, listed: Path) -> OnBad:
+    """What happens with a sample that cannot be read; those left out are noted in `listed`."""
+    if not isinstance(config, FilesConfig) or config.on_bad == BadSample["raise"]:
+        return stop
+
+    def skip(sample_id: str, error: UserError) -> None:
+        quarantine.append(listed, sample_id, str(error))
+        tqdm.write(f"left out, see {listed}: {sample_id}. {error}")
+
+    return skip
 
 
 def _build_synthetic(config: SyntheticConfig, split: Split) -> SyntheticSource:

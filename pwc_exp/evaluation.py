@@ -4,10 +4,11 @@ Letters: B batch, H height, W width.
 """
 
 import csv
+import functools
 import io
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +16,10 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pwc_exp import durable
-from pwc_exp.build import build_model, build_source
+from pwc_exp.build import build_model, build_on_bad, build_skipped, build_source
 from pwc_exp.commands import EvaluateConfig, TrainConfig
 from pwc_exp.config import CONFIG_FILE, load
+from pwc_exp.data import quarantine
 from pwc_exp.data.feed import EvalFeed
 from pwc_exp.data.formats.io import read_flow
 from pwc_exp.data.sample import Batch, Source
@@ -46,11 +48,18 @@ def evaluate(config: EvaluateConfig) -> float:
     source = build_source(data, config.split)
     out = Path(config.out or f"outputs/evaluate/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
     durable.make_folder(out)
+    make_feed = functools.partial(
+        EvalFeed,
+        source,
+        skipped=build_skipped(data, source),
+        on_bad=build_on_bad(data, out / quarantine.FILE),
+    )
     if config.predictions:
         what = config.predictions
-        errors = errors_of_files(Path(config.predictions), source)
+        feed = make_feed(batch_size=1, multiple=1)
+        errors = errors_of_files(Path(config.predictions), feed, source)
     else:
-        what, errors = _errors_of_weights(config, of_run, source)
+        what, errors = _errors_of_weights(config, of_run, source, make_feed)
     write(out, errors, about={"estimate": what, "data": source.name, "digest": source.digest})
     print(table(errors.means, title=f"{what} on {source.name}"))
     print(f"written: {out / 'metrics.json'}, {out / 'samples.csv'}")
@@ -68,20 +77,21 @@ def errors_of(eval_step: EvalStep, batches: Iterable[Batch], source: Source) -> 
     return Errors(mean_of_sums(rows), rows, ids)
 
 
-def errors_of_files(folder: Path, source: Source) -> Errors:
-    """Scores flow files named after the samples of `source`; every one of them must be there.
+def errors_of_files(folder: Path, feed: EvalFeed, source: Source) -> Errors:
+    """Scores flow files named after the samples of `feed`, one at a time; each must be there.
 
     Raises:
         MissingInputError: a file is missing.
         DataError: it is no flow, of another size, or unknown where the truth is known.
     """
-    paths = [_prediction(folder, sample_id) for sample_id in source.ids]
+    paths = {index: _prediction(folder, source.ids[index]) for index in feed.indices}
     rows = []
-    batches = EvalFeed(source, batch_size=1, multiple=1)
-    shown = tqdm(batches, desc="evaluate", total=len(paths), disable=None, leave=False)
-    for path, batch in zip(paths, shown, strict=True):  # in the order of the source, one at a time
-        rows += _rows(error_sums(_read_prediction(path, batch), batch.flow, batch.valid))
-    return Errors(mean_of_sums(rows), rows, list(source.ids))
+    ids = []
+    for batch in tqdm(feed, desc="evaluate", total=len(paths), disable=None, leave=False):
+        index = int(batch.index[0])
+        ids.append(source.ids[index])
+        rows += _rows(error_sums(_read_prediction(paths[index], batch), batch.flow, batch.valid))
+    return Errors(mean_of_sums(rows), rows, ids)
 
 
 def write(out: Path, errors: Errors, *, about: Mapping[str, str]) -> None:
@@ -106,14 +116,17 @@ def table(means: Mapping[str, float], *, title: str) -> str:
 
 
 def _errors_of_weights(
-    config: EvaluateConfig, of_run: TrainConfig | None, source: Source
+    config: EvaluateConfig,
+    of_run: TrainConfig | None,
+    source: Source,
+    make_feed: Callable[..., EvalFeed],
 ) -> tuple[str, Errors]:
     made_for = of_run or config
     model = build_model(made_for.model, made_for.precision)
     found = load_weights(model, Path(config.run or config.weights or ""))
-    batches = EvalFeed(source, batch_size=config.batch_size, multiple=2**model.levels)
+    feed = make_feed(batch_size=config.batch_size, multiple=2**model.levels)
     eval_step = make_eval_step(make_estimate(model, xla=config.xla))
-    return str(found), errors_of(eval_step, batches, source)
+    return str(found), errors_of(eval_step, feed, source)
 
 
 def _rows(sums: Mapping[str, tf.Tensor]) -> list[dict[str, float]]:

@@ -6,13 +6,12 @@ import itertools
 import json
 import os
 import time
-from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 
 from pwc_exp import durable, pictures
-from pwc_exp.build import build_augment, build_skipped, build_source, index
+from pwc_exp.build import build_augment, build_skipped, build_source, index, index_knobs
 from pwc_exp.commands import DataCheckConfig, DataIndexConfig, DataShowConfig, DataStatsConfig
 from pwc_exp.data import check as checking
 from pwc_exp.data import convention, quarantine, statistics
@@ -68,10 +67,10 @@ def check(config: DataCheckConfig) -> None:
     durable.write_file(out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
     print(f"written: {out / 'report.json'}")
     if bad:
-        quarantine.write(out / "quarantine.txt", bad)
+        quarantine.write(out / quarantine.FILE, bad)
         wrong.append(
             f"{len(bad)} pairs are unusable; mend them, or leave them out with "
-            f"data.quarantine={out / 'quarantine.txt'}"
+            f"data.quarantine={out / quarantine.FILE}"
         )
     if wrong:
         raise DataError("; ".join(wrong))
@@ -161,9 +160,7 @@ def _samples(config: FilesConfig) -> list[Sample]:
 
 
 def _expected(config: FilesConfig) -> int | None:
-    shared = {knob.name for knob in fields(FilesConfig)}
-    knobs = {name: value for name, value in asdict(config).items() if name not in shared}
-    return known_pairs(config.name, Path(config.root or ""), **knobs)
+    return known_pairs(config.name, Path(config.root or ""), **index_knobs(config))
 
 
 def _as_csv(samples: list[Sample], config: FilesConfig, held_out: set[str]) -> str:

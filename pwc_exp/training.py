@@ -14,6 +14,7 @@ from pwc_exp.build import (
     build_augment,
     build_loss,
     build_model,
+    build_on_bad,
     build_optimizer,
     build_schedule,
     build_skipped,
@@ -22,11 +23,11 @@ from pwc_exp.build import (
 from pwc_exp.commands import TrainConfig
 from pwc_exp.config import CONFIG_FILE, flatten, to_yaml
 from pwc_exp.data import quarantine
-from pwc_exp.data.feed import EvalFeed, OnBad, stop, train_feed
+from pwc_exp.data.feed import EvalFeed, OnBad, train_feed
 from pwc_exp.data.sample import Batch, Source
-from pwc_exp.errors import NonFiniteError, OutputError, UserError
+from pwc_exp.errors import NonFiniteError, OutputError
 from pwc_exp.evaluation import UNITS, errors_of
-from pwc_exp.groups.data import BadSample, Dataset, FilesConfig, Split
+from pwc_exp.groups.data import Dataset, Split
 from pwc_exp.groups.training import Precision
 from pwc_exp.meter import Meter
 from pwc_exp.models.pwcnet import PWCNet
@@ -37,7 +38,6 @@ from pwc_exp.tracking.mlflow_run import tracking_uri
 from pwc_exp.tracking.provenance import library_versions
 from pwc_exp.weights import BEST_KEY, CHECKPOINTS
 
-QUARANTINE = "quarantine.txt"  # samples that the run left out, in its folder
 MAX_SKIPPED = 50  # fp16 updates in a row that may overflow while the loss scale finds its size
 
 
@@ -87,7 +87,7 @@ def run(
         l2=config.optimizer.l2,
         l2_biases=config.optimizer.l2_biases,
     )
-    on_bad = _on_bad(config, run_dir)
+    on_bad = build_on_bad(config.data, run_dir / quarantine.FILE)
     validation = Validation(config, model, sources.val, tracker, on_bad)
     guard = Guard(
         sources.train, allowed=0 if config.precision.policy == Precision.fp32 else MAX_SKIPPED
@@ -207,19 +207,6 @@ def _claim(run_dir: Path, config: TrainConfig) -> None:
         raise OutputError(f"{run_dir} must be a new folder. Received: that of another run")
     durable.make_folder(run_dir)
     durable.write_file(run_dir / CONFIG_FILE, to_yaml(config).encode())
-
-
-def _on_bad(config: TrainConfig, run_dir: Path) -> OnBad:
-    """What happens with a sample that cannot be read."""
-    if not isinstance(config.data, FilesConfig) or config.data.on_bad != BadSample["skip"]:
-        return stop
-    listed = run_dir / QUARANTINE
-
-    def skip(sample_id: str, error: UserError) -> None:
-        quarantine.append(listed, sample_id, str(error))
-        tqdm.write(f"left out, see {listed}: {sample_id}. {error}")
-
-    return skip
 
 
 def _batches(config: TrainConfig, source: Source, on_bad: OnBad) -> Iterator[Batch]:

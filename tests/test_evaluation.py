@@ -10,11 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from small_sets import write_chairs
 
 from pwc_exp import checkpoints
 from pwc_exp.build import build_model, build_source
 from pwc_exp.config import CONFIG_FILE, to_yaml
-from pwc_exp.data.formats.io import write_flo
+from pwc_exp.data.feed import EvalFeed
+from pwc_exp.data.formats.io import read_flow, write_flo
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.evaluation import errors_of_files, evaluate, table
 from pwc_exp.groups.data import Split
@@ -77,19 +79,45 @@ def test_a_prediction_is_named_by_its_sample_alone_or_after_a_prefix(
     kitti: list[str], shared: Path, configure: Callable[..., Any], tmp_path: Path
 ) -> None:
     source = build_source(configure("evaluate", *kitti, f"predictions={tmp_path}").data, Split.all)
+    feed = EvalFeed(source, batch_size=1, multiple=1)
     file = shared / "data/kitti2012/results" / LUCAS_KANADE
     with pytest.raises(MissingInputError, match=r"must hold 000045_10.flo, .png.*Received: none"):
-        errors_of_files(tmp_path, source)
+        errors_of_files(tmp_path, feed, source)
     shutil.copy(file, tmp_path / "LK_000045_10.png")
-    found = errors_of_files(tmp_path, source)
+    found = errors_of_files(tmp_path, feed, source)
     shutil.copy(file, tmp_path / "other_000045_10.png")
     with pytest.raises(MissingInputError, match=r"several \(LK_000045_10.png, other_000045_10"):
-        errors_of_files(tmp_path, source)
+        errors_of_files(tmp_path, feed, source)
     write_flo(tmp_path / "000045_10.flo", np.zeros((376, 1241, 2), np.float32))
-    of_still = errors_of_files(tmp_path, source)
+    of_still = errors_of_files(tmp_path, feed, source)
     assert found.means["aepe"] == pytest.approx(10.6271, abs=5e-5)
     assert of_still.means["aepe"] != found.means["aepe"]
     assert found.ids == of_still.ids == ["000045_10"]
+
+
+def test_a_sample_that_cannot_be_read_is_left_out_of_the_means_if_it_may_be(
+    configure: Callable[..., Any], tmp_path: Path
+) -> None:
+    root = write_chairs(tmp_path / "chairs", 4)
+    (tmp_path / "guess").mkdir()
+    for number in range(1, 5):
+        flow = read_flow(root / f"data/{number:05d}_flow.flo")[0]
+        write_flo(tmp_path / f"guess/{number:05d}.flo", flow + np.array([3, 4], np.float32))
+    (root / "data/00002_img1.ppm").write_bytes(b"P6")
+    (tmp_path / "guess/00002.flo").unlink()
+    chairs = ("data=flyingchairs", f"data.root={root}", f"predictions={tmp_path}/guess")
+    out = tmp_path / "out"
+    with pytest.raises(MissingInputError, match="00002.flo"):
+        evaluate(configure("evaluate", *chairs, f"out={out}"))
+    shutil.copy(tmp_path / "guess/00001.flo", tmp_path / "guess/00002.flo")
+    with pytest.raises(DataError, match="00002_img1.ppm"):
+        evaluate(configure("evaluate", *chairs, f"out={out}"))
+    found = evaluate(configure("evaluate", *chairs, f"out={out}", "data.on_bad=skip"))
+    assert found == pytest.approx(5)
+    assert (out / "quarantine.txt").read_text().startswith("00002\t")
+    (tmp_path / "guess/00002.flo").unlink()
+    listed = f"data.quarantine={out}/quarantine.txt"
+    assert evaluate(configure("evaluate", *chairs, f"out={out}", listed)) == pytest.approx(5)
 
 
 def test_a_prediction_of_another_size_is_refused(

@@ -147,7 +147,7 @@ def test_tracker_without_stores_writes_only_the_run_folder(tmp_path: Path) -> No
     about = json.loads((run_dir / "run.json").read_text())
     assert about["name"] == "test"
     assert about["kind"] == "train"
-    assert "pytest" in about["command"]
+    assert "python" in about["command"]
     assert about["python"].startswith("3.")
 
 

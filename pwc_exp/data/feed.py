@@ -79,7 +79,8 @@ class EvalFeed:
     """Examples of `source` once, whole, in batches; see `eval_batches`. Can be iterated again.
 
     limit: so many examples, evenly spread over the source; None: all. skipped, on_bad: as in
-    `train_feed`, but nothing takes the place of a sample that is left out.
+    `train_feed`, but nothing takes the place of a sample that is left out. `indices` are those that
+    it takes.
     """
 
     def __init__(
@@ -97,13 +98,13 @@ class EvalFeed:
         self._multiple = multiple
         self._on_bad = on_bad
         chosen = evenly_spread(source.size, limit)
-        self._indices = [index for index in chosen if index not in skipped]
-        self._bad = len(chosen) - len(self._indices)
-        self._dataset = self._batches(self._indices)
+        self.indices = [index for index in chosen if index not in skipped]
+        self._bad = len(chosen) - len(self.indices)
+        self._dataset = self._batches(self.indices)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yields every batch, from the first."""
-        left, batches = self._indices, self._dataset
+        left, batches = self.indices, self._dataset
         while left:
             taken: set[int] = set()
             try:
@@ -116,10 +117,10 @@ class EvalFeed:
                 bad = _find_bad(self._source, left, self._bad, error, self._on_bad)
                 self._bad += 1
                 left.remove(bad)
-                self._indices = [index for index in self._indices if index != bad]
-                self._dataset = self._batches(self._indices)
+                self.indices = [index for index in self.indices if index != bad]
+                self._dataset = self._batches(self.indices)
                 batches = self._batches(left)
-        if self._bad and not self._indices:
+        if self._bad and not self.indices:
             raise DataError(f"No sample of {self._source.name} can be read.")
 
     def _batches(self, indices: Sequence[int]) -> tf.data.Dataset:

@@ -8,6 +8,8 @@ from pwc_exp import durable
 from pwc_exp.data.sample import Sample
 from pwc_exp.errors import DataError, MissingInputError
 
+FILE = "quarantine.txt"  # in the folder of a run, or of a report
+
 _log = logging.getLogger(__name__)
 
 
