@@ -17,6 +17,7 @@ from pwc_exp.data.formats.io import read_flow
 from pwc_exp.data.sample import Example, Part, Sample
 from pwc_exp.errors import DataError, UserError
 
+_TRIED = 20  # samples whose headers may be damaged before the first one that is not
 _MASKS = (("valid", True), ("invalid", False))  # what a mask says where the flow is to be used
 
 
@@ -32,8 +33,8 @@ class Decoded(NamedTuple):
 class FileSource:
     """Examples read from files as they are asked for.
 
-    crop: (height, width) that training will take; a smaller frame is refused. The headers of the
-    first sample are checked at once, so that a wrong crop ends a run before it starts.
+    crop: (height, width) that training will take; a smaller frame is refused. That of the first
+    sample is looked at already here, so that a wrong crop ends a run before it starts.
     records: the samples' records in a cache, read in place of their files.
     """
 
@@ -55,10 +56,7 @@ class FileSource:
         self._samples = list(samples)
         self._crop = None if crop is None else Size(*crop)
         self._records = records
-        first = samples[0]
-        size = inspect_frame(first.frame1)
-        _check_same(first.frame1, size, first.frame2, inspect_frame(first.frame2))
-        self._check_crop(first, size)
+        self._check_first()
         with tf.device("CPU"):
             self._paths = _columns(samples)
             self._strides = tf.constant([sample.flow_stride for sample in samples])
@@ -116,6 +114,20 @@ class FileSource:
         for part in (frame2, flow, valid):
             tf.debugging.assert_equal(tf.shape(part)[:2], size, "Sizes differ.")
         return Example(frame1, frame2, tf.where(valid[..., None] > 0, flow, 0.0), valid)
+
+    def _check_first(self) -> None:
+        """Checks the first sample whose frames have readable headers, if one of the first has."""
+        failures: list[UserError] = []
+        for sample in self._samples[:_TRIED]:
+            try:
+                size = inspect_frame(sample.frame1)
+                _check_same(sample.frame1, size, sample.frame2, inspect_frame(sample.frame2))
+            except UserError as error:
+                failures.append(error)
+            else:
+                self._check_crop(sample, size)
+                return
+        raise failures[0]
 
     def _check_crop(self, sample: Sample, size: Size) -> None:
         crop = self._crop

@@ -1,5 +1,6 @@
 """Random changes of training examples."""
 
+import re
 from dataclasses import dataclass
 
 from pwc_exp.checks import check, check_not_negative, check_positive, check_share
@@ -15,6 +16,8 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         check_share("augment.", self, "flip_left_right", "flip_up_down")
+        known = re.fullmatch(r"(CPU|GPU)(:\d+)?", self.device or "CPU") is not None
+        check(known, "augment.device", "must be null or such as GPU:0", self.device)
 
 
 @dataclass(kw_only=True)

@@ -101,6 +101,16 @@ def test_a_source_without_samples_or_with_a_missing_file_is_refused(tmp_path: Pa
         FileSource("fake", [sample])
 
 
+def test_a_first_sample_that_is_damaged_is_for_the_reader_to_tell(tmp_path: Path) -> None:
+    samples = [write_sample(tmp_path, name) for name in "abc"]
+    samples[0].frame1.write_bytes(b"P6")
+    source = FileSource("fake", samples, crop=(4, 6))
+    assert "a_1.png" in str(source.failure(0))
+    assert source.failure(1) is None
+    with pytest.raises(DataError, match=r"data\.crop.*b_1\.png"):
+        FileSource("fake", samples, crop=(5, 6))
+
+
 def test_sparse_truth_keeps_its_mask(tmp_path: Path) -> None:
     sample = write_sample(tmp_path, "a")
     valid = np.zeros((4, 6), np.float32)
