@@ -109,6 +109,7 @@ def list_samples(config: DataIndexConfig) -> None:
     held_out = {s.id for s in take_split(samples, "val", val_share=config.data.val_share)}
     chosen = take_split(samples, config.split, val_share=config.data.val_share)
     if config.out is not None:
+        durable.make_folder(Path(config.out).parent)
         durable.write_file(Path(config.out), _as_csv(chosen, config.data, held_out).encode())
         print(f"{len(chosen)} pairs written: {config.out}")
         return
@@ -122,6 +123,7 @@ def list_samples(config: DataIndexConfig) -> None:
 
 def show(config: DataShowConfig) -> None:
     """Draws samples as training sees them: frames, flow, and frame 2 warped back to frame 1."""
+    durable.make_folder(Path(config.out).parent)
     source = build_source(config.data, config.split)
     feed = train_feed(
         source,
@@ -168,12 +170,12 @@ def _as_csv(samples: list[Sample], config: FilesConfig, held_out: set[str]) -> s
     roles = ("frame1", "frame2", "flow", "valid", "invalid")
     used = [role for role in roles if any(getattr(sample, role) for sample in samples)]
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["id", "scene", "split", *used])
+    rows.writerow(["id", "scene", "split", "flow_stride", *used])
     for sample in samples:
         paths = [getattr(sample, role) for role in used]
         relative = ["" if path is None else os.path.relpath(path, config.root) for path in paths]
         split = "val" if sample.id in held_out else "train"
-        rows.writerow([sample.id, sample.scene, split, *relative])
+        rows.writerow([sample.id, sample.scene, split, sample.flow_stride, *relative])
     return text.getvalue()
 
 

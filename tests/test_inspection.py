@@ -133,16 +133,33 @@ def test_a_list_of_samples_is_read_back_as_the_same_samples(
     configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = make_set(tmp_path / "set")
-    listed = configure("data_index", *chosen(root, valid="*/*_1.png"), f"out={tmp_path}/pairs.csv")
+    listed = configure(
+        "data_index", *chosen(root, valid="*/*_1.png"), f"out={tmp_path}/new/pairs.csv"
+    )
     list_samples(listed)
-    with (tmp_path / "pairs.csv").open() as file:
+    with (tmp_path / "new/pairs.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 6
-    data = ("data=csv", f"data.root={root}", f"data.manifest={tmp_path}/pairs.csv")
+    data = ("data=csv", f"data.root={root}", f"data.manifest={tmp_path}/new/pairs.csv")
     again = index(configure("data_index", *data).data)
     before = index(listed.data)
     assert [s._replace(split=None) for s in again] == [s._replace(split=None) for s in before]
     splits = {sample.split for sample in again}
     assert splits == {"train", "val"}
+
+
+def test_a_list_keeps_the_stride_of_flow_that_is_larger_than_the_frames(
+    configure: Configure, tmp_path: Path
+) -> None:
+    scene = tmp_path / "spring/train/0001"
+    for place in ("frame_left/frame_left_0001.png", "frame_left/frame_left_0002.png"):
+        (scene / place).parent.mkdir(parents=True, exist_ok=True)
+        (scene / place).touch()
+    (scene / "flow_FW_left").mkdir()
+    (scene / "flow_FW_left/flow_FW_left_0001.flo5").touch()
+    spring = ("data=spring", f"data.root={tmp_path}/spring")
+    list_samples(configure("data_index", *spring, f"out={tmp_path}/pairs.csv"))
+    again = ("data=csv", f"data.root={tmp_path}/spring", f"data.manifest={tmp_path}/pairs.csv")
+    assert [sample.flow_stride for sample in index(configure("data_index", *again).data)] == [2]
 
 
 def test_a_list_on_the_terminal_counts_pairs_by_scene(
@@ -159,7 +176,7 @@ def test_a_list_on_the_terminal_counts_pairs_by_scene(
 
 def test_samples_are_drawn_as_training_sees_them(configure: Configure, tmp_path: Path) -> None:
     root = make_set(tmp_path / "set")
-    picture = tmp_path / "samples.png"
+    picture = tmp_path / "new/samples.png"
     for augment in ("none", "modern"):
         drawn = ("samples=3", f"augment={augment}", f"out={picture}")
         show(configure("data_show", *chosen(root), *drawn))

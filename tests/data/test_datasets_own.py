@@ -212,6 +212,7 @@ def test_byte_order_mark_and_line_ends_of_windows_are_read(tmp_path: Path) -> No
         (["frame1,frame2", "a.png,b.png,c.png"], "line 2: expected 2 cells. Received: 3"),
         (["frame1,frame2,flow", "a.png,b.png,"], "line 2: flow is empty"),
         (["frame1,frame2,split", "a.png,b.png,test"], "line 2: split must be train or val.*test"),
+        (["frame1,frame2,flow_stride", "a.png,b.png,0"], "line 2: flow_stride must be 1 to 99"),
         (["frame1,frame2", "a.png,/b.png"], "line 2: frame2 must be a path in data.root.*/b.png"),
         (["frame1,frame2", "../a.png,b.png"], "line 2: frame1 must be a path in data.root"),
         (["frame1,frame2", "a.png,b.png", "a.png,c.png"], "line 3: id a is that of line 2 too"),

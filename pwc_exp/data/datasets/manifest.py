@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from pwc_exp.errors import DataError
 
 _NEEDED = ("frame1", "frame2")
 _PATHS = (*_NEEDED, "flow", "valid", "invalid")
-_KNOWN = (*_PATHS, "scene", "split", "id")
+_KNOWN = (*_PATHS, "flow_stride", "scene", "split", "id")
 _MAY_BE_EMPTY = ("valid", "invalid")
 
 
@@ -23,11 +24,10 @@ class _Row(NamedTuple):
 
 
 def from_manifest(root: Path, *, manifest: str | Path) -> list[Sample]:
-    """Pairs of a CSV file with a header: frame1, frame2, flow, valid, invalid, scene, split, id.
+    """Pairs of a CSV file whose header names some of `_KNOWN`, at least frame1 and frame2.
 
-    Paths are relative to the root. Only frame1 and frame2 must be there. Without `scene`, pairs
-    that share a frame, also by way of other pairs, are of one scene; without `id`, it is the path
-    of the first frame.
+    Paths are relative to the root. Without `scene`, pairs that share a frame, also by way of other
+    pairs, are of one scene; without `id`, it is the path of the first frame.
     """
     path = Path(manifest)
     rows = _read(path)
@@ -52,6 +52,7 @@ def _sample(root: Path, row: _Row, scenes: dict[str, str]) -> Sample:
         flow=files.get("flow"),
         valid=files.get("valid"),
         invalid=files.get("invalid"),
+        flow_stride=int(cells.get("flow_stride", 1)),
         split=cells.get("split"),
     )
 
@@ -101,6 +102,8 @@ def _row(path: Path, line: int, header: list[str], values: list[str]) -> _Row:
             raise _refusal(path, line, f"{name} is empty")
         if name in _PATHS and (value.startswith("/") or ".." in Path(value).parts):
             raise _refusal(path, line, f"{name} must be a path in data.root. Received: {value}")
+    if not re.fullmatch(r"[1-9]\d?", stride := cells.get("flow_stride", "1")):
+        raise _refusal(path, line, f"flow_stride must be 1 to 99. Received: {stride}")
     if cells.get("split", "train") not in ("train", "val"):
         raise _refusal(path, line, f"split must be train or val. Received: {cells['split']}")
     return _Row(line, {name: value for name, value in cells.items() if value})
