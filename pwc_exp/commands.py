@@ -49,6 +49,7 @@ class TrainConfig:
     name: str = "train"  # of the run: its folder is <outputs>/<name>/<time>
     outputs: str = "outputs"  # folder of all runs
     seed: int = 0  # of the weights, the order of the samples and the augmentation
+    init_from: str | None = None  # run, checkpoint or file with weights to start from; null: fresh
     steps: int = 1_200_000  # optimizer updates
     batch_size: int = 8  # examples in one update
     val_batch_size: int = 1  # examples in one evaluation step

@@ -36,7 +36,7 @@ from pwc_exp.steps import make_estimate, make_eval_step, make_levels, make_train
 from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.mlflow_run import tracking_uri
 from pwc_exp.tracking.provenance import library_versions
-from pwc_exp.weights import BEST_KEY, CHECKPOINTS
+from pwc_exp.weights import BEST_KEY, CHECKPOINTS, load_weights
 
 MAX_SKIPPED = 50  # fp16 updates in a row that may overflow while the loss scale finds its size
 
@@ -60,11 +60,12 @@ class Summary(NamedTuple):
 def train(config: TrainConfig, run_dir: Path) -> float:
     """Trains as `config` says, all about the run in `run_dir`, and returns the last AEPE."""
     sources = Sources(build_source(config.data, Split.train), build_source(config.data, Split.val))
-    _claim(run_dir, config)
     keras.utils.set_random_seed(config.seed)
     model = build_model(config.model, config.precision)
-    print(_header(config, run_dir, model, sources))
-    with _open_tracker(config, run_dir) as tracker:
+    origin = load_weights(model, Path(config.init_from)) if config.init_from else None
+    _claim(run_dir, config)
+    print(_header(config, run_dir, model, sources, origin))
+    with _open_tracker(config, run_dir, origin) as tracker:
         tracker.artifact(run_dir / CONFIG_FILE, "")
         for split, source in sources._asdict().items():
             sizes = {split: source.size}
@@ -251,12 +252,12 @@ def _send_checkpoints(folder: Path, tracker: Tracker) -> None:
             tracker.artifact(path, f"{CHECKPOINTS}/{name}")
 
 
-def _open_tracker(config: TrainConfig, run_dir: Path) -> Tracker:
+def _open_tracker(config: TrainConfig, run_dir: Path, origin: Path | None) -> Tracker:
     return Tracker(
         run_dir,
         run_name=str(run_dir.relative_to(Path(config.outputs).absolute())),
         params=flatten(config),
-        tags={"run_dir": str(run_dir)},
+        tags={"run_dir": str(run_dir)} | ({"init_from": str(origin)} if origin else {}),
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,
         outputs=Path(config.outputs),
@@ -274,10 +275,13 @@ def _in_short(measured: Mapping[str, float]) -> str:
     return ", ".join(parts)
 
 
-def _header(config: TrainConfig, run_dir: Path, model: PWCNet, sources: Sources) -> str:
+def _header(
+    config: TrainConfig, run_dir: Path, model: PWCNet, sources: Sources, origin: Path | None
+) -> str:
     lines = [
         f"run    {run_dir}",
         f"model  {config.model.name}, {model.count_params():,} weights, {config.precision.policy}",
+        *([f"from   {origin}"] if origin else []),
         f"data   {sources.train.name}: {sources.train.size:,} samples to train, "
         f"{sources.val.size:,} to validate; crop {config.data.crop[0]} x {config.data.crop[1]}",
     ]

@@ -183,6 +183,27 @@ def test_a_run_that_diverges_ends_with_its_last_finite_checkpoint(
     assert list(points(folder, "train/loss"))[-1] == checkpoint.step
 
 
+def test_a_run_can_start_from_the_weights_of_another_at_step_0(run: Train, tmp_path: Path) -> None:
+    first = run("steps=3", "log_every=1")
+    second = run("steps=1", "log_every=1", f"init_from={first}", "seed=5")
+    end = points(first, BEST_KEY)[3]
+    assert points(second, BEST_KEY)[0] == pytest.approx(min(points(first, BEST_KEY).values()))
+    assert points(second, BEST_KEY)[0] <= end
+    arrays = checkpoints.load(second / "checkpoints/step-00000001").arrays
+    assert int(arrays["optimizer/adam/iteration"]) == 1  # a run of its own: nothing is continued
+    about = json.loads((second / "run.json").read_text())
+    assert about["init_from"].startswith(str(first / "checkpoints/step-"))
+
+
+def test_weights_of_another_architecture_end_a_run_before_its_folder_is_made(
+    run: Train, tmp_path: Path
+) -> None:
+    first = run("steps=1")
+    with pytest.raises(DataError, match="another architecture"):
+        run("steps=1", f"init_from={first}", "model.feature_channels=[4,8,16]")
+    assert not (tmp_path / "train/1").exists()
+
+
 def test_a_folder_belongs_to_one_run(run: Train, tmp_path: Path) -> None:
     folder = tmp_path / "train/0"
     folder.mkdir(parents=True)
