@@ -27,18 +27,24 @@ from pwc_exp.groups.mix import MixConfig
 from pwc_exp.groups.model import ModelConfig
 from pwc_exp.groups.synthetic import SyntheticConfig
 from pwc_exp.groups.training import (
+    AdamConfig,
+    AdamWConfig,
+    ConstantConfig,
+    CosineConfig,
     CyclicConfig,
     LossConfig,
     MultiscaleConfig,
     MultistepsConfig,
+    OneCycleConfig,
     OptimizerConfig,
     Precision,
     PrecisionConfig,
+    RestartsConfig,
     RobustConfig,
     ScheduleConfig,
 )
 from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.schedules import Cyclic
+from pwc_exp.schedules import Constant, Cyclic, OneCycle, Restarts
 from pwc_exp.steps import LossFn
 
 POLICIES = {Precision.fp32: "float32", Precision.fp16: "mixed_float16"}  # names that Keras has
@@ -76,12 +82,26 @@ def build_loss(config: LossConfig, model: PWCNet) -> LossFn:
 def build_schedule(config: ScheduleConfig) -> keras.optimizers.schedules.LearningRateSchedule:
     """step -> learning rate."""
     match config:
+        case ConstantConfig():
+            return Constant(**asdict(config))
         case MultistepsConfig():
             return keras.optimizers.schedules.PiecewiseConstantDecay(
                 config.boundaries, config.values
             )
+        case RestartsConfig():
+            return Restarts(**asdict(config))
         case CyclicConfig():
             return Cyclic(**asdict(config))
+        case CosineConfig():
+            return keras.optimizers.schedules.CosineDecay(
+                0.0 if config.warmup else config.peak,
+                config.total - config.warmup,
+                alpha=config.final / config.peak,
+                warmup_target=config.peak if config.warmup else None,
+                warmup_steps=config.warmup,
+            )
+        case OneCycleConfig():
+            return OneCycle(**asdict(config))
         case _:
             raise TypeError(f"schedule must be a known configuration. Received: {config}")
 
@@ -91,17 +111,21 @@ def build_optimizer(
     schedule: keras.optimizers.schedules.LearningRateSchedule | float,
     precision: PrecisionConfig,
 ) -> keras.optimizers.Optimizer:
-    """Adam; in fp16 with a loss scale that adapts."""
-    adam = keras.optimizers.Adam(
-        schedule,
-        beta_1=config.beta_1,
-        beta_2=config.beta_2,
-        epsilon=config.epsilon,
-        name="adam",
-    )
+    """Adam or AdamW; in fp16 with a loss scale that adapts. The training step clips."""
+    knobs = {"beta_1": config.beta_1, "beta_2": config.beta_2, "epsilon": config.epsilon}
+    match config:
+        case AdamConfig():
+            optimizer = keras.optimizers.Adam(schedule, **knobs, name="adam")
+        case AdamWConfig():
+            optimizer = keras.optimizers.AdamW(
+                schedule, **knobs, weight_decay=config.weight_decay, name="adamw"
+            )
+            optimizer.exclude_from_weight_decay(var_names=["bias"])
+        case _:
+            raise TypeError(f"optimizer must be a known configuration. Received: {config}")
     if precision.policy == Precision.fp32:
-        return adam
-    return keras.optimizers.LossScaleOptimizer(adam, name="loss_scale")
+        return optimizer
+    return keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
 
 
 def build_augment(config: AugmentConfig) -> augment.Augment:

@@ -20,6 +20,7 @@ from pwc_exp.groups.training import (
     PrecisionConfig,
     RobustConfig,
     ScheduleConfig,
+    check_covers,
 )
 
 
@@ -69,6 +70,7 @@ class TrainConfig:
             check_positive("", self, "eval_samples")
         check_size("data.crop", self.data.crop, 2**self.model.levels)
         _check_level_weights(self.model, self.loss)
+        check_covers(self.schedule, self.steps)
 
 
 @dataclass(kw_only=True)

@@ -27,7 +27,10 @@ from pwc_exp.config import COMMANDS, Config, flatten
 from pwc_exp.errors import ConfigError, MissingInputError, OutputError, UserError
 
 PACKAGE = Path(__file__).resolve().parent
-INPUTS = ("data.root", "data.quarantine", "root", "init_from", "run", "weights", "predictions", "frames")
+INPUTS = (
+    *("data.root", "data.quarantine", "root"),
+    *("init_from", "run", "weights", "predictions", "frames"),
+)
 RESOLVER = re.compile(r"\$\{\s*[\w.]+\s*:")  # ${name:...}, for example ${oc.env:SECRET}
 
 

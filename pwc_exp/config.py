@@ -28,9 +28,15 @@ from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.groups.augment import BasicConfig, HeavyConfig, ModernConfig
 from pwc_exp.groups.mix import DATASETS
 from pwc_exp.groups.training import (
+    AdamConfig,
+    AdamWConfig,
+    ConstantConfig,
+    CosineConfig,
     CyclicConfig,
     MultiscaleConfig,
     MultistepsConfig,
+    OneCycleConfig,
+    RestartsConfig,
     RobustConfig,
 )
 
@@ -71,7 +77,15 @@ VARIANTS: dict[str, dict[str, type]] = {
     "data": {**DATASETS},
     "augment": {"basic": BasicConfig, "heavy": HeavyConfig, "modern": ModernConfig},
     "loss": {"multiscale": MultiscaleConfig, "robust": RobustConfig},
-    "schedule": {"multisteps": MultistepsConfig, "cyclic": CyclicConfig},
+    "optimizer": {"adam": AdamConfig, "adamw": AdamWConfig},
+    "schedule": {
+        "constant": ConstantConfig,
+        "multisteps": MultistepsConfig,
+        "restarts": RestartsConfig,
+        "cyclic": CyclicConfig,
+        "cosine": CosineConfig,
+        "onecycle": OneCycleConfig,
+    },
 }
 
 

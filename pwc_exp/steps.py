@@ -36,6 +36,7 @@ def make_train_step(
     *,
     l2: float,
     l2_biases: bool,
+    clip_norm: float | None = None,
 ) -> TrainStep:
     """One optimizer update on a batch, compiled.
 
@@ -45,11 +46,13 @@ def make_train_step(
         loss_fn: (flows, target, valid) -> data loss.
         l2: coefficient γ of ½ Σ w², added to the loss as in the original.
         l2_biases: whether the sum runs over biases as well.
+        clip_norm: gradients whose global norm is greater are scaled down to this norm.
 
     Returns:
         batch -> {"train/loss": data loss and penalty, "train/flow_loss": data loss,
-        "train/aepe": px, "train/grad_norm", "train/lr", "applied": False if the update was held
-        back because loss or gradients were not finite: then no weight has changed}.
+        "train/aepe": px, "train/grad_norm": global norm before it is clipped, "train/lr",
+        "applied": False if the update was held back because loss or gradients were not finite:
+        then no weight has changed}.
     """
     weights = model.trainable_variables
     penalised = [w for w in weights if l2_biases or w.path.endswith("/kernel")] if l2 else []
@@ -65,9 +68,13 @@ def make_train_step(
             target = optimizer.scale_loss(loss) if scaled else loss
         gradients = tape.gradient(target, weights)
         scale = tf.cast(optimizer.dynamic_scale, tf.float32) if scaled else 1.0
-        norm = tf.linalg.global_norm(gradients) / scale
+        scaled_norm = tf.linalg.global_norm(gradients)
+        norm = scaled_norm / scale
         applied = tf.math.is_finite(loss) & tf.math.is_finite(norm)
         learning_rate = tf.identity(optimizer.learning_rate)
+        if clip_norm is not None:  # where the norm is not finite, it makes all of them NaN
+            limit = clip_norm * scale
+            gradients, _ = tf.clip_by_global_norm(gradients, limit, use_norm=scaled_norm)
         if scaled:  # looks for itself, and lowers its scale
             optimizer.apply(gradients, weights)
         else:

@@ -87,6 +87,7 @@ def run(
         build_loss(config.loss, model),
         l2=config.optimizer.l2,
         l2_biases=config.optimizer.l2_biases,
+        clip_norm=config.optimizer.clip_norm,
     )
     on_bad = build_on_bad(config.data, run_dir / quarantine.FILE)
     validation = Validation(config, model, sources.val, tracker, on_bad)

@@ -10,7 +10,7 @@ from pwc_exp.data.formats.io import write_flo
 from pwc_exp.data.sample import Example
 from pwc_exp.data.scenes.synthetic import SyntheticSource
 
-SIZE = (48, 64)
+SIZE = (64, 96)
 
 
 def scenes(count: int) -> list[Example]:

@@ -22,7 +22,7 @@ from pwc_exp.data.sample import Example
 from pwc_exp.errors import ConfigError
 from pwc_exp.flow import losses
 from pwc_exp.groups.data import Split
-from pwc_exp.groups.training import LossConfig, ScheduleConfig
+from pwc_exp.groups.training import LossConfig, OptimizerConfig, ScheduleConfig
 from pwc_exp.models.pwcnet import PWCNet
 
 SMALL = ("model=tiny", "data.crop=[32,48]")
@@ -80,11 +80,15 @@ def test_a_loss_is_the_chosen_function_with_the_networks_units(
     assert float(loss(*random_flows())) == pytest.approx(float(expected))
 
 
-def test_an_unknown_loss_or_schedule_is_an_error(tiny: PWCNet) -> None:
+def test_an_unknown_loss_schedule_or_optimizer_is_an_error(
+    tiny: PWCNet, configure: Callable[..., Any]
+) -> None:
     with pytest.raises(TypeError, match="loss must be a known configuration"):
         build_loss(LossConfig(), tiny)
     with pytest.raises(TypeError, match="schedule must be a known configuration"):
         build_schedule(ScheduleConfig())
+    with pytest.raises(TypeError, match="optimizer must be a known configuration"):
+        build_optimizer(OptimizerConfig(), 0.25, configure("train").precision)
 
 
 def test_the_optimizer_is_adam_with_the_configured_values(configure: Callable[..., Any]) -> None:
@@ -94,6 +98,24 @@ def test_the_optimizer_is_adam_with_the_configured_values(configure: Callable[..
     assert isinstance(adam, keras.optimizers.Adam)
     assert (adam.beta_1, adam.beta_2, adam.epsilon) == (0.8, 0.95, 1e-4)
     assert float(adam.learning_rate) == 0.25
+
+
+def test_weights_that_adamw_decays_are_the_kernels(
+    tiny: PWCNet, configure: Callable[..., Any]
+) -> None:
+    changes = ("optimizer=adamw", "optimizer.weight_decay=0.4", "optimizer.beta_1=0.8")
+    config = configure("train", *SMALL, *changes)
+    adamw = build_optimizer(config.optimizer, 0.25, config.precision)
+    assert isinstance(adamw, keras.optimizers.AdamW)
+    assert (adamw.beta_1, adamw.beta_2, adamw.epsilon) == (0.8, 0.999, 1e-8)
+    weights = [
+        keras.Variable(np.ones(w.shape, np.float32), name=w.name) for w in tiny.trainable_variables
+    ]
+    adamw.apply([tf.zeros(w.shape) for w in weights], weights)
+    after = {w.name: set(np.unique(w.numpy()).tolist()) for w in weights}
+    assert after == {"kernel": {np.float32(0.9)}, "bias": {1.0}}
+    decayed = [w.name == "kernel" for w in weights]
+    assert [bool(np.all(w.numpy() < 1)) for w in weights] == decayed
 
 
 def test_half_precision_scales_the_loss_of_the_same_adam(configure: Callable[..., Any]) -> None:

@@ -34,6 +34,7 @@ NEEDS = {
     "data=mix": ["data.root=somewhere", "data.parts=[{name:sintel,root:a}]"],
     "data=chairsthingsmix": ["data.root=somewhere"],
     "model=tiny": ["loss.level_weights=[1,1,1]"],
+    "schedule=restarts": ["steps=750_000"],
 }
 GROUPS = sorted(path.name for path in data_dir("conf").iterdir() if path.is_dir())
 
@@ -88,7 +89,9 @@ def test_choices_of_different_groups_combine(combination: tuple[str, ...]) -> No
 
 @pytest.mark.parametrize("preset", names(data_dir("experiments")))
 def test_every_preset_is_a_complete_training_run(preset: str) -> None:
-    assert configure_training(f"experiment={preset}") != configure_training()
+    generated = preset == "quickstart"
+    place = [] if generated else ["data.root=somewhere"]
+    assert configure_training(f"experiment={preset}", *place) != configure_training()
     assert (
         (data_dir("experiments") / f"{preset}.yaml").read_text().startswith("# @package _global_")
     )
@@ -106,6 +109,8 @@ def test_every_preset_is_a_complete_training_run(preset: str) -> None:
         ("data.crop=[256]", "data.crop must be"),
         ("data=sintel data.val_share=1.5", "data.val_share must be between 0 and 1"),
         ("data.max_zoom=-1", "data.max_zoom must be at least 0"),
+        ("schedule=onecycle schedule.total=99 steps=100", "schedule.total must be enough for"),
+        ("schedule=restarts steps=750_001", "schedule.bases must be enough for the 750,001 steps"),
         ("augment.device=gpu0", "augment.device must be null or such as GPU:0"),
         ("augment=modern augment.max_zoom=0.5", "augment.max_zoom must be at least augment.min_z"),
         ("augment=modern augment.noise=-1", "augment.noise must be at least 0"),
@@ -123,6 +128,19 @@ def test_every_preset_is_a_complete_training_run(preset: str) -> None:
         ("loss.level_weights=[1,1,1,1,0]", "loss.level_weights must be positive"),
         ("optimizer.beta_1=1", "optimizer.beta_1 must be at least 0 and below 1"),
         ("optimizer.l2=inf", "optimizer.l2 must be at least 0"),
+        ("optimizer.clip_norm=0", "optimizer.clip_norm must be positive"),
+        ("optimizer=adamw optimizer.epsilon=0", "optimizer.epsilon must be positive"),
+        ("optimizer=adamw optimizer.weight_decay=-1", "optimizer.weight_decay must be at least 0"),
+        ("optimizer=adamw optimizer.l2=0.1", "optimizer.l2: the chosen optimizer has no such key"),
+        ("schedule=constant schedule.rate=0", "schedule.rate must be positive"),
+        ("schedule=cyclic schedule.policy=square", "schedule.policy: .* one of .*triangular2"),
+        ("schedule=cyclic schedule.gamma=1.1", "schedule.gamma must be above 0 and at most 1"),
+        ("schedule=cosine schedule.warmup=9 steps=9", "schedule.warmup must be below schedule.tot"),
+        ("schedule=cosine schedule.final=1", "schedule.final must be at most schedule.peak"),
+        ("schedule=onecycle schedule.warmup_share=1", "schedule.warmup_share must be at least 0"),
+        ("schedule=onecycle schedule.final_divisor=0.5", "schedule.final_divisor must be at least"),
+        ("schedule=restarts schedule.halvings=[5,5]", "schedule.halvings must be positive, incre"),
+        ("schedule=restarts schedule.round_steps=140_000", r"below 140000 \(round_steps\)"),
         ("schedule.boundaries=[2,1]", "schedule.boundaries must be positive and increasing"),
         ("schedule.boundaries=[1]", "schedule.values needs 2 numbers"),
         ("name=${oc.env:HOME}", "name: interpolations with a resolver are refused"),
@@ -186,10 +204,14 @@ def test_variants_of_a_group_differ_in_their_keys_but_for_data_sets_which_have_a
 
 
 @pytest.mark.parametrize(
-    "combination", list(itertools.product(choices("loss"), choices("schedule")))
+    "combination",
+    [
+        *itertools.product(choices("loss"), ["optimizer=adam"], choices("schedule")),
+        ("loss=robust", "optimizer=adamw", "schedule=onecycle"),
+    ],
 )
 def test_a_saved_configuration_loads_as_it_was(
-    combination: tuple[str, str], tmp_path: Path
+    combination: tuple[str, str, str], tmp_path: Path
 ) -> None:
     config = configure_training(*combination, "optimizer.epsilon=1e-5", "data=kitti")
     path = tmp_path / "config.yaml"

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from pwc_exp import steps
-from pwc_exp.build import build_loss, build_model
+from pwc_exp.build import build_loss, build_model, build_optimizer
 from pwc_exp.data.sample import Batch
 from pwc_exp.groups.training import Precision, PrecisionConfig
 from pwc_exp.models.pwcnet import PWCNet
@@ -223,6 +223,83 @@ def test_an_overflow_in_half_precision_lowers_the_scale_and_changes_no_weight() 
     assert results["applied"] == 1
     assert results["train/grad_norm"] == pytest.approx(np.sqrt(8))  # not scaled
     np.testing.assert_allclose(copies(line), [SLOPE - 0.5, SHIFT - 0.5], atol=1e-6)
+
+
+# Clipping and decay.
+
+
+def square_loss(flows: Mapping[int, tf.Tensor], target: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    return 2 * flows[0][0, 0, 0, 0] ** 2  # of frames that are 1, both gradients are 4 (3 + 0.5)
+
+
+GRADIENT = 4 * (SLOPE + SHIFT)
+NORM = GRADIENT * np.sqrt(2)
+
+
+@pytest.mark.parametrize(("clip_norm", "length"), [(0.5, 0.5), (NORM * 2, NORM), (None, NORM)])
+@pytest.mark.parametrize("scale", [None, 2.0**10])
+def test_a_gradient_that_is_too_long_is_cut_to_the_given_norm_and_reported_as_it_was(
+    scale: float | None, clip_norm: float | None, length: float
+) -> None:
+    line, optimizer = Line(), keras.optimizers.SGD(0.5)
+    if scale is not None:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=scale)
+    step = make_train_step(line, optimizer, square_loss, l2=0, l2_biases=False, clip_norm=clip_norm)
+    results = values_of(step, ones())
+    assert results["train/grad_norm"] == pytest.approx(NORM)
+    assert results["applied"] == 1
+    expected = np.array([SLOPE, SHIFT]) - 0.5 * length / np.sqrt(2)
+    np.testing.assert_allclose(copies(line), expected, rtol=1e-5)
+
+
+def test_the_penalty_is_clipped_with_the_rest() -> None:
+    line, sgd = Line(), keras.optimizers.SGD(1.0)
+    step = make_train_step(line, sgd, mean_loss, l2=0.5, l2_biases=True, clip_norm=0.1)
+    values_of(step, ones())
+    gradient = np.array([1 + 0.5 * SLOPE, 1 + 0.5 * SHIFT])
+    expected = [SLOPE, SHIFT] - 0.1 * gradient / np.linalg.norm(gradient)
+    np.testing.assert_allclose(copies(line), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e30])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_clipping_makes_no_update_of_one_that_is_not_finite(value: float, scaled: bool) -> None:
+    def loss(flows: Mapping[int, tf.Tensor], target: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_mean(flows[0])  # of 1e30: finite, as is its gradient, but not its norm
+
+    line = Line()
+    optimizer = keras.optimizers.Adam(0.5, name="adam")
+    inner = optimizer
+    if scaled:
+        optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=2.0)
+    step = make_train_step(line, optimizer, loss, l2=0, l2_biases=False, clip_norm=1.0)
+    assert values_of(step, ones())["applied"] == 1
+    before = copies(line, inner)
+    assert values_of(step, ones(value=value))["applied"] == 0
+    assert all_equal(before, copies(line, inner))
+
+
+def test_an_update_of_adamw_is_that_of_its_paper(configure: Callable[..., Any]) -> None:
+    changes = ("optimizer.weight_decay=0.3", "optimizer.beta_1=0.8", "optimizer.beta_2=0.9")
+    config = configure("train", "optimizer=adamw", *changes).optimizer
+    line = Line()
+    step = make_train_step(
+        line,
+        build_optimizer(config, 0.1, FP32),
+        square_loss,
+        l2=config.l2,
+        l2_biases=config.l2_biases,
+    )
+    weights, mean, mean_square = np.array([SLOPE, SHIFT]), 0.0, 0.0
+    decayed = np.array([True, False])  # the kernel, not the bias
+    for number in (1, 2, 3):
+        gradient = 4 * weights.sum()
+        assert values_of(step, ones())["train/loss"] == pytest.approx(2 * weights.sum() ** 2)
+        mean = 0.8 * mean + 0.2 * gradient
+        mean_square = 0.9 * mean_square + 0.1 * gradient**2
+        direction = mean / (1 - 0.8**number) / np.sqrt(mean_square / (1 - 0.9**number))
+        weights = weights - 0.1 * direction - 0.1 * 0.3 * weights * decayed
+        np.testing.assert_allclose(copies(line), weights, rtol=1e-5)
 
 
 def test_a_training_step_is_traced_once() -> None:

@@ -204,6 +204,15 @@ def test_weights_of_another_architecture_end_a_run_before_its_folder_is_made(
     assert not (tmp_path / "train/1").exists()
 
 
+def test_a_gradient_clipped_to_next_to_nothing_moves_nothing(run: Train) -> None:
+    chosen = ("steps=1", "optimizer=adamw", "optimizer.weight_decay=0", "schedule=constant")
+    (free, still) = (run(*chosen, f"optimizer.clip_norm={norm}") for norm in ("null", "1e-12"))
+    before, after = points(free, BEST_KEY).values()
+    assert abs(after - before) > 1e-4
+    before, after = points(still, BEST_KEY).values()
+    assert after == pytest.approx(before, abs=1e-5)
+
+
 def test_a_folder_belongs_to_one_run(run: Train, tmp_path: Path) -> None:
     folder = tmp_path / "train/0"
     folder.mkdir(parents=True)
