@@ -12,14 +12,14 @@ from tqdm import tqdm
 
 from pwc_exp.data import cache, datasets, quarantine
 from pwc_exp.data.augmentation import augment
-from pwc_exp.data.feed import OnBad, stop
+from pwc_exp.data.feed import EvalFeed, OnBad, stop
 from pwc_exp.data.file_source import FileSource, read_sample
 from pwc_exp.data.halfres import check_finished
 from pwc_exp.data.mixed_source import MixedSource
 from pwc_exp.data.sample import Sample, Source
 from pwc_exp.data.scenes.synthetic import SyntheticSource
 from pwc_exp.data.splits import take_split
-from pwc_exp.errors import ConfigError, UserError
+from pwc_exp.errors import ConfigError, DataError, UserError
 from pwc_exp.flow import losses
 from pwc_exp.groups.augment import AugmentConfig, BasicConfig, HeavyConfig, ModernConfig
 from pwc_exp.groups.data import BadSample, DataConfig, FilesConfig, Split
@@ -175,11 +175,18 @@ def index_knobs(config: FilesConfig) -> dict[str, Any]:
 
 
 def build_skipped(config: DataConfig, source: Source) -> frozenset[int]:
-    """Examples that the configured quarantine list leaves out."""
+    """Examples that the configured quarantine list leaves out.
+
+    Raises:
+        DataError: none is left.
+    """
     if not isinstance(config, FilesConfig) or config.quarantine is None:
         return frozenset()
     listed = quarantine.read(Path(config.quarantine))
-    return frozenset(number for number, name in enumerate(source.ids) if name in listed)
+    skipped = frozenset(number for number, name in enumerate(source.ids) if name in listed)
+    if len(skipped) == source.size:
+        raise DataError(f"No sample of {source.name} is left: {config.quarantine} lists them all.")
+    return skipped
 
 
 def build_on_bad(config: DataConfig, listed: Path) -> OnBad:
@@ -192,6 +199,26 @@ def build_on_bad(config: DataConfig, listed: Path) -> OnBad:
         tqdm.write(f"left out, see {listed}: {sample_id}. {error}")
 
     return skip
+
+
+def build_eval_feed(
+    config: DataConfig,
+    source: Source,
+    *,
+    batch_size: int,
+    multiple: int,
+    listed: Path,
+    limit: int | None = None,
+) -> EvalFeed:
+    """Whole examples, each once, but for those to be left out; see `EvalFeed`."""
+    return EvalFeed(
+        source,
+        batch_size=batch_size,
+        multiple=multiple,
+        limit=limit,
+        skipped=build_skipped(config, source),
+        on_bad=build_on_bad(config, listed),
+    )
 
 
 def _build_synthetic(config: SyntheticConfig, split: Split) -> SyntheticSource:

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pwc_exp import durable
-from pwc_exp.build import build_model, build_on_bad, build_skipped, build_source
+from pwc_exp.build import build_eval_feed, build_model, build_source
 from pwc_exp.commands import EvaluateConfig, TrainConfig
 from pwc_exp.config import CONFIG_FILE, load
 from pwc_exp.data import quarantine
@@ -48,12 +48,7 @@ def evaluate(config: EvaluateConfig) -> float:
     source = build_source(data, config.split)
     out = Path(config.out or f"outputs/evaluate/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
     durable.make_folder(out)
-    make_feed = functools.partial(
-        EvalFeed,
-        source,
-        skipped=build_skipped(data, source),
-        on_bad=build_on_bad(data, out / quarantine.FILE),
-    )
+    make_feed = functools.partial(build_eval_feed, data, source, listed=out / quarantine.FILE)
     if config.predictions:
         what = config.predictions
         feed = make_feed(batch_size=1, multiple=1)

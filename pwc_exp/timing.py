@@ -118,6 +118,7 @@ def _training(config: BenchmarkConfig, model: PWCNet) -> Work:
         build_loss(config.loss, model),
         l2=config.optimizer.l2,
         l2_biases=config.optimizer.l2_biases,
+        clip_norm=config.optimizer.clip_norm,
     )
     flops = PASSES * count * total_flops(model, (height, width))
 

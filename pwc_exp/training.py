@@ -1,5 +1,6 @@
 """The training loop, and what surrounds it: validation, checkpoints, the record of the run."""
 
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from tqdm import tqdm
 from pwc_exp import checkpoints, durable
 from pwc_exp.build import (
     build_augment,
+    build_eval_feed,
     build_loss,
     build_model,
     build_on_bad,
@@ -23,7 +25,7 @@ from pwc_exp.build import (
 from pwc_exp.commands import TrainConfig
 from pwc_exp.config import CONFIG_FILE, flatten, to_yaml
 from pwc_exp.data import quarantine
-from pwc_exp.data.feed import EvalFeed, OnBad, train_feed
+from pwc_exp.data.feed import train_feed
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.errors import NonFiniteError, OutputError
 from pwc_exp.evaluation import UNITS, errors_of
@@ -89,8 +91,7 @@ def run(
         l2_biases=config.optimizer.l2_biases,
         clip_norm=config.optimizer.clip_norm,
     )
-    on_bad = build_on_bad(config.data, run_dir / quarantine.FILE)
-    validation = Validation(config, model, sources.val, tracker, on_bad)
+    validation = Validation(config, model, sources.val, tracker, run_dir / quarantine.FILE)
     guard = Guard(
         sources.train, allowed=0 if config.precision.policy == Precision.fp32 else MAX_SKIPPED
     )
@@ -99,7 +100,7 @@ def run(
     history = [validation.run(0)]
     bar = tqdm(total=config.steps, desc="train", unit="step", dynamic_ncols=True, disable=None)
     with bar as progress:
-        batches = _batches(config, sources.train, on_bad)
+        batches = _batches(config, sources.train, run_dir / quarantine.FILE)
         for step, batch in enumerate(meter.timed(batches), start=1):
             results = guard.check({k: float(v) for k, v in train_step(batch).items()}, step, batch)
             meter.add(results)
@@ -123,34 +124,18 @@ class Validation:
     """Evaluates the network again and again, with steps that are compiled once."""
 
     def __init__(
-        self,
-        config: TrainConfig,
-        model: PWCNet,
-        source: Source,
-        tracker: Tracker,
-        on_bad: OnBad,
+        self, config: TrainConfig, model: PWCNet, source: Source, tracker: Tracker, listed: Path
     ) -> None:
+        """`listed`: where samples that cannot be read are noted."""
         self._source = source
         self._tracker = tracker
         self._eval_step = make_eval_step(make_estimate(model, xla=config.xla))
         self._levels = make_levels(model)
-        skipped = build_skipped(config.data, source)
-        self._batches = EvalFeed(
-            source,
-            batch_size=config.val_batch_size,
-            multiple=2**model.levels,
-            limit=config.eval_samples,
-            skipped=skipped,
-            on_bad=on_bad,
+        make_feed = functools.partial(build_eval_feed, config.data, source, listed=listed)
+        self._batches = make_feed(
+            batch_size=config.val_batch_size, multiple=2**model.levels, limit=config.eval_samples
         )
-        self._pictured = EvalFeed(
-            source,
-            batch_size=1,
-            multiple=1,
-            limit=config.picture_samples,
-            skipped=skipped,
-            on_bad=on_bad,
-        )
+        self._pictured = make_feed(batch_size=1, multiple=1, limit=config.picture_samples)
         still = make_eval_step(lambda frame1, frame2: tf.zeros_like(frame1[..., :2]))
         self.zero_flow = errors_of(still, self._batches, source).means["aepe"]
 
@@ -211,7 +196,7 @@ def _claim(run_dir: Path, config: TrainConfig) -> None:
     durable.write_file(run_dir / CONFIG_FILE, to_yaml(config).encode())
 
 
-def _batches(config: TrainConfig, source: Source, on_bad: OnBad) -> Iterator[Batch]:
+def _batches(config: TrainConfig, source: Source, listed: Path) -> Iterator[Batch]:
     return train_feed(
         source,
         batch_size=config.batch_size,
@@ -222,7 +207,7 @@ def _batches(config: TrainConfig, source: Source, on_bad: OnBad) -> Iterator[Bat
         steps=config.steps,
         workers=config.data.workers,
         skipped=build_skipped(config.data, source),
-        on_bad=on_bad,
+        on_bad=build_on_bad(config.data, listed),
         device=config.augment.device,
     )
 
@@ -286,6 +271,9 @@ def _header(
         f"data   {sources.train.name}: {sources.train.size:,} samples to train, "
         f"{sources.val.size:,} to validate; crop {config.data.crop[0]} x {config.data.crop[1]}",
     ]
+    train, val = (len(build_skipped(config.data, source)) for source in sources)
+    if train or val:
+        lines.append(f"       without {train} and {val} of them, in quarantine")
     if config.data.name == Dataset.synthetic:
         lines.append("       generated; for a published data set: data=flyingchairs data.root=...")
     elif sources.train.ids == sources.val.ids:

@@ -298,8 +298,12 @@ def test_a_broken_sample_ends_a_run_unless_it_is_to_be_skipped(
     assert len(listed.splitlines()) == 1
     assert capsys.readouterr().out.count("left out") == 1
     again = run(*data, f"data.quarantine={folder}/quarantine.txt")
+    assert "without 1 and 0 of them, in quarantine" in capsys.readouterr().out
     assert not (again / "quarantine.txt").exists()
     assert points(again, "train/loss") == points(folder, "train/loss")
+    (folder / "all.txt").write_text("".join(f"{n:05d}\tbad\n" for n in range(1, 7)))
+    with pytest.raises(DataError, match="No sample of flyingchairs is left"):
+        run(*data, f"data.quarantine={folder}/all.txt")
 
 
 @pytest.mark.slow

@@ -1,16 +1,12 @@
 """The list of samples that are left out: a line for each, its id, a tab and the reason."""
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from pwc_exp import durable
-from pwc_exp.data.sample import Sample
 from pwc_exp.errors import DataError, MissingInputError
 
 FILE = "quarantine.txt"  # in the folder of a run, or of a report
-
-_log = logging.getLogger(__name__)
 
 
 def read(path: Path) -> dict[str, str]:
@@ -54,26 +50,6 @@ def append(path: Path, sample_id: str, reason: str) -> bool:
     ends = not content or content.endswith("\n")  # an editor may leave the last line open
     durable.append_line(path, line if ends else f"\n{line}")
     return True
-
-
-def without(samples: Sequence[Sample], reasons: Mapping[str, str]) -> list[Sample]:
-    """The samples whose id is not in a list; ids that no sample has are counted and ignored.
-
-    Raises:
-        DataError: no sample is left.
-    """
-    kept = [sample for sample in samples if sample.id not in reasons]
-    left_out = len(samples) - len(kept)
-    if samples and not kept:
-        raise DataError(f"No sample is left: the quarantine holds all {len(samples)}.")
-    if reasons:
-        _log.warning(
-            "Quarantine: %d of %d samples are left out; %d ids of the list are not in this data.",
-            left_out,
-            len(samples),
-            len(reasons) - left_out,
-        )
-    return kept
 
 
 def _content(path: Path) -> str:

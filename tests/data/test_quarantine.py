@@ -1,17 +1,11 @@
 """The list of samples that are left out: what is written is read, and nothing is doubled."""
 
-import logging
 from pathlib import Path
 
 import pytest
 
 from pwc_exp.data import quarantine
-from pwc_exp.data.sample import Sample
 from pwc_exp.errors import DataError, MissingInputError
-
-
-def samples_of(*ids: str) -> list[Sample]:
-    return [Sample(name, name, Path("1"), Path("2"), Path("f")) for name in ids]
 
 
 def test_a_written_list_is_read_as_it_was(tmp_path: Path) -> None:
@@ -68,19 +62,3 @@ def test_an_id_that_would_break_the_list_is_refused(sample_id: str, tmp_path: Pa
     with pytest.raises(DataError, match="Expected an id"):
         quarantine.append(tmp_path / "list", sample_id, "reason")
     assert not (tmp_path / "list").exists()
-
-
-def test_samples_of_the_list_are_left_out_and_unknown_ids_are_counted(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    samples = samples_of("a", "ab", "c")
-    with caplog.at_level(logging.WARNING):
-        kept = quarantine.without(samples, {"a": "bad", "gone": "bad", "away": "bad"})
-    assert [sample.id for sample in kept] == ["ab", "c"]
-    assert "1 of 3 samples are left out; 2 ids" in caplog.text
-    assert quarantine.without(samples, {}) == samples
-
-
-def test_a_list_of_all_samples_is_refused() -> None:
-    with pytest.raises(DataError, match="holds all 2"):
-        quarantine.without(samples_of("a", "b"), {"a": "bad", "b": "bad"})
