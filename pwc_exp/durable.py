@@ -1,23 +1,28 @@
 """Files that survive a crash: whole or absent, and on the disk once a function here has returned.
 
 Every file that must outlive the process is written here, so that the order of write, fsync and
-rename is stated, and tested, once. Temporary names are `.tmp-<name>` beside the target, which keeps
-every rename inside one file system; what is being removed is called `.del-<name>`.
+rename is stated, and tested, once. Temporary names are `.tmp-<name>.<random>` beside the target,
+which keeps every rename inside one file system and two writers apart; what is being removed is
+called `.del-<name>.<random>`. A failed fsync is not tried again: the system may have dropped the
+data and would report success (https://wiki.postgresql.org/wiki/Fsync_Errors).
 """
 
 import errno
+import fcntl
 import os
+import secrets
 import shutil
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pwc_exp.errors import OutputError, UserError
+from pwc_exp.errors import BusyError, DiskFullError, OutputError, UserError
 
 _BEING_WRITTEN = ".tmp-"
 _BEING_REMOVED = ".del-"
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_UNWRITABLE = _FULL | {
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+_UNWRITABLE = {
     errno.EACCES,
     errno.EPERM,
     errno.EROFS,
@@ -26,26 +31,42 @@ _UNWRITABLE = _FULL | {
     errno.EEXIST,
     errno.ENAMETOOLONG,
     errno.EFBIG,
-    errno.EIO,
+    errno.ENOLCK,
+    errno.EOPNOTSUPP,
 }
 
 
 def make_folder(path: Path) -> None:
     """Makes `path` and its parents, if they are not there."""
     with _explained(path):
+        missing = [place for place in (path, *path.parents) if not place.exists()]
         path.mkdir(parents=True, exist_ok=True)
+        for place in reversed(missing):
+            _fsync(place.parent)
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Refuses to begin what needs more bytes than are free where `folder` is or will be.
+
+    Raises:
+        DiskFullError: fewer are free.
+    """
+    free = _free(folder)
+    if free < needed:
+        raise DiskFullError(f"{folder} {_room(needed, free)}; nothing was written")
 
 
 def write_file(path: Path, data: bytes) -> None:
     """Writes `path`: after a crash it holds what it held before, or all of `data`."""
-    temporary = path.with_name(_BEING_WRITTEN + path.name)
-    with _explained(path):
+    temporary = _beside(path, _BEING_WRITTEN)
+    with _explained(path, needed=len(data)):
         try:
             temporary.write_bytes(data)
             _fsync(temporary)
             temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise
         _fsync(path.parent)
 
@@ -53,49 +74,121 @@ def write_file(path: Path, data: bytes) -> None:
 def append_line(path: Path, line: str) -> None:
     """Appends `line` and a newline in one write: a killed process leaves it whole or absent.
 
-    It is handed to the operating system, not forced onto the disk: it may be lost with the power.
+    It is handed to the operating system, not forced onto the disk: until `sync_file` it may be
+    lost with the power.
     """
-    with _explained(path):
+    data = f"{line}\n".encode()
+    with _explained(path, needed=len(data)):
         # os.open, as a buffered file may cut one line into several writes.
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            data = f"{line}\n".encode()
-            if os.write(descriptor, data) != len(data):
+            size = os.fstat(descriptor).st_size
+            written = os.write(descriptor, data)
+            if written != len(data):
+                if os.fstat(descriptor).st_size == size + written:  # nobody has appended since
+                    os.ftruncate(descriptor, size)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(descriptor)
 
 
+def sync_file(path: Path) -> None:
+    """Forces a file, as it is now, and its name onto the disk."""
+    with _explained(path):
+        _fsync(path)
+        _fsync(path.parent)
+
+
+def truncate(path: Path, size: int) -> None:
+    """Cuts a file to its first `size` bytes, on the disk too."""
+    with _explained(path):
+        descriptor = os.open(path, os.O_WRONLY)
+        try:
+            length = os.fstat(descriptor).st_size
+            if size > length:
+                raise ValueError(f"{path} has {length} bytes and cannot be cut to {size}")
+            os.ftruncate(descriptor, size)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 @contextmanager
-def folder(path: Path) -> Iterator[Path]:
+def lock(path: Path) -> Iterator[None]:
+    """Holds the file `path`, which names the holder; the system frees it when the process ends.
+
+    Raises:
+        BusyError: another process, or another block of this one, holds it.
+    """
+    with _explained(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        with _explained(path):
+            _take(descriptor, path)
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked process may have the same file open
+        os.close(descriptor)
+
+
+def _take(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(descriptor, 1000, 0).decode(errors="replace").strip()
+        raise BusyError(
+            f"{path} is held by {holder or 'another process'}; try again when it has ended"
+        ) from error
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+
+
+@contextmanager
+def folder(path: Path, *, needed: int) -> Iterator[Path]:
     """Gives an empty folder to fill, which appears as `path`, complete, when the block ends.
 
-    If the block raises, nothing appears. A folder that is already at `path` is replaced.
+    If the block raises, nothing appears. What is already at `path` stays, and is an error: two
+    folders cannot change places at once.
+
+    Args:
+        needed: bytes that the block will write, about.
+
+    Raises:
+        DiskFullError: fewer are free, before the block or in it.
     """
-    temporary = path.with_name(_BEING_WRITTEN + path.name)
-    with _explained(path):
-        shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed in here
-        temporary.mkdir(parents=True)
+    temporary = _beside(path, _BEING_WRITTEN)
+    make_folder(path.parent)
+    check_space(path.parent, needed)
+    with _explained(path, needed=needed):
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        temporary.mkdir()
         try:
             yield temporary
             _fsync_tree(temporary)
+            temporary.rename(path)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        if path.exists():
-            remove_folder(path)
-        temporary.rename(path)
         _fsync(path.parent)
+
+
+def rename(path: Path, target: Path) -> None:
+    """Gives a file or folder another name in the folder that it is in; undone if that fails."""
+    with _explained(path):
+        path.rename(target)
+        try:
+            _fsync(path.parent)
+        except OSError:
+            target.rename(path)
+            raise
 
 
 def remove_folder(path: Path) -> None:
     """Removes a folder so that no part of it is ever seen under its own name."""
-    doomed = path.with_name(_BEING_REMOVED + path.name)
-    with _explained(path):
-        shutil.rmtree(doomed, ignore_errors=True)
-        path.rename(doomed)
-        _fsync(path.parent)
-        shutil.rmtree(doomed, ignore_errors=True)
+    doomed = _beside(path, _BEING_REMOVED)
+    rename(path, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def remove_leftovers(parent: Path) -> None:
@@ -108,7 +201,12 @@ def remove_leftovers(parent: Path) -> None:
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
-                leftover.unlink(missing_ok=True)
+                with suppress(OSError):
+                    leftover.unlink(missing_ok=True)
+
+
+def _beside(path: Path, prefix: str) -> Path:
+    return path.with_name(f"{prefix}{path.name}.{secrets.token_hex(4)}")
 
 
 def _fsync_tree(root: Path) -> None:
@@ -126,20 +224,34 @@ def _fsync(path: Path) -> None:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turns the system's refusal to write into one line for the user."""
+def _explained(path: Path, *, needed: int | None = None) -> Iterator[None]:
+    """Turns the system's refusal to write into one line for the user.
+
+    Args:
+        needed: bytes, where that is known.
+    """
     try:
         yield
     except UserError:
         raise
     except OSError as error:
-        if error.errno not in _UNWRITABLE:
-            raise
-        reason = os.strerror(error.errno or 0).lower()
-        free = f" ({_free_megabytes(path)} MB are free)" if error.errno in _FULL else ""
-        raise OutputError(f"{path} cannot be written: {reason}{free}") from error
+        reason = f"{path} cannot be written: {os.strerror(error.errno or 0).lower()}"
+        if error.errno in _FULL:
+            raise DiskFullError(
+                f"{reason} ({_room(needed, _free(path))}); nothing was lost: what was there before "
+                "is unchanged"
+            ) from error
+        if error.errno in _UNWRITABLE:
+            raise OutputError(reason) from error
+        raise
 
 
-def _free_megabytes(path: Path) -> int:
+def _free(path: Path) -> int:
     existing = next(place for place in (path, *path.absolute().parents) if place.exists())
-    return shutil.disk_usage(existing).free // 2**20
+    return shutil.disk_usage(existing).free
+
+
+def _room(needed: int | None, free: int) -> str:
+    """In MB, rounded so that what does not fit never seems to fit."""
+    needs = "" if needed is None else f"needs {-(-needed // 2**20)} MB, "
+    return f"{needs}{free // 2**20} MB are free"

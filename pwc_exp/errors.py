@@ -31,7 +31,25 @@ class OutputError(UserError, OSError):
     exit_code = 73
 
 
+class DiskFullError(OutputError):
+    """A disk that has no room left, no quota left, or that fails; what was there is unchanged."""
+
+    exit_code = 74
+
+
+class BusyError(UserError, BlockingIOError):
+    """A run, folder or file that another process holds; trying again later may help."""
+
+    exit_code = 75
+
+
 class NonFiniteError(UserError, ArithmeticError):
     """A loss, gradient or weight that became NaN or infinite."""
 
     exit_code = 76
+
+
+class ResumeError(UserError, ValueError):
+    """A run that cannot be continued as asked."""
+
+    exit_code = 78

@@ -13,7 +13,8 @@ import pytest
 import safetensors.numpy
 
 from pwc_exp import checkpoints
-from pwc_exp.errors import DataError, MissingInputError
+from pwc_exp.checkpoints import manifest
+from pwc_exp.errors import DataError, MissingInputError, ResumeError
 
 KEY = "val/aepe"
 ARRAYS = {"model/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "model/step": np.array(7)}
@@ -69,7 +70,7 @@ def test_network_and_optimizer_continue_with_the_same_bits(tmp_path: Path) -> No
 
     resumed = make_network()
     state = checkpoints.named_state(*resumed)
-    checkpoints.assign(state, checkpoints.load(path).arrays, source=str(path))
+    checkpoints.restore(state, checkpoints.load(path))
     train(*resumed, steps=2)
     assert uninterrupted.keys() == state.keys()
     for name, value in values(state).items():
@@ -121,11 +122,11 @@ def test_transposed_array_comes_back_exactly(tmp_path: Path) -> None:
 def test_manifest_comes_back(tmp_path: Path) -> None:
     path = save(tmp_path, step=1000, metrics={KEY: 0.1, "val/nan": math.nan})
     assert path.name == "step-00001000"
-    step, _, manifest = checkpoints.load(path)
-    assert (step, manifest.step) == (1000, 1000)
-    assert manifest.fingerprint == {"keras": "3"}
-    assert manifest.metrics[KEY] == 0.1
-    assert math.isnan(manifest.metrics["val/nan"])
+    step, _, read, _ = checkpoints.load(path)
+    assert (step, read.step) == (1000, 1000)
+    assert read.fingerprint == {"keras": "3"}
+    assert read.metrics[KEY] == 0.1
+    assert math.isnan(read.metrics["val/nan"])
     text = (path / checkpoints.MANIFEST_FILE).read_text()
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
@@ -190,12 +191,18 @@ def test_state_of_another_length_is_refused(tmp_path: Path, size: int) -> None:
         checkpoints.load(path)
 
 
-def test_format_of_the_future_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_format_of_another_version_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoints, "FORMAT", 2)
+        patched.setattr(manifest, "FORMAT", 3)
+        patched.setattr(manifest, "__version__", "9.8")
         path = save(tmp_path)
-    with pytest.raises(DataError, match=r"manifest.json must be of format 1. Received: 2"):
-        checkpoints.load(path)
+    message = r"manifest.json must be of format 2. Received: 3, written by pwc_exp 9.8$"
+    for read in (checkpoints.load, lambda path: checkpoints.newest_intact(path.parent)):
+        with pytest.raises(ResumeError, match=message):
+            read(path)
+    assert checkpoints.list_checkpoints(tmp_path) == [path]
 
 
 def test_damaged_checkpoint_is_never_the_best(tmp_path: Path) -> None:
@@ -217,7 +224,7 @@ def test_incomplete_checkpoint_is_named(tmp_path: Path) -> None:
 def test_bare_file_is_weights(tmp_path: Path) -> None:
     path = tmp_path / "pwcnet.safetensors"
     safetensors.numpy.save_file(ARRAYS, path)
-    step, arrays, _ = checkpoints.load(path)
+    step, arrays, _, _ = checkpoints.load(path)
     assert step == 0
     np.testing.assert_array_equal(arrays["model/kernel"], ARRAYS["model/kernel"])
 
@@ -240,21 +247,34 @@ def test_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None
             r"1 of another shape \(model/network/dense/kernel \(3, 4\), not \(4, 3\)\)",
         ),
         ({f"model/extra{k}": np.zeros(1) for k in range(7)}, r"7 unexpected .*extra4, …\)"),
-        ({"model/network/norm/beta": np.array([0, np.nan, 0])}, r"NaN or infinity .*norm/beta"),
-        ({"model/network/norm/beta": np.array([0, np.inf, 0])}, r"NaN or infinity .*norm/beta"),
+        (
+            {"model/network/norm/beta": np.array([0, np.nan, 0], "f4")},
+            r"NaN or infinity .*norm/beta",
+        ),
+        (
+            {"model/network/norm/beta": np.array([0, np.inf, 0], "f4")},
+            r"NaN or infinity .*norm/beta",
+        ),
     ],
 )
 def test_nothing_is_assigned_unless_all_fits(
     change: dict[str, np.ndarray | None], problem: str
 ) -> None:
-    state = checkpoints.named_state(*make_network())
+    model, _ = make_network()
+    state = checkpoints.named_state(model)
     before = values(state)
     changed = {name: np.ones_like(value) for name, value in before.items()} | change
     arrays = {name: value for name, value in changed.items() if value is not None}
-    with pytest.raises(DataError, match=problem) as error:
-        checkpoints.assign(state, arrays, source="weights.safetensors")
-    assert str(error.value).startswith("weights.safetensors")
-    assert "\n" not in str(error.value)
+    nothing = checkpoints.Manifest(0, {}, {}, {})
+    checkpoint = checkpoints.Checkpoint(0, arrays, nothing, Path("run/step-00000001"))
+
+    with pytest.raises(DataError, match=problem) as not_assigned:
+        checkpoints.assign_weights(state, arrays, source="weights.safetensors")
+    with pytest.raises(ResumeError, match=problem) as not_restored:
+        checkpoints.restore(state, checkpoint)
+    for error, source in ((not_assigned, "weights.safetensors"), (not_restored, "run/step-")):
+        assert str(error.value).startswith(source)
+        assert "\n" not in str(error.value)
     for name, value in values(state).items():
         np.testing.assert_array_equal(value, before[name], err_msg=name)
 
