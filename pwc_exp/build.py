@@ -32,18 +32,20 @@ from pwc_exp.groups.training import (
     ConstantConfig,
     CosineConfig,
     CyclicConfig,
+    Judged,
     LossConfig,
     MultiscaleConfig,
     MultistepsConfig,
     OneCycleConfig,
     OptimizerConfig,
+    PlusConfig,
     Precision,
     PrecisionConfig,
     RestartsConfig,
     RobustConfig,
     ScheduleConfig,
 )
-from pwc_exp.models.pwcnet import PWCNet
+from pwc_exp.models.pwcnet import FLOW_SCALE, PWCNet
 from pwc_exp.schedules import Constant, Cyclic, OneCycle, Restarts
 from pwc_exp.steps import LossFn
 
@@ -52,6 +54,7 @@ POLICIES = {Precision.fp32: "float32", Precision.fp16: "mixed_float16"}  # names
 SYNTHETIC_SEEDS = {Split.train: 1, Split.val: 2}
 # PWC-Net, section 4, "Training": by level.
 PAPER_LEVEL_WEIGHTS = {6: 0.32, 5: 0.08, 4: 0.02, 3: 0.01, 2: 0.005, 1: 0.0025}
+PLUS_FULL_RESOLUTION_WEIGHT = 0.0005  # PWC-Net+ for Sintel; the other levels are as in the paper
 
 
 def build_model(config: ModelConfig, precision: PrecisionConfig) -> PWCNet:
@@ -71,12 +74,29 @@ def build_loss(config: LossConfig, model: PWCNet) -> LossFn:
             loss = functools.partial(losses.robust_loss, q=config.q, epsilon=config.epsilon)
         case RobustConfig():
             loss = functools.partial(losses.compat_robust_loss, q=config.q, epsilon=config.epsilon)
+        case PlusConfig(judged=Judged.flow):
+            loss = functools.partial(losses.plus_loss, q=config.q, epsilon=config.epsilon)
+        case PlusConfig():
+            loss = functools.partial(
+                losses.plus_up_loss,
+                q=config.q,
+                epsilon=config.epsilon,
+                up_flow=model.up_flow,
+                up_unit=FLOW_SCALE,
+            )
         case _:
             raise TypeError(f"loss must be a known configuration. Received: {config}")
-    weights = config.level_weights or [PAPER_LEVEL_WEIGHTS[level] for level in model.units]
+    weights = config.level_weights or _published_weights(config, model)
     return functools.partial(
         loss, level_weights=weights, units=model.units, alignment=model.upsample_alignment
     )
+
+
+def _published_weights(config: LossConfig, model: PWCNet) -> list[float]:
+    weights = [PAPER_LEVEL_WEIGHTS[level] for level in model.units]
+    if isinstance(config, PlusConfig):
+        weights[-1] = PLUS_FULL_RESOLUTION_WEIGHT
+    return weights
 
 
 def build_schedule(config: ScheduleConfig) -> keras.optimizers.schedules.LearningRateSchedule:

@@ -15,17 +15,15 @@ from pwc_exp.groups.model import ModelConfig
 from pwc_exp.groups.tracking import TrackingConfig
 from pwc_exp.groups.training import (
     LossConfig,
-    MultiscaleConfig,
     OptimizerConfig,
     PrecisionConfig,
-    RobustConfig,
     ScheduleConfig,
     check_covers,
 )
 
 
 def _check_level_weights(model: ModelConfig, loss: LossConfig) -> None:
-    weights = loss.level_weights if isinstance(loss, MultiscaleConfig | RobustConfig) else None
+    weights = loss.level_weights
     if weights is None:
         requirement = "must be given for a pyramid of more than 6 levels"
         check(model.levels <= 6, "loss.level_weights", requirement, weights)

@@ -36,6 +36,7 @@ from pwc_exp.groups.training import (
     MultiscaleConfig,
     MultistepsConfig,
     OneCycleConfig,
+    PlusConfig,
     RestartsConfig,
     RobustConfig,
 )
@@ -76,7 +77,7 @@ COMMANDS: dict[str, type[Config]] = {
 VARIANTS: dict[str, dict[str, type]] = {
     "data": {**DATASETS},
     "augment": {"basic": BasicConfig, "heavy": HeavyConfig, "modern": ModernConfig},
-    "loss": {"multiscale": MultiscaleConfig, "robust": RobustConfig},
+    "loss": {"multiscale": MultiscaleConfig, "robust": RobustConfig, "plus": PlusConfig},
     "optimizer": {"adam": AdamConfig, "adamw": AdamWConfig},
     "schedule": {
         "constant": ConstantConfig,

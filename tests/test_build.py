@@ -27,6 +27,7 @@ from pwc_exp.models.pwcnet import PWCNet
 
 SMALL = ("model=tiny", "data.crop=[32,48]")
 PAPER = [0.02, 0.01, 0.005]  # of levels 4, 3 and 2
+PLUS = [0.02, 0.01, 0.0005]  # of levels 4 and 3, and at full resolution
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +79,27 @@ def test_a_loss_is_the_chosen_function_with_the_networks_units(
         alignment="center",
     )
     assert float(loss(*random_flows())) == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize(("judged", "q"), [("flow", 0.4), ("up_flow", 0.2)])
+def test_plus_judges_a_level_by_its_flow_or_by_what_the_next_starts_from(
+    judged: str, q: float, configure: Callable[..., Any], tiny: PWCNet
+) -> None:
+    loss = build_loss(
+        configure("train", *SMALL, "loss=plus", f"loss.judged={judged}", f"loss.q={q}").loss, tiny
+    )
+    flows, target, valid = random_flows()
+    options = {"units": {4: 20, 3: 20, 2: 20}, "alignment": "center", "q": q, "epsilon": 0.01}
+    with tf.GradientTape() as tape:
+        value = loss(flows, target, valid)
+    if judged == "flow":
+        expected = losses.plus_loss(flows, target, valid, level_weights=PLUS, **options)
+    else:
+        up = {"up_flow": tiny.up_flow, "up_unit": 20.0}
+        expected = losses.plus_up_loss(flows, target, valid, level_weights=PLUS, **up, **options)
+    assert float(value) == pytest.approx(float(expected))
+    gradient = tape.gradient(value, tiny.up_flow[4].kernel.value)
+    assert (gradient is None) == (judged == "flow")
 
 
 def test_an_unknown_loss_schedule_or_optimizer_is_an_error(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from pwc_exp.flow.resize import downsample_target
+from pwc_exp.flow.resize import downsample_target, upsample
 
 Tensor = Any  # a tensor of the Keras backend in use
 Flows = Mapping[int, Tensor]
@@ -80,6 +80,89 @@ def compat_robust_loss(
     return sum(weight * (value + epsilon) ** q for weight, value in sums)
 
 
+def full_resolution_loss(
+    flow: Tensor,
+    target: Tensor,
+    valid: Tensor,
+    *,
+    unit: float,
+    alignment: str,
+    q: float,
+    epsilon: float,
+) -> Tensor:
+    """Sum of (|Δu| + |Δv| + ε)^q over all pixels of `target`; `flow` is interpolated to its size.
+
+    flow: [B, h, w, 2], in full-resolution pixels / `unit`; h and w divide H and W.
+    """
+    factor = target.shape[1] // flow.shape[1]
+    flow = upsample(ops.cast(flow, "float32"), factor, alignment=alignment)
+    residual = ops.where(valid[..., None] > 0, flow - target / unit, 0.0)
+    return _sum_of_valid((_l1_norm(residual) + epsilon) ** q, valid)
+
+
+def plus_loss(
+    flows: Flows,
+    target: Tensor,
+    valid: Tensor,
+    *,
+    level_weights: Sequence[float],
+    units: Mapping[int, float],
+    alignment: str,
+    q: float,
+    epsilon: float,
+) -> Tensor:
+    """PWC-Net+ for Sintel: endpoint errors of the levels, of the finest the full-resolution loss.
+
+    https://github.com/NVlabs/PWC-Net, Caffe/model/PWC-Net_plus/PWC-Net_plus_sintel/model/
+    train_ft.prototxt.
+    """
+    coarse, finest = _split(flows)
+    fine = full_resolution_loss(
+        flows[finest], target, valid, unit=units[finest], alignment=alignment, q=q, epsilon=epsilon
+    )
+    rest = multiscale_loss(
+        coarse, target, valid, level_weights=level_weights[:-1], units=units, alignment=alignment
+    )
+    return rest + level_weights[-1] * fine
+
+
+def plus_up_loss(
+    flows: Flows,
+    target: Tensor,
+    valid: Tensor,
+    *,
+    level_weights: Sequence[float],
+    units: Mapping[int, float],
+    alignment: str,
+    q: float,
+    epsilon: float,
+    up_flow: Mapping[int, Callable[[Tensor], Tensor]],
+    up_unit: float,
+) -> Tensor:
+    """PWC-Net+ for KITTI: robust loss of what levels hand on, of the finest at full resolution.
+
+    Caffe/model/PWC-Net_plus/PWC-Net_plus_kitti/model/train_12_15.prototxt.
+    up_flow: {level: flow -> [B, H/2^(level - 1), W/2^(level - 1), 2], where the next level starts};
+    `up_unit` says how many full-resolution pixels one unit of it is.
+    """
+    coarse, finest = _split(flows)
+    fine = full_resolution_loss(
+        flows[finest], target, valid, unit=units[finest], alignment=alignment, q=q, epsilon=epsilon
+    )
+    handed_on = {level - 1: up_flow[level](flow) for level, flow in coarse.items()}
+    rest = robust_loss(
+        handed_on,
+        target,
+        valid,
+        level_weights=level_weights[:-1],
+        units=dict.fromkeys(handed_on, up_unit),
+        alignment=alignment,
+        q=q,
+        epsilon=epsilon,
+    )
+    return rest + level_weights[-1] * fine
+
+
 def l2_norm(vectors: Tensor) -> Tensor:
     """Length of `vectors` [..., 2]; its gradient at 0 is 0, where that of a plain norm is NaN."""
     squared = ops.sum(vectors * vectors, axis=-1)
@@ -89,6 +172,12 @@ def l2_norm(vectors: Tensor) -> Tensor:
 
 def _l1_norm(vectors: Tensor) -> Tensor:
     return ops.sum(ops.abs(vectors), axis=-1)
+
+
+def _split(flows: Flows) -> tuple[dict[int, Tensor], int]:
+    """All levels but the finest, and which that is."""
+    *coarse, finest = sorted(flows, reverse=True)
+    return {level: flows[level] for level in coarse}, finest
 
 
 def _levels(

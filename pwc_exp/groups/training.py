@@ -21,6 +21,13 @@ class Anneal(StrEnum):
     cosine = auto()
 
 
+class Judged(StrEnum):
+    """What a loss sees of a level but the finest: its flow, or what the next level starts from."""
+
+    flow = auto()
+    up_flow = auto()
+
+
 class Precision(StrEnum):
     """Number format of the forward and backward pass."""
 
@@ -30,32 +37,43 @@ class Precision(StrEnum):
 
 @dataclass(kw_only=True)
 class LossConfig:
-    """A training loss: MultiscaleConfig or RobustConfig."""
+    """A training loss: MultiscaleConfig, RobustConfig or PlusConfig."""
+
+    level_weights: list[float] | None = None  # coarse to fine; null: as published, by level
+
+    def __post_init__(self) -> None:
+        if self.level_weights is not None:
+            check_positive("loss.", self, "level_weights")
 
 
 @dataclass(kw_only=True)
 class MultiscaleConfig(LossConfig):
     """Sum of the L2 errors of all levels, for training from scratch."""
 
-    level_weights: list[float] | None = None  # coarse to fine; null: the paper's, by level
-
-    def __post_init__(self) -> None:
-        if self.level_weights is not None:
-            check_positive("loss.", self, "level_weights")
-
 
 @dataclass(kw_only=True)
 class RobustConfig(LossConfig):
     """Sum of (L1 error + epsilon)**q of all levels, for fine-tuning."""
 
-    level_weights: list[float] | None = None  # coarse to fine; null: the paper's, by level
     q: float = 0.4  # exponent; below 1 gives less weight to outliers
     epsilon: float = 0.01  # added to the error, in units of the loss
     compat: bool = False  # as tfoptflow computes it
 
     def __post_init__(self) -> None:
-        if self.level_weights is not None:
-            check_positive("loss.", self, "level_weights")
+        super().__post_init__()
+        check_positive("loss.", self, "q", "epsilon")
+
+
+@dataclass(kw_only=True)
+class PlusConfig(LossConfig):
+    """The finest flow robustly, at full resolution, beside the other levels: PWC-Net+."""
+
+    judged: Judged  # of the other levels: flow, by its L2 error, or up_flow, robustly too
+    q: float = 0.4  # exponent; below 1 gives less weight to outliers
+    epsilon: float = 0.01  # added to the error, in units of the loss
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive("loss.", self, "q", "epsilon")
 
 

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.flow.losses import compat_robust_loss, l2_norm, multiscale_loss, robust_loss
+from pwc_exp.flow.losses import (
+    compat_robust_loss,
+    full_resolution_loss,
+    l2_norm,
+    multiscale_loss,
+    plus_loss,
+    plus_up_loss,
+    robust_loss,
+)
 
 OPTIONS: dict[str, Any] = {
     "level_weights": [0.5, 2.0],
@@ -15,6 +23,12 @@ OPTIONS: dict[str, Any] = {
     "alignment": "center",
 }
 ROBUST: dict[str, Any] = {**OPTIONS, "q": 0.5, "epsilon": 0.0}
+# What level 2 hands on to level 1: its flow, of two pixels for each.
+PLUS_UP: dict[str, Any] = {
+    **ROBUST,
+    "up_flow": {2: lambda flow: tf.repeat(tf.repeat(flow, 2, axis=1), 2, axis=2)},
+    "up_unit": 10.0,
+}
 
 
 def setting() -> tuple[dict[int, tf.Tensor], tf.Tensor, tf.Tensor]:
@@ -39,13 +53,51 @@ def test_compat_robust_takes_the_power_of_each_levels_sum() -> None:
     assert compat_robust_loss(*setting(), **ROBUST).numpy() == pytest.approx(expected)
 
 
+def test_full_resolution_compares_every_pixel_of_the_target() -> None:
+    flows, target, valid = setting()
+    options = {"unit": 20.0, "alignment": "center", "q": 0.5, "epsilon": 2.0}
+    value = full_resolution_loss(flows[1], target, valid, **options)
+    assert value.numpy() == pytest.approx(4 * 8 * (7 + 2) ** 0.5)
+    estimate = flows[1] + tf.constant([3.0, 4.0])  # what the target is
+    value = full_resolution_loss(estimate, target, valid, **options)
+    assert value.numpy() == pytest.approx(4 * 8 * 2**0.5)
+
+
+def test_full_resolution_interpolates_the_flow() -> None:
+    flow = tf.reshape(tf.constant([0.0, 0.0, 4.0, 0.0]), [1, 1, 2, 2])  # u is 0 and 4
+    target, valid = tf.zeros([1, 2, 4, 2]), tf.ones([1, 2, 4])
+    for alignment, row in (("center", [0, 1, 3, 4]), ("corner", [0, 2, 4, 4])):
+        value = full_resolution_loss(
+            flow, target, valid, unit=1.0, alignment=alignment, q=1.0, epsilon=0.0
+        )
+        assert value.numpy() == pytest.approx(2 * sum(row))
+
+
+def test_plus_is_l2_of_the_coarse_levels_and_robust_at_full_resolution() -> None:
+    # 2 pixels of level 2, off by 5 units; 32 of the target, off by 3 + 4 units.
+    expected = 0.5 * 2 * 5 + 2 * 32 * 7**0.5
+    assert plus_loss(*setting(), **ROBUST).numpy() == pytest.approx(expected)
+
+
+def test_plus_up_is_robust_in_what_levels_hand_on() -> None:
+    # Level 2 hands on 8 pixels of level 1, off by 6 + 8 units of 10 px.
+    expected = 0.5 * 8 * 14**0.5 + 2 * 32 * 7**0.5
+    assert plus_up_loss(*setting(), **PLUS_UP).numpy() == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
-    ("loss", "options"),
-    [(multiscale_loss, OPTIONS), (robust_loss, ROBUST), (compat_robust_loss, ROBUST)],
+    ("loss", "options", "reach"),  # reach: pixels beyond the valid ones that these interpolate
+    [
+        (multiscale_loss, OPTIONS, 0),
+        (robust_loss, ROBUST, 0),
+        (compat_robust_loss, ROBUST, 0),
+        (plus_loss, ROBUST, 1),
+        (plus_up_loss, PLUS_UP, 1),
+    ],
 )
 @pytest.mark.parametrize("alignment", ["center", "corner"])
 def test_invalid_pixels_count_for_nothing_whatever_they_hold(
-    loss: Callable, options: dict[str, Any], alignment: str
+    loss: Callable, options: dict[str, Any], reach: int, alignment: str
 ) -> None:
     flows, target, valid = setting()
     options = {**options, "alignment": alignment}
@@ -61,7 +113,7 @@ def test_invalid_pixels_count_for_nothing_whatever_they_hold(
     assert value.numpy() == pytest.approx(expected.numpy())
     for gradient in tape.gradient(value, flows).values():
         assert np.isfinite(gradient).all()
-        assert not gradient.numpy()[:, :, gradient.shape[2] // 2 :].any()
+        assert not gradient.numpy()[:, :, gradient.shape[2] // 2 + reach :].any()
 
 
 def test_a_batch_without_any_valid_pixel_has_zero_loss() -> None:
