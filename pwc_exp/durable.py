@@ -166,11 +166,10 @@ def folder(path: Path, *, needed: int) -> Iterator[Path]:
         try:
             yield temporary
             _fsync_tree(temporary)
-            temporary.rename(path)
+            rename(temporary, path)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        _fsync(path.parent)
 
 
 def rename(path: Path, target: Path) -> None:

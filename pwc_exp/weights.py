@@ -17,6 +17,8 @@ CHECKPOINTS = "checkpoints"  # their folder in that of a run
 def load_weights(model: PWCNet, path: Path) -> Path:
     """Assigns the weights at `path` to `model`, all or none, and returns where they really lie.
 
+    Of a run that averages its weights, these are the averages.
+
     Args:
         model: its architecture must be that of the weights.
         path: folder of a run (its best checkpoint, or its last one if none has been evaluated),
@@ -25,6 +27,7 @@ def load_weights(model: PWCNet, path: Path) -> Path:
     Raises:
         MissingInputError: nothing of the kind is there.
         DataError: damaged, not finite, or weights of another architecture.
+        ResumeError: a checkpoint of another version of this package.
     """
     if prefix := _tensorflow_prefix(path):
         arrays = _read_tfoptflow(model, prefix)

@@ -4,13 +4,17 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Callable
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from pwc_exp import durable
-from pwc_exp.errors import OutputError
+from pwc_exp.errors import BusyError, DiskFullError, OutputError
 
 
 class StoppedError(Exception):
@@ -188,12 +192,149 @@ def test_folder_below_a_file_is_refused(tmp_path: Path) -> None:
             write()
 
 
-def test_partly_written_line_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "write", lambda descriptor, data: len(data) - 1)
-    with pytest.raises(OutputError, match="no space left"):
-        durable.append_line(tmp_path / "lines", "12")
+def test_partly_written_line_is_an_error_and_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durable.append_line(tmp_path / "lines", "1")
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:-2]))
+    with pytest.raises(DiskFullError, match="no space left"):
+        durable.append_line(tmp_path / "lines", "1234")
+    assert (tmp_path / "lines").read_text() == "1\n"
+
+
+def test_two_writers_of_one_file_are_not_in_each_others_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.json"
+    fsync = os.fsync
+
+    def overtaken(descriptor: int) -> None:
+        monkeypatch.setattr(os, "fsync", fsync)
+        durable.write_file(path, b"second")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", overtaken)
+    durable.write_file(path, b"first")
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_fsync_that_failed_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durable.write_file(tmp_path / "a.json", b"old")
+    synced: list[str] = []
+
+    def failing(descriptor: int) -> None:
+        synced.append(plain(Path(f"/proc/self/fd/{descriptor}").readlink().name))
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(DiskFullError, match=r"output error \(needs 1 MB, \d+ MB are free\)"):
+        durable.write_file(tmp_path / "a.json", b"new")
+    assert synced == [".tmp-a.json"]
+    with pytest.raises(DiskFullError):
+        durable.sync_file(tmp_path / "a.json")
+    assert synced == [".tmp-a.json", "a.json"]
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.json", b"old")]
+
+
+def test_synced_file_is_on_the_disk_and_then_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durable.append_line(tmp_path / "lines", "1")
+    calls = record_calls(monkeypatch)
+    durable.sync_file(tmp_path / "lines")
+    assert calls == ["fsync lines", f"fsync {tmp_path.name}"]
+
+
+def test_file_is_cut_and_never_lengthened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(b"12345")
+    calls = record_calls(monkeypatch)
+    durable.truncate(path, 3)
+    assert (path.read_bytes(), calls) == (b"123", ["fsync lines"])
+    with pytest.raises(ValueError, match="lines has 3 bytes and cannot be cut to 4"):
+        durable.truncate(path, 4)
+    assert path.read_bytes() == b"123"
+
+
+def test_new_folders_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = record_calls(monkeypatch)
+    for _ in range(2):
+        durable.make_folder(tmp_path / "a/b/c")
+    assert calls == [f"fsync {tmp_path.name}", "fsync a", "fsync b"]
 
 
 def test_mistakes_of_the_block_are_not_called_unwritable(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), durable.folder(tmp_path / "result", needed=1):
         (tmp_path / "absent").read_bytes()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from pwc_exp import durable
+with durable.lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def held_by_another_process(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_second_process_is_told_who_holds_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with held_by_another_process(path) as process:
+        for _ in range(2):
+            with pytest.raises(BusyError) as caught, durable.lock(path):
+                pytest.fail("the lock is held")
+            holder = f"process {process.pid} on {socket.gethostname()}"
+            assert str(caught.value) == f"{path} is held by {holder}; try again when it has ended"
+
+
+def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with held_by_another_process(path) as process:
+        process.kill()
+        process.wait()
+        with durable.lock(path):
+            assert path.read_text() == f"process {os.getpid()} on {socket.gethostname()}\n"
+
+
+def test_lock_is_free_after_the_block_even_if_it_raises(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with pytest.raises(StoppedError), durable.lock(path):
+        with pytest.raises(BusyError, match=f"process {os.getpid()} on"), durable.lock(path):
+            pytest.fail("the lock is held")
+        raise StoppedError
+    for _ in range(2):
+        with durable.lock(path):
+            assert path.exists()
+    assert path.exists()
+
+
+def test_lock_is_free_although_a_forked_process_lives(tmp_path: Path) -> None:
+    with durable.lock(tmp_path / ".lock"):
+        inherited = os.dup(int(descriptor_of(tmp_path / ".lock").name))
+    try:
+        with durable.lock(tmp_path / ".lock"):
+            pass
+    finally:
+        os.close(inherited)
+
+
+def descriptor_of(path: Path) -> Path:
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.exists()]
+    return next(link for link in links if link.readlink() == path)

@@ -136,5 +136,5 @@ def _decode(path: Path, data: bytes) -> dict[str, np.ndarray]:
         raise DataError(f"{path} must hold types of {sorted(_DTYPES)}. Received: {sorted(unknown)}")
     return {
         name: np.frombuffer(tensor["data"], _DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
-        for name, tensor in tensors
+        for name, tensor in sorted(tensors, key=lambda named: named[0])  # they come in any order
     }

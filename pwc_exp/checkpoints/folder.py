@@ -13,6 +13,7 @@ from pwc_exp.errors import DataError, MissingInputError, ResumeError
 
 _STEP_FOLDER = re.compile(r"step-(\d{8,})")
 _CORRUPT = ".corrupt-"
+_NEWEST = 2  # that always stay: the last one, and one to go on from should that be damaged
 _log = logging.getLogger(__name__)
 
 
@@ -61,10 +62,11 @@ def best(folder: Path, *, key: str) -> Path | None:
 
 
 def retain(folder: Path, *, keep_best: int, key: str) -> None:
-    """Removes all checkpoints but the last one and the `keep_best` with the lowest metric `key`."""
+    """Removes all checkpoints but the last two and the `keep_best` with the lowest metric `key`."""
     durable.remove_leftovers(folder)
-    kept = {latest(folder), *_ranked(folder, key)[:keep_best]}
-    for path in list_checkpoints(folder):
+    found = list_checkpoints(folder)
+    kept = {*found[-_NEWEST:], *_ranked(folder, key)[:keep_best]}
+    for path in found:
         if path not in kept:
             durable.remove_folder(path)
 
