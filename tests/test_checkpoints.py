@@ -27,7 +27,7 @@ def save(
     metrics: Mapping[str, float] | None = None,
 ) -> Path:
     return checkpoints.save(
-        folder, step=step, state=state, metrics=metrics or {}, fingerprint={"keras": "3"}
+        folder, step=step, state=state, metrics=metrics or {}, fingerprint={"keras": "3é"}
     )
 
 
@@ -124,7 +124,7 @@ def test_manifest_comes_back(tmp_path: Path) -> None:
     assert path.name == "step-00001000"
     step, _, read, _ = checkpoints.load(path)
     assert (step, read.step) == (1000, 1000)
-    assert read.fingerprint == {"keras": "3"}
+    assert read.fingerprint == {"keras": "3é"}
     assert read.metrics[KEY] == 0.1
     assert math.isnan(read.metrics["val/nan"])
     text = (path / checkpoints.MANIFEST_FILE).read_text()
@@ -170,15 +170,16 @@ def test_every_damaged_byte_is_noticed(tmp_path: Path) -> None:
     for name in (checkpoints.STATE_FILE, checkpoints.MANIFEST_FILE):
         file = path / name
         intact = file.read_bytes()
-        for position in range(0, len(intact), 3):
-            damaged = bytearray(intact)
-            damaged[position] ^= 1
-            file.write_bytes(damaged)
-            with pytest.raises(DataError, match=r"step-00000001"):
-                checkpoints.load(path)
+        for position in range(len(intact)):
+            for bit in (1, 0x20):  # that of small and capital letters
+                damaged = bytearray(intact)
+                damaged[position] ^= bit
+                file.write_bytes(damaged)
+                with pytest.raises(DataError, match=r"step-00000001"):
+                    checkpoints.load(path)
             positions += 1
         file.write_bytes(intact)
-    assert positions > 150
+    assert positions > 450
     assert checkpoints.load(path).step == 1
 
 

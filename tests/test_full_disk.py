@@ -68,6 +68,12 @@ def save_three(folder: Path) -> None:
         save(folder, step)
 
 
+def save_and_damage(folder: Path) -> None:
+    for step in (1, 2):
+        path = save(folder, step)
+    (path / checkpoints.STATE_FILE).unlink()
+
+
 def fill_folder(path: Path) -> None:
     with durable.folder(path, needed=1) as new:
         (new / "data").write_bytes(b"new")
@@ -136,6 +142,11 @@ SITES = {
         lambda root: save(root, 1),
         lambda root: checkpoints.save(root, step=1, state=STATE, metrics={KEY: 1}, fingerprint={}),
         newest,
+    ),
+    "set_aside": Site(
+        save_and_damage,
+        checkpoints.newest_intact,
+        lambda root: checkpoints.load(root / "step-00000001").step,
     ),
     "retain": Site(
         save_three,
