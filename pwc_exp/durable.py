@@ -237,8 +237,7 @@ def _explained(path: Path, *, needed: int | None = None) -> Iterator[None]:
         reason = f"{path} cannot be written: {os.strerror(error.errno or 0).lower()}"
         if error.errno in _FULL:
             raise DiskFullError(
-                f"{reason} ({_room(needed, _free(path))}); nothing was lost: what was there before "
-                "is unchanged"
+                f"{reason} ({_room(needed, _free(path))}); nothing that was on the disk was lost"
             ) from error
         if error.errno in _UNWRITABLE:
             raise OutputError(reason) from error
