@@ -1,4 +1,4 @@
-"""Small data sets in the layouts of FlyingChairs and FlyingThings3DHalfRes, of generated scenes."""
+"""Small data sets in the layouts of those that presets train on, of generated scenes."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from pwc_exp.data.formats.images import write_image
-from pwc_exp.data.formats.io import write_flo
+from pwc_exp.data.formats.io import write_flo, write_kitti_png
 from pwc_exp.data.sample import Example
 from pwc_exp.data.scenes.synthetic import SyntheticSource
 
@@ -74,3 +74,44 @@ def write_things_halfres(root: Path, count: int) -> Path:
         flow.parent.mkdir(parents=True)
         write_flo(flow, scene.flow.numpy())
     return root
+
+
+def write_sintel(root: Path, count: int) -> Path:
+    """`count` scenes of two frames, the same in both passes."""
+    for number, scene in enumerate(scenes(count)):
+        for frame_number, frame in enumerate((scene.frame1, scene.frame2), start=1):
+            for render_pass in ("clean", "final"):
+                place = root / f"training/{render_pass}/scene_{number}"
+                place.mkdir(parents=True, exist_ok=True)
+                write_image(place / f"frame_{frame_number:04d}.png", pixels(frame))
+        flow = root / f"training/flow/scene_{number}/frame_0001.flo"
+        flow.parent.mkdir(parents=True)
+        write_flo(flow, scene.flow.numpy())
+    return root
+
+
+def write_kitti(root: Path, count: int) -> Path:
+    """Truth at every other pixel."""
+    folders = {name: root / f"training/{name}" for name in ("image_2", "flow_occ", "flow_noc")}
+    _write_sparse(folders.pop("image_2"), list(folders.values()), count, "{:06d}_{}.png", (10, 11))
+    return root
+
+
+def write_hd1k(root: Path, count: int) -> Path:
+    """Sequences of two frames; truth at every other pixel."""
+    frames, flow = root / "hd1k_input/image_2", root / "hd1k_flow_gt/flow_occ"
+    _write_sparse(frames, [flow], count, "{:06d}_{:04d}.png", (10, 11))
+    return root
+
+
+def _write_sparse(
+    frames: Path, flows: list[Path], count: int, name: str, numbers: tuple[int, int]
+) -> None:
+    for folder in (frames, *flows):
+        folder.mkdir(parents=True)
+    valid = np.indices(SIZE).sum(0) % 2
+    for index, scene in enumerate(scenes(count)):
+        for number, frame in zip(numbers, (scene.frame1, scene.frame2), strict=True):
+            write_image(frames / name.format(index, number), pixels(frame))
+        for folder in flows:
+            write_kitti_png(folder / name.format(index, numbers[0]), scene.flow.numpy(), valid)

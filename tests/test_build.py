@@ -89,14 +89,21 @@ def test_plus_judges_a_level_by_its_flow_or_by_what_the_next_starts_from(
         configure("train", *SMALL, "loss=plus", f"loss.judged={judged}", f"loss.q={q}").loss, tiny
     )
     flows, target, valid = random_flows()
-    options = {"units": {4: 20, 3: 20, 2: 20}, "alignment": "center", "q": q, "epsilon": 0.01}
+    options: dict[str, Any] = {
+        "level_weights": PLUS,
+        "units": {4: 20, 3: 20, 2: 20},
+        "alignment": "center",
+        "q": q,
+        "epsilon": 0.01,
+    }
     with tf.GradientTape() as tape:
         value = loss(flows, target, valid)
     if judged == "flow":
-        expected = losses.plus_loss(flows, target, valid, level_weights=PLUS, **options)
+        expected = losses.plus_loss(flows, target, valid, **options)
     else:
-        up = {"up_flow": tiny.up_flow, "up_unit": 20.0}
-        expected = losses.plus_up_loss(flows, target, valid, level_weights=PLUS, **up, **options)
+        expected = losses.plus_up_loss(
+            flows, target, valid, up_flow=tiny.up_flow, up_unit=20.0, **options
+        )
     assert float(value) == pytest.approx(float(expected))
     gradient = tape.gradient(value, tiny.up_flow[4].kernel.value)
     assert (gradient is None) == (judged == "flow")

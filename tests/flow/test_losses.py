@@ -55,7 +55,7 @@ def test_compat_robust_takes_the_power_of_each_levels_sum() -> None:
 
 def test_full_resolution_compares_every_pixel_of_the_target() -> None:
     flows, target, valid = setting()
-    options = {"unit": 20.0, "alignment": "center", "q": 0.5, "epsilon": 2.0}
+    options: dict[str, Any] = {"unit": 20.0, "alignment": "center", "q": 0.5, "epsilon": 2.0}
     value = full_resolution_loss(flows[1], target, valid, **options)
     assert value.numpy() == pytest.approx(4 * 8 * (7 + 2) ** 0.5)
     estimate = flows[1] + tf.constant([3.0, 4.0])  # what the target is
