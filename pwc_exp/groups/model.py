@@ -60,6 +60,7 @@ class ModelConfig:
     stride_padding: StridePadding  # padding of the convolutions of stride 2
     upsample_alignment: Alignment  # of the output level's flow enlarged to full resolution
     level_units: LevelUnits  # units of the flow inside the network
+    center_frames: bool = False  # frames in [-1, 1], so that coarse levels learn early
     normalize_features: bool = False  # before comparing frames, so that learning starts early
 
     def __post_init__(self) -> None:

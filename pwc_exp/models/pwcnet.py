@@ -126,6 +126,9 @@ class PWCNet(keras.Model):
         upsample_alignment: see `pwc_exp.flow.resize`.
         level_units: "grid" (a level's flow is in pixels of its own grid, as in tfoptflow) or
             "scaled" (in full-resolution pixels / 20, as in the paper).
+        center_frames: whether frames are brought from [0, 1] to [-1, 1] first (as in RAFT,
+            https://arxiv.org/abs/2003.12039). With fresh weights the features of coarse levels are
+            otherwise little but what bright frames leave at the zeros around them.
         normalize_features: whether each channel gets mean 0 and variance 1 over its frame before
             frames are compared (as in UFlow, https://arxiv.org/abs/2006.04902). With fresh weights
             the channels' means otherwise outweigh what differs, and learning starts late.
@@ -147,6 +150,7 @@ class PWCNet(keras.Model):
         stride_padding: str,
         upsample_alignment: str,
         level_units: str,
+        center_frames: bool,
         normalize_features: bool,
     ) -> None:
         super().__init__(name="pwcnet")
@@ -161,6 +165,7 @@ class PWCNet(keras.Model):
         }  # what weights must agree on beside their shapes
         self.warp_border = warp_border
         self.upsample_alignment = upsample_alignment
+        self.center_frames = center_frames
         self.normalize_features = normalize_features
         estimating = range(levels, output_level - 1, -1)  # coarse to fine
         self.units = {
@@ -214,7 +219,8 @@ class PWCNet(keras.Model):
 
     def features(self, frame1: Tensor, frame2: Tensor) -> tuple[Pyramid, Pyramid]:
         """The feature pyramids of both frames: {level: [B, H/2^level, W/2^level, C]}."""
-        both = self.pyramid(ops.concatenate([frame1, frame2], axis=0))
+        frames = ops.concatenate([frame1, frame2], axis=0)
+        both = self.pyramid(2.0 * frames - 1.0 if self.center_frames else frames)
         wanted = {level: both[level] for level in self.units}
         halves = {level: ops.split(features, 2, axis=0) for level, features in wanted.items()}
         first = {level: half[0] for level, half in halves.items()}

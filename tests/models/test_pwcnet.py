@@ -146,6 +146,14 @@ def test_the_full_resolution_flow_is_the_finest_one_in_pixels(network: Network) 
     np.testing.assert_allclose(scaled, np.full((1, 32, 48, 2), 20.0 * 20))
 
 
+def test_centered_frames_are_in_minus_one_to_one(network: Network) -> None:
+    plain, centered = network("model=tiny"), network("model=tiny", "model.center_frames=true")
+    frame1, frame2 = frames(1, 32, 64)
+    expected, flows = plain((2 * frame1 - 1, 2 * frame2 - 1)), centered((frame1, frame2))
+    for level, flow in flows.items():
+        np.testing.assert_allclose(flow, expected[level], atol=1e-5)
+
+
 @pytest.mark.parametrize("normalize", [True, False])
 def test_normalized_features_make_a_channels_mean_meaningless(
     normalize: bool, network: Network
