@@ -39,6 +39,8 @@ class StuckStart:
         window: steps over which the loss is averaged.
         min_drop: share by which the loss must have fallen.
         min_spread: what `spread_over_inputs` must be at every level, in full-resolution pixels.
+            Heads that ignored the frames had at most 0.009, those that learned later at least 0.05
+            (the runs of docs/recipes.md and docs/decisions/0008-centered-frames.md).
     """
 
     def __init__(self, *, after: int, window: int, min_drop: float, min_spread: float) -> None:
