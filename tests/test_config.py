@@ -19,6 +19,7 @@ from pwc_exp.groups.training import CyclicConfig, Precision, RobustConfig
 NEEDS = {
     "evaluate": ["run=somewhere"],
     "predict": ["weights=somewhere", "frames=[a.png,b.png]", "out=somewhere"],
+    "sync": ["run=somewhere"],
     "data_check": ["data=synthetic"],
     "data_stats": ["data=synthetic"],
     "data_index": ["data=synthetic"],

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from pwc_exp.checks import check
+
 
 @dataclass(kw_only=True)
 class TrackingConfig:
@@ -11,3 +13,16 @@ class TrackingConfig:
     experiment: str = "pwc_exp"  # MLflow experiment
     mlflow: bool = True  # log to MLflow
     tensorboard: bool = True  # write TensorBoard events into the run folder
+    required: bool = False  # refuse to start a run while MLflow cannot be reached
+
+    def __post_init__(self) -> None:
+        requirement = "needs tracking.mlflow=true"
+        check(self.mlflow or not self.required, "tracking.required", requirement, self.required)
+
+
+@dataclass(kw_only=True)
+class DestinationConfig:
+    """Where a run is sent to once it has ended."""
+
+    uri: str | None = None  # MLflow; null: where the run was to be followed
+    experiment: str | None = None  # MLflow experiment; null: that of the run

@@ -1,11 +1,15 @@
 """Follows a run: a journal in its folder first, then TensorBoard and MLflow, a thread for each.
 
 tracker.py      what a command uses
+record.py       run.json: what a run is, how it was resumed and how it ended
 journal.py      metrics.jsonl, the truth
 sender.py       a thread that feeds one store and outlives its failures
 events.py       what is sent
-tensorboard.py  a store: event files
+tensorboard.py  a store: an event file, made again from the journal at a resume
 mlflow_run.py   a store: a run on a tracking server or in an SQLite file
+connection.py   the way to that server or file
+ledger.py       mlflow.json: which run in MLflow it is, and how much of it is there
+catch_up.py     sends what MLflow lacks of a run that has ended
 system.py       load of the machine, for MLflow
 provenance.py   what produced a run: commit, command line, versions
 """

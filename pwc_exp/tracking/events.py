@@ -33,7 +33,9 @@ class Artifact(NamedTuple):
     @property
     def destination(self) -> str:
         """Where it lies in the store."""
-        return self.folder if self.path.is_dir() else f"{self.folder}/{self.path.name}"
+        if self.path.is_dir():
+            return self.folder
+        return f"{self.folder}/{self.path.name}" if self.folder else self.path.name
 
 
 class Text(NamedTuple):
@@ -43,10 +45,11 @@ class Text(NamedTuple):
     text: str
 
 
-class Params(NamedTuple):
-    """What a run was told: names and values that do not change."""
+class Tag(NamedTuple):
+    """What is said about a run, over what was said under that name."""
 
-    values: Mapping[str, str]
+    name: str
+    value: str
 
 
 class Dataset(NamedTuple):
@@ -58,7 +61,7 @@ class Dataset(NamedTuple):
     context: str
 
 
-Item = Picture | Artifact | Text | Params | Dataset
+Item = Picture | Artifact | Text | Tag | Dataset
 Event = Point | Item
 
 

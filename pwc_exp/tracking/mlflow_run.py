@@ -1,121 +1,227 @@
-"""A run in MLflow: on a tracking server, or in the SQLite file that all runs share."""
+"""A run in MLflow: on a tracking server, or in the SQLite file that all runs share.
 
-import fcntl
+The run is found by its `run_uid`, so it is never there twice. What is sent a second time changes
+nothing: points have the times of the journal, which are part of MLflow's key for them.
+"""
+
 import getpass
+import hashlib
 import json
-import logging
-import os
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pwc_exp import durable
-from pwc_exp.tracking.events import Artifact, Dataset, Item, Params, Picture, Point, Text
-from pwc_exp.tracking.provenance import program_name, without_password
+from pwc_exp.tracking import journal
+from pwc_exp.tracking.connection import connect
+from pwc_exp.tracking.events import Artifact, Dataset, Item, Picture, Point, Tag, Text
+from pwc_exp.tracking.ledger import Ledger, destination
+from pwc_exp.tracking.provenance import without_password
+from pwc_exp.tracking.record import UID, Record
 
 if TYPE_CHECKING:
-    import mlflow
+    from mlflow.entities import Run
+
+    from pwc_exp.tracking.system import SystemMonitor
 
 # MLflow's own limits, https://mlflow.org/docs/latest/api_reference/rest-api.html#request-limits
 _MAX_KEY = 250
 _MAX_PARAM_VALUE = 6000
 _MAX_TAG_VALUE = 8000
+_MAX_TAGS = 100  # in one call
 _MAX_DIGEST = 36
-
-
-def store_folder(outputs: Path) -> Path:
-    """Where the runs of `outputs` are tracked if nothing else is said."""
-    return outputs.absolute() / "mlflow"
-
-
-def tracking_uri(uri: str | None, outputs: Path) -> str:
-    """`uri`, else $MLFLOW_TRACKING_URI, else the SQLite file of `outputs`."""
-    default = f"sqlite:///{store_folder(outputs) / 'mlflow.db'}"
-    return uri or os.environ.get("MLFLOW_TRACKING_URI") or default
+_IMAGES = "images"
+_IMAGE = re.compile(rf"{_IMAGES}/(.+)\+step\+(\d+)\+timestamp\+[^/]*\.png")  # MLflow's own names
 
 
 class MlflowRun:
-    """Creates a run and fills it; `run_dir`/mlflow.json says which it is.
+    """Finds or creates a run and fills it; `run_dir`/mlflow.json says which it is.
 
-    MLflow is imported here, not with this file, because that takes more than a second.
+    sent: how much has been, of each kind.
     """
 
     def __init__(
         self,
         run_dir: Path,
         *,
-        run_name: str,
-        tags: Mapping[str, str],
+        record: Record,
+        params: Mapping[str, object],
         uri: str | None,
         experiment: str,
         outputs: Path,
     ) -> None:
-        uri = tracking_uri(uri, outputs)
-        _set_up_environment()
-        import mlflow
+        uri = destination(run_dir, uri, outputs)
+        self.sent: Counter[str] = Counter()
+        self._run_dir = run_dir
+        self._client, experiment_id = connect(uri, experiment, outputs)
+        place = (without_password(uri), experiment)
+        ledger = Ledger.load(run_dir)
+        if ledger is not None and (ledger.uri, ledger.experiment) != place:
+            ledger = None
+        run = self._find(experiment_id, record.uid, ledger)
+        self._pictures: set[tuple[str, int]] = set()
+        if run is None:
+            run = self._create(experiment_id, record)
+        else:
+            self._pictures = self._list_pictures(run.info.run_id)
+        self._status = run.info.status
+        if ledger is None or ledger.run_id != run.info.run_id:
+            ledger = Ledger(uri=place[0], experiment=experiment, run_id=run.info.run_id)
+            ledger.save(run_dir)
+        self._ledger = ledger
+        self._run_id = ledger.run_id
+        self._taken = 0  # points of the journal that have been given to `send_points`
+        self._monitor: SystemMonitor | None = None
+        self._page = f"#/experiments/{experiment_id}/runs/{self._run_id}"
+        self._describe(run, record.tags, params)
 
-        from pwc_exp.tracking.system import SystemMonitor
+    @property
+    def address(self) -> str:
+        """Where a person sees the run."""
+        uri = self._ledger.uri.rstrip("/")
+        if uri.startswith("http"):
+            return f"{uri}/{self._page}"
+        return f"mlflow ui --backend-store-uri {uri}, then /{self._page}"
 
-        _silence()
-        self._system = SystemMonitor()
-        folder = store_folder(outputs)
-        local = uri.startswith("sqlite:")
-        # The first use creates the tables; processes that do so at once destroy each other's.
-        with _lock(folder) if local else nullcontext():
-            self._client = mlflow.MlflowClient(uri)
-            artifacts = (folder / "artifacts" / experiment).as_uri() if local else None
-            experiment_id = _experiment_id(self._client, experiment, artifacts)
-        run = self._client.create_run(experiment_id, run_name=run_name, tags=_run_tags(tags))
-        self._run_id = run.info.run_id
-        place = {"uri": without_password(uri), "experiment": experiment, "run_id": self._run_id}
-        durable.write_file(run_dir / "mlflow.json", (json.dumps(place, indent=2) + "\n").encode())
+    def go_on(self) -> None:
+        """Shows the run as RUNNING, on this machine, whose load is sent with the points."""
+        from pwc_exp.tracking.system import SystemMonitor  # imports MLflow
+
+        self._monitor = SystemMonitor()
+        if self._status != "RUNNING":
+            self._client.update_run(self._run_id, "RUNNING")
+            self._status = "RUNNING"
 
     def send_points(self, points: Sequence[Point]) -> None:
-        """Stores values with the points' own times, which makes sending them twice harmless."""
-        from mlflow.entities import Metric
-
-        last = points[-1]
-        load = Point(last.step, last.time, self._system.sample())
-        metrics = [
-            Metric(_key(key), value, point.time, point.step)
-            for point in (*points, load)
-            for key, value in point.values.items()
-        ]
-        self._client.log_batch(self._run_id, metrics=metrics)
+        """Stores the next points of the journal, but those that earlier processes have sent."""
+        taken = self._taken + len(points)
+        missing = points[max(0, self._ledger.acked - self._taken) :]
+        if missing:
+            # First to the disk: a point that MLflow has and the journal has lost, with the power,
+            # would be computed again and stored with another time.
+            durable.sync_file(self._run_dir / journal.FILE)
+            self._send_metrics(missing)
+            self._ledger.acked = taken
+            self._ledger.save(self._run_dir)
+            self.sent["points"] += len(missing)
+        self._taken = taken
 
     def send_item(self, item: Item) -> None:
         """Stores an item."""
         match item:
-            case Picture(step, time, key, pixels):
-                self._client.log_image(
-                    self._run_id, pixels, key=_key(key), step=step, timestamp=time
-                )
-            case Artifact(path, folder) if path.is_dir():
-                self._client.log_artifacts(self._run_id, str(path), folder)
-            case Artifact(path, folder) if path.exists():  # else it has been removed since
-                self._client.log_artifact(self._run_id, str(path), folder or None)
+            case Picture():
+                self._send_picture(item)
+            case Artifact() if item.path.exists():  # else it has been removed since
+                self._send_artifact(item)
             case Text(name, text):
                 self._client.log_text(self._run_id, text, name)
-            case Params(values):
-                self._send_params(values)
+            case Tag(name, value):
+                self._client.set_tag(self._run_id, _key(name), value[:_MAX_TAG_VALUE])
             case Dataset():
                 self._send_dataset(item)
 
-    def close(self, status: str) -> None:
-        """Ends the run as FINISHED, FAILED or KILLED."""
-        self._client.set_terminated(self._run_id, status)
+    def has_picture(self, step: int, key: str) -> bool:
+        """Whether such a picture is there."""
+        return (_key(key), step) in self._pictures
 
-    def _send_params(self, values: Mapping[str, str]) -> None:
-        from mlflow.entities import Param
+    def close(self, status: str, at: int | None = None) -> None:
+        """Ends the run as FINISHED, FAILED or KILLED. `at`: milliseconds since 1970; None: now."""
+        if status != self._status:
+            self._client.set_terminated(self._run_id, status, at)
+            self._status = status
+            self.sent["status"] += 1
 
-        params = [
-            Param(_key(key), without_password(value)[:_MAX_PARAM_VALUE])
-            for key, value in values.items()
+    def _find(self, experiment_id: str, uid: str, ledger: Ledger | None) -> "Run | None":
+        """The run of the ledger or, if a process died before it could write that, of `uid`."""
+        from mlflow.exceptions import MlflowException
+
+        if ledger is not None:
+            try:
+                run = self._client.get_run(ledger.run_id)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+            else:
+                if run.info.lifecycle_stage == "active":
+                    return run
+        found = self._client.search_runs(
+            [experiment_id],
+            filter_string=f"tags.{UID} = '{uid}'",
+            order_by=["attributes.start_time"],
+            max_results=1,
+        )
+        return next(iter(found), None)
+
+    def _create(self, experiment_id: str, record: Record) -> "Run":
+        own = {"mlflow.source.type": "LOCAL", "mlflow.source.name": record.about["program"]}
+        if "commit" in record.about:
+            own["mlflow.source.git.commit"] = record.about["commit"]
+        with suppress(OSError, KeyError):  # a user without a name, as in some containers
+            own["mlflow.user"] = getpass.getuser()
+        tags = own | _clean_tags({UID: record.uid})
+        return self._client.create_run(
+            experiment_id, start_time=record.started_at, tags=tags, run_name=record.name
+        )
+
+    def _describe(self, run: "Run", tags: Mapping[str, str], params: Mapping[str, object]) -> None:
+        """Sends the tags that changed, and the params that are not there: those never change."""
+        from mlflow.entities import Param, RunTag
+
+        new_params = [
+            Param(_key(key), without_password(str(value))[:_MAX_PARAM_VALUE])
+            for key, value in params.items()
+            if _key(key) not in run.data.params
         ]
-        self._client.log_batch(self._run_id, params=params)
+        new_tags = [
+            RunTag(key, value)
+            for key, value in _clean_tags(tags).items()
+            if run.data.tags.get(key) != value
+        ]
+        if new_params:
+            self._client.log_batch(self._run_id, params=new_params)
+        for start in range(0, len(new_tags), _MAX_TAGS):
+            self._client.log_batch(self._run_id, tags=new_tags[start : start + _MAX_TAGS])
+        self.sent["params"] += len(new_params)
+        self.sent["tags"] += len(new_tags)
+
+    def _list_pictures(self, run_id: str) -> set[tuple[str, int]]:
+        paths = [file.path for file in self._client.list_artifacts(run_id, _IMAGES)]
+        names = [name for name in map(_IMAGE.fullmatch, paths) if name]
+        return {(name[1].replace("~", "/"), int(name[2])) for name in names}
+
+    def _send_metrics(self, points: Sequence[Point]) -> None:
+        from mlflow.entities import Metric
+
+        load = [self._monitor.sample(points[-1].step)] if self._monitor else []
+        metrics = [
+            Metric(_key(key), value, point.time, point.step)
+            for point in (*points, *load)
+            for key, value in point.values.items()
+        ]
+        self._client.log_batch(self._run_id, metrics=metrics)
+
+    def _send_picture(self, picture: Picture) -> None:
+        step, time, key, pixels = picture
+        if not self.has_picture(step, key):
+            self._client.log_image(self._run_id, pixels, key=_key(key), step=step, timestamp=time)
+            self._pictures.add((_key(key), step))
+            self.sent["pictures"] += 1
+
+    def _send_artifact(self, artifact: Artifact) -> None:
+        content = _digest(artifact.path)
+        if self._ledger.artifacts.get(artifact.destination) == content:
+            return
+        if artifact.path.is_dir():
+            self._client.log_artifacts(self._run_id, str(artifact.path), artifact.folder)
+        else:
+            self._client.log_artifact(self._run_id, str(artifact.path), artifact.folder or None)
+        self._ledger.artifacts[artifact.destination] = content
+        self._ledger.save(self._run_dir)
+        self.sent["artifacts"] += 1
 
     def _send_dataset(self, dataset: Dataset) -> None:
         from mlflow.entities import Dataset as DatasetEntity
@@ -132,44 +238,16 @@ class MlflowRun:
         self._client.log_inputs(self._run_id, [DatasetInput(entity, [tag])])
 
 
-def _set_up_environment() -> None:
-    """Sets what MLflow reads from the environment when it is imported; the user's own stays."""
-    for name, value in {
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # its 7 block for minutes; the sender tries again
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    }.items():
-        os.environ.setdefault(name, value)
+def _digest(path: Path) -> str:
+    """Tells contents apart: of files by name, size and time of writing."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    states = [(str(file.relative_to(path.parent)), file.stat()) for file in files]
+    lines = [f"{name} {state.st_size} {state.st_mtime_ns}" for name, state in states]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _silence() -> None:
-    """Stops messages about tables and retries: the sender says what matters."""
-    for logger in ("mlflow", "alembic", "urllib3.connectionpool"):
-        logging.getLogger(logger).setLevel(logging.ERROR)
-
-
-def _experiment_id(client: "mlflow.MlflowClient", experiment: str, artifacts: str | None) -> str:
-    found = client.get_experiment_by_name(experiment)
-    return found.experiment_id if found else client.create_experiment(experiment, artifacts)
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Holds `folder`/.lock, which the system frees if this process dies."""
-    durable.make_folder(folder)
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _run_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    own = {"mlflow.source.type": "LOCAL", "mlflow.source.name": program_name()}
-    if "commit" in tags:
-        own["mlflow.source.git.commit"] = tags["commit"]
-    with suppress(OSError, KeyError):  # a user without a name, as in some containers
-        own["mlflow.user"] = getpass.getuser()
-    return own | {_key(key): value[:_MAX_TAG_VALUE] for key, value in tags.items()}
+def _clean_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    return {_key(key): value[:_MAX_TAG_VALUE] for key, value in tags.items()}
 
 
 def _key(key: str) -> str:

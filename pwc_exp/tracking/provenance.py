@@ -18,6 +18,7 @@ def describe_process() -> dict[str, str]:
     """Describes this process, for a person who wants to repeat what it does."""
     return {
         "command": command_line(),
+        "program": program_name(),
         **git_state(Path(pwc_exp.__file__).parent),
         "python": platform.python_version(),
         "platform": f"{platform.platform()}, {os.cpu_count()} processors",

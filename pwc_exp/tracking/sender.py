@@ -8,13 +8,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from pwc_exp.tracking.events import Artifact, Event, Picture, Point, Store
+from pwc_exp.tracking.events import Artifact, Event, Picture, Point, Store, Tag
+from pwc_exp.tracking.provenance import without_password
 
 _LOG = logging.getLogger(__name__)
 _MAX_PICTURES = 64  # that wait: some 100 MB
 _MAX_POINTS = 1000  # in one call
 _ATTEMPTS = 4  # to send what is not a point; points are tried until the run ends
 _LONGEST_PAUSE = 60.0  # between attempts, seconds
+_SHOWN = 200  # characters of an error message
 
 
 class Sender:
@@ -23,14 +25,28 @@ class Sender:
     The first failure is logged as a warning, and so is what could not be sent when the run ends.
     """
 
-    def __init__(self, name: str, open_store: Callable[[], Store]) -> None:
+    def __init__(
+        self, name: str, open_store: Callable[[], Store], *, remedy: str, required: bool = False
+    ) -> None:
+        """Starts.
+
+        Args:
+            name: of the store, in warnings.
+            open_store: makes the store.
+            remedy: what sends the rest, in warnings.
+            required: someone calls `wait_until_open`, and says what is wrong if the store does not.
+        """
         self._name = name
         self._open_store = open_store
+        self._remedy = remedy
         self._waiting: deque[Event] = deque()
         self._status: str | None = None  # of the run, once it has ended
-        self._changed = threading.Condition()  # guards the two above
+        self._dropped = 0  # items that the store refused
+        self._changed = threading.Condition()  # guards the three above
+        self._opened = threading.Event()
+        self._silent = required  # once a failure has been told, or while someone else will
+        self._reason = "it does not answer"
         self._store: Store
-        self._warned = False
         # A daemon, because a store that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name=f"{name} sender", daemon=True)
         self._thread.start()
@@ -44,19 +60,28 @@ class Sender:
             self._waiting.append(event)
             self._changed.notify()
 
-    def close(self, status: str, *, deadline: float) -> None:
-        """Sends what waits, then `status`; gives up when `time.monotonic()` is `deadline`."""
+    def wait_until_open(self, seconds: float) -> str | None:
+        """Waits for the store, and returns what is wrong if it cannot be opened by then."""
+        opened = self._opened.wait(seconds)
+        return None if opened else f"{self._name} cannot be reached ({self._reason})"
+
+    def end(self, status: str) -> None:
+        """Has what waits sent, then `status`; returns at once."""
         with self._changed:
             self._status = status
             self._changed.notify()
+
+    def join(self, deadline: float) -> None:
+        """Waits for that, and gives up when `time.monotonic()` is `deadline`."""
         self._thread.join(max(0.0, deadline - time.monotonic()))
         with self._changed:
-            unsent = len(self._waiting)
+            unsent = len(self._waiting) + self._dropped
         if unsent or self._thread.is_alive():
             _LOG.warning(
-                "%s is incomplete: %d entries were not sent when the run ended.",
+                "%s is incomplete: %d entries were not sent when the run ended; %s",
                 self._name,
                 unsent,
+                self._remedy,
             )
 
     def _run(self) -> None:
@@ -65,14 +90,18 @@ class Sender:
         while events := self._take():
             lasting = isinstance(events[0], Point)
             sent = self._insist(partial(self._send, events), lasting=lasting)
-            if lasting and not sent:
-                with self._changed:
+            with self._changed:
+                if not sent and not lasting:
+                    self._dropped += 1
+                elif not sent:
                     self._waiting.extendleft(reversed(events))
-                return
+                    return
         self._insist(lambda: self._store.close(self._status or ""), lasting=False)
 
     def _open(self) -> None:
         self._store = self._open_store()
+        self._silent = False
+        self._opened.set()
 
     def _send(self, events: Sequence[Event]) -> None:
         first = events[0]
@@ -100,49 +129,63 @@ class Sender:
     def _insist(self, action: Callable[[], None], *, lasting: bool) -> bool:
         """Tries `action` until it succeeds, with growing pauses.
 
-        Gives up after some attempts, unless `lasting`; in any case when the run has ended.
+        Gives up after some attempts, unless `lasting`; once the run has ended, after one more.
         """
         for attempt in itertools.count(1):
+            with self._changed:
+                ended = self._status is not None
             try:
                 action()
                 return True
             except Exception as error:  # of whatever kind: the run is worth more than its pictures
                 self._warn(error)
-            pause = min(2.0**attempt, _LONGEST_PAUSE)
+            if ended or (attempt == _ATTEMPTS and not lasting):
+                return False
             with self._changed:
-                if attempt == _ATTEMPTS and not lasting:
-                    return False
-                if self._changed.wait_for(lambda: self._status is not None, pause):
-                    return False
+                pause = min(2.0**attempt, _LONGEST_PAUSE)
+                self._changed.wait_for(lambda: self._status is not None, pause)
         raise AssertionError("unreachable")
 
     def _warn(self, error: Exception) -> None:
-        if not self._warned:
-            reason = " ".join(str(error).split())[:200]
+        self._reason = in_short(error)
+        if not self._silent:
             _LOG.warning(
-                "%s does not take what is sent; the run goes on (%s: %s)",
+                "%s does not take what is sent; the run goes on, and %s (%s)",
                 self._name,
-                type(error).__name__,
-                reason,
+                self._remedy,
+                self._reason,
             )
-        self._warned = True
+        self._silent = True
+
+
+def in_short(error: Exception) -> str:
+    """One line: the kind, how the message begins and how it ends, without passwords."""
+    text = without_password(" ".join(str(error).split()))
+    shown = text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]} ... {text[-_SHOWN // 2 :]}"
+    return f"{type(error).__name__}: {shown}"
 
 
 def _obsolete(waiting: Sequence[Event], event: Event) -> int | None:
     """The position of what need not be sent once `event` waits as well; None if all must be.
 
-    That is an artifact which `event` would overwrite, or the oldest of too many pictures.
+    That is what `event` would overwrite, or the oldest of too many pictures.
     """
     match event:
-        case Artifact():
-            places = [
-                index
-                for index, other in enumerate(waiting)
-                if isinstance(other, Artifact) and other.destination == event.destination
-            ]
+        case Artifact() | Tag():
+            places = [index for index, other in enumerate(waiting) if _overwrites(event, other)]
             return places[0] if places else None
         case Picture():
             places = [index for index, other in enumerate(waiting) if isinstance(other, Picture)]
             return places[0] if len(places) >= _MAX_PICTURES else None
         case _:
             return None
+
+
+def _overwrites(event: Artifact | Tag, other: Event) -> bool:
+    match event, other:
+        case Artifact(), Artifact():
+            return event.destination == other.destination
+        case Tag(), Tag():
+            return event.name == other.name
+        case _:
+            return False

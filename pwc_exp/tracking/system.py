@@ -7,6 +7,8 @@ from mlflow.system_metrics.metrics.base_metrics_monitor import BaseMetricsMonito
 from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 
+from pwc_exp.tracking.events import Point
+
 _INTERVAL = 10.0  # seconds between samples, at least
 
 
@@ -19,14 +21,15 @@ class SystemMonitor:
             self._monitors.append(GPUMonitor())
         self._next = time.monotonic()
 
-    def sample(self) -> dict[str, float]:
-        """Current values; empty if the last ones are younger than the interval."""
+    def sample(self, step: int) -> Point:
+        """Current values, for `step`; none if the last ones are younger than the interval."""
+        now = time.time_ns() // 1_000_000
         if time.monotonic() < self._next:
-            return {}
+            return Point(step, now, {})
         self._next = time.monotonic() + _INTERVAL
         values: dict[str, float] = {}
         for monitor in self._monitors:
             monitor.collect_metrics()
             values |= monitor.aggregate_metrics()
             monitor.clear_metrics()
-        return {f"system/{name}": value for name, value in values.items()}
+        return Point(step, now, {f"system/{name}": value for name, value in values.items()})

@@ -1,0 +1,141 @@
+"""run.json: what a run is, how it was started and resumed, how it ended."""
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from pwc_exp import durable
+from pwc_exp.errors import DataError, MissingInputError
+from pwc_exp.tracking.events import Dataset
+from pwc_exp.tracking.provenance import describe_process
+
+FILE = "run.json"
+UID = "run_uid"  # the tag by which a run in MLflow is known to be this one
+
+
+@dataclass(kw_only=True)
+class Record:
+    """The content of run.json, which is written as a whole at each change.
+
+    uid: random, and on the disk before any store hears of the run.
+    about: what produced the run, and what is said about it.
+    resumed: for each time that it went on, the step, what produced that, and changed knobs.
+    ended: status and time; None while it runs, and for ever if it was killed without notice.
+    mismatches: values that steps, computed again after a resume, gave otherwise than before.
+    """
+
+    name: str
+    uid: str
+    started: str
+    about: dict[str, str]
+    datasets: list[dict[str, Any]] = field(default_factory=list)
+    resumed: list[dict[str, Any]] = field(default_factory=list)
+    ended: dict[str, str] | None = None
+    mismatches: int = 0
+
+    @classmethod
+    def new(cls, name: str, tags: Mapping[str, str]) -> Self:
+        """The record of a run that this process starts."""
+        about = {**describe_process(), **tags}
+        return cls(name=name, uid=secrets.token_hex(16), started=_now(), about=about)
+
+    @classmethod
+    def load(cls, run_dir: Path) -> Self:
+        """Reads the record of a run.
+
+        Raises:
+            MissingInputError: there is none.
+            DataError: it is damaged.
+        """
+        path = run_dir / FILE
+        try:
+            values = json.loads(path.read_bytes())
+            return cls(
+                name=values.pop("name"),
+                uid=values.pop(UID),
+                started=values.pop("started"),
+                datasets=values.pop("datasets"),
+                resumed=values.pop("resumed"),
+                ended=values.pop("ended"),
+                mismatches=values.pop("replay_mismatches"),
+                about=values,
+            )
+        except FileNotFoundError:
+            raise MissingInputError(f"{path}: no such file; it is the record of a run") from None
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise DataError(f"{path}: not the record of a run; {error!r}") from error
+
+    def save(self, run_dir: Path) -> None:
+        """Writes run.json.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        values = {
+            "name": self.name,
+            UID: self.uid,
+            "started": self.started,
+            **self.about,
+            "datasets": self.datasets,
+            "resumed": self.resumed,
+            "ended": self.ended,
+            "replay_mismatches": self.mismatches,
+        }
+        durable.write_file(run_dir / FILE, (json.dumps(values, indent=2) + "\n").encode())
+
+    def resume(self, step: int, changes: Mapping[str, tuple[object, object]]) -> None:
+        """Notes that this process goes on from `step`. `changes`: old and new values of knobs."""
+        changed = {key: [str(old), str(new)] for key, (old, new) in changes.items()}
+        now = {"step": step, "time": _now(), **describe_process(), "changes": changed}
+        self.resumed.append(now)
+        self.ended = None
+
+    def end(self, status: str) -> None:
+        """Notes that the run is FINISHED, FAILED or KILLED."""
+        self.ended = {"status": status, "time": _now()}
+
+    def add_dataset(self, dataset: Dataset) -> None:
+        """Notes which data the run reads, in the place of what was noted for that purpose."""
+        others = [other for other in self.datasets if other["context"] != dataset.context]
+        self.datasets = [*others, dataset._asdict()]
+
+    @property
+    def status(self) -> str:
+        """How it ended; without an end, of a run that no process runs any more: KILLED."""
+        return self.ended["status"] if self.ended else "KILLED"
+
+    @property
+    def started_at(self) -> int:
+        """Milliseconds since 1970."""
+        return _milliseconds(self.started)
+
+    @property
+    def ended_at(self) -> int | None:
+        """Milliseconds since 1970; None if that is not known."""
+        return _milliseconds(self.ended["time"]) if self.ended else None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What a store is told about the run."""
+        tags = {UID: self.uid, **self.about}
+        if self.resumed:
+            tags["resumed_at"] = ", ".join(str(entry["step"]) for entry in self.resumed)
+        for entry in self.resumed:
+            for key, (old, new) in entry["changes"].items():
+                tags[f"changed.{key}"] = f"{old} -> {new} at step {entry['step']}"
+        if self.mismatches:
+            tags["replay_mismatches"] = str(self.mismatches)
+        return tags
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def _milliseconds(moment: str) -> int:
+    return int(datetime.fromisoformat(moment).timestamp() * 1000)

@@ -1,0 +1,110 @@
+"""Runs, points and stores for the tests of tracking."""
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pwc_exp.tracking import Tracker
+from pwc_exp.tracking.events import Event, Item, Point
+from pwc_exp.tracking.mlflow_run import MlflowRun
+from pwc_exp.tracking.record import Record
+
+TREE = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
+FAR = 30.0  # seconds that no test takes
+RUN = Path("outputs/test/run")
+
+
+def make_tracker(root: Path, **changes: Any) -> Tracker:
+    options: dict[str, Any] = {
+        "run_name": "test",
+        "params": {},
+        "tags": {},
+        "uri": None,
+        "experiment": "pwc_exp",
+        "outputs": root / "outputs",
+        "mlflow": False,
+        "tensorboard": False,
+    }
+    return Tracker(root / RUN, **(options | changes))
+
+
+def make_run(root: Path, **changes: Any) -> MlflowRun:
+    """The run of `make_tracker` in MLflow, opened as a process would that goes on with it."""
+    options: dict[str, Any] = {"params": {}, "uri": None, "experiment": "pwc_exp"}
+    options |= {"record": Record.load(root / RUN), "outputs": root / "outputs"}
+    return MlflowRun(root / RUN, **(options | changes))
+
+
+def point(step: int, **values: float) -> Point:
+    return Point(step, 1000 + step, values or {"train/loss": float(step)})
+
+
+def in_mlflow(root: Path) -> tuple[Any, Any]:
+    """The client, and the only run of its experiment."""
+    import mlflow
+
+    place = json.loads((root / RUN / "mlflow.json").read_text())
+    client = mlflow.MlflowClient(place["uri"])
+    found = client.get_experiment_by_name(place["experiment"])
+    assert found is not None
+    (run,) = client.search_runs([found.experiment_id])
+    assert run.info.run_id == place["run_id"]
+    return client, run
+
+
+def metrics(root: Path, key: str) -> list[tuple[int, int, float]]:
+    """What MLflow has of `key`: step, time, value."""
+    client, run = in_mlflow(root)
+    history = client.get_metric_history(run.info.run_id, key)
+    return [(metric.step, metric.timestamp, metric.value) for metric in history]
+
+
+def shown(root: Path) -> dict[str, list[int]]:
+    """What TensorBoard has: the steps of each key."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(root / RUN / "tensorboard"), size_guidance={"tensors": 0})
+    events.Reload()
+    return {key: [event.step for event in events.Tensors(key)] for key in events.Tags()["tensors"]}
+
+
+def images(root: Path) -> list[str]:
+    client, run = in_mlflow(root)
+    paths = [file.path for file in client.list_artifacts(run.info.run_id, "images")]
+    return sorted(path.partition("+timestamp")[0] for path in paths if path.endswith(".png"))
+
+
+class FakeStore:
+    """Remembers what it gets; refuses while `refusing`, and hangs while `hanging` is clear."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[Event]] = []
+        self.status = ""
+        self.refusing: Callable[[Sequence[Event]], bool] = lambda events: False
+        self.hanging = threading.Event()
+        self.hanging.set()
+        self.reached = threading.Event()
+
+    def send_points(self, points: Sequence[Point]) -> None:
+        self._take(points)
+
+    def send_item(self, item: Item) -> None:
+        self._take([item])
+
+    def close(self, status: str) -> None:
+        self.status = status
+
+    def _take(self, events: Sequence[Event]) -> None:
+        self.reached.set()
+        self.hanging.wait()
+        if self.refusing(events):
+            raise ConnectionError("nobody\nthere")
+        self.calls.append(list(events))
+
+    @property
+    def events(self) -> list[Event]:
+        return [event for call in self.calls for event in call]

@@ -1,0 +1,89 @@
+"""A run for the tests of kills: `worker.py ROOT POINT STEP` trains to STEP, or dies at POINT.
+
+It goes on from its last checkpoint, which is a number in a file.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from tracked import TREE, make_tracker
+
+from pwc_exp import durable
+from pwc_exp.tracking import journal
+from pwc_exp.tracking.ledger import Ledger
+from pwc_exp.tracking.mlflow_run import MlflowRun
+from pwc_exp.tracking.record import Record
+from pwc_exp.tracking.tensorboard import EventFile
+
+SAVE_EVERY = 5
+PICTURE_EVERY = 4
+
+
+def die(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def tear(path: Path, line: str) -> None:
+    with path.open("a") as file:
+        file.write(line[: len(line) // 2])
+    die()
+
+
+def after(call: Callable[..., Any], times: int = 1) -> Callable[..., Any]:
+    calls = iter(range(1, times))
+
+    def dying(*arguments: Any, **options: Any) -> Any:
+        result = call(*arguments, **options)
+        if next(calls, None) is None:
+            die()
+        return result
+
+    return dying
+
+
+# Where a process is killed: what is replaced, by what.
+POINTS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
+    "uid_written": (Record, "save", after(Record.save)),
+    "ml_created": (mlflow.MlflowClient, "create_run", after(mlflow.MlflowClient.create_run)),
+    "ml_placed": (Ledger, "save", after(Ledger.save)),
+    "ml_before": (MlflowRun, "_send_metrics", die),
+    "ml_sent": (MlflowRun, "_send_metrics", after(MlflowRun._send_metrics)),
+    "ml_acked": (Ledger, "save", after(Ledger.save)),
+    "ml_picture": (mlflow.MlflowClient, "log_image", after(mlflow.MlflowClient.log_image)),
+    "ml_term": (MlflowRun, "close", die),
+    "j_torn": (durable, "append_line", tear),
+    "j_written": (journal, "append", after(journal.append, 2)),
+    "j_repaired": (journal, "repair", after(journal.repair)),
+    "tb_rebuilt": (EventFile, "_rebuild", after(EventFile._rebuild)),
+    "tb_replaced": (Path, "rename", die),  # of the rebuilt event file
+    "tb_point": (EventFile, "send_points", after(EventFile.send_points)),
+    "resumed": (Record, "resume", after(Record.resume)),
+    "ended": (Record, "end", after(Record.end)),
+}
+
+
+def main(root: Path, point: str, end: int) -> None:
+    checkpoint = root / "checkpoint"
+    start = int(checkpoint.read_text()) if checkpoint.exists() else None
+    if point in POINTS:
+        setattr(*POINTS[point])
+    stores: dict[str, Any] = {"mlflow": True, "tensorboard": True, "resumed_at": start}
+    with make_tracker(root, **stores) as tracker:
+        for step in range((start or 0) + 1, end + 1):
+            tracker.scalars(step, {"train/loss": 1 / step, "time/data_wait": time.time()})
+            if step % PICTURE_EVERY == 0:
+                tracker.image(step, "val/a", TREE)
+            time.sleep(0.02)
+            if step % SAVE_EVERY == 0:
+                tracker.flush()
+                durable.write_file(checkpoint, str(step).encode())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
