@@ -47,9 +47,13 @@ from pwc_exp.groups.training import (
 )
 from pwc_exp.models.pwcnet import FLOW_SCALE, PWCNet
 from pwc_exp.schedules import Constant, Cyclic, OneCycle, Restarts
-from pwc_exp.steps import LossFn
+from pwc_exp.update import LossFn
 
-POLICIES = {Precision.fp32: "float32", Precision.fp16: "mixed_float16"}  # names that Keras has
+POLICIES = {
+    Precision.fp32: "float32",
+    Precision.fp16: "mixed_float16",
+    Precision.bf16: "mixed_bfloat16",
+}  # names that Keras has
 # A run's seed does not choose the scenes: runs of different seeds are compared on the same ones.
 SYNTHETIC_SEEDS = {Split.train: 1, Split.val: 2}
 # PWC-Net, section 4, "Training": by level.
@@ -143,7 +147,7 @@ def build_optimizer(
             optimizer.exclude_from_weight_decay(var_names=["bias"])
         case _:
             raise TypeError(f"optimizer must be a known configuration. Received: {config}")
-    if precision.policy == Precision.fp32:
+    if precision.policy != Precision.fp16:
         return optimizer
     return keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
 
@@ -209,14 +213,15 @@ def build_skipped(config: DataConfig, source: Source) -> frozenset[int]:
     return skipped
 
 
-def build_on_bad(config: DataConfig, listed: Path) -> OnBad:
+def build_on_bad(config: DataConfig, listed: Path | None) -> OnBad:
     """What happens with a sample that cannot be read; those left out are noted in `listed`."""
     if not isinstance(config, FilesConfig) or config.on_bad == BadSample["raise"]:
         return stop
 
     def skip(sample_id: str, error: UserError) -> None:
-        quarantine.append(listed, sample_id, str(error))
-        tqdm.write(f"left out, see {listed}: {sample_id}. {error}")
+        # Training and validation may come upon the same one.
+        if listed is not None and quarantine.append(listed, sample_id, str(error)):
+            tqdm.write(f"left out, see {listed}: {sample_id}. {error}")
 
     return skip
 
@@ -227,8 +232,9 @@ def build_eval_feed(
     *,
     batch_size: int,
     multiple: int,
-    listed: Path,
+    listed: Path | None,
     limit: int | None = None,
+    shard: tuple[int, int] = (0, 1),
 ) -> EvalFeed:
     """Whole examples, each once, but for those to be left out; see `EvalFeed`."""
     return EvalFeed(
@@ -236,6 +242,7 @@ def build_eval_feed(
         batch_size=batch_size,
         multiple=multiple,
         limit=limit,
+        shard=shard,
         skipped=build_skipped(config, source),
         on_bad=build_on_bad(config, listed),
     )

@@ -3,6 +3,7 @@
 TensorFlow takes seconds to import, so a task is imported only when its configuration is valid.
 """
 
+import dataclasses
 import importlib
 import os
 import sys
@@ -17,10 +18,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from pwc_exp.cluster import place
 from pwc_exp.commands import TrainConfig
 from pwc_exp.composition import check, check_places, compose_command, data_dir, refusals, register
 from pwc_exp.config import Config
 from pwc_exp.errors import ConfigError, UserError
+from pwc_exp.resumption import AUTO, Resumption, resume
 
 INTERRUPTED = 130  # exit code of a process that Ctrl-C ended: 128 + SIGINT
 BUG = 1
@@ -36,14 +39,14 @@ def run(command: str, task: str) -> None:
     """
     with exit_codes():
         register()
-        _check_arguments(command, sys.argv[1:])
+        resumed = _check_arguments(command, sys.argv[1:])
         # Hydra raises what it refuses, instead of printing it in its own, longer form.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         main = hydra.main(
             version_base="1.3", config_path=str(data_dir("conf")), config_name=command
         )
         with refusals(command):
-            main(_job(command, task))()
+            main(_job(command, task, resumed))()
 
 
 def run_one_of(program: str, tasks: Mapping[str, str]) -> None:
@@ -64,6 +67,13 @@ def run_one_of(program: str, tasks: Mapping[str, str]) -> None:
                 f"python -m pwc_exp.{program}: the first argument must be one of "
                 f"{', '.join(tasks)}. Received: {name or 'none'}"
             )
+
+
+def name_path(key: str) -> None:
+    """Makes `key='…'` of an argument that is a path without its key."""
+    for number, argument in enumerate(sys.argv[1:], start=1):
+        if not argument.startswith("-") and ("=" not in argument or Path(argument).exists()):
+            sys.argv[number] = f"{key}={_quoted(argument)}"
 
 
 def prepare_environment() -> None:
@@ -114,29 +124,57 @@ def _silence() -> Iterator[None]:
             os.close(stderr)
 
 
-def _check_arguments(command: str, arguments: Sequence[str]) -> None:
-    """Checks a single job before Hydra makes its folder.
+def _check_arguments(command: str, arguments: Sequence[str]) -> Resumption | None:
+    """Checks a single job before Hydra makes its folder; returns the run that it goes on with.
 
     A sweep (-m) checks each job when it starts; the other flags only show something.
     """
     flags = {argument for argument in arguments if argument.startswith("-")}
     if any(flag.startswith("--e") for flag in flags):
         raise ConfigError("--experimental-rerun: refused, it would unpickle a file")
-    if flags <= {"-r", "--run"}:
-        overrides = [argument for argument in arguments if argument not in flags]
-        composition = compose_command(command, overrides)
-        check_places(check(composition.values, command), composition.run_dir)
+    if not flags <= {"-r", "--run"}:
+        return None
+    overrides = [argument for argument in arguments if argument not in flags]
+    if command == "train" and (resumed := resume(overrides)):
+        # Where its first weights came from is not needed any more, and may be gone.
+        check_places(dataclasses.replace(resumed.config, init_from=None), resumed.run_dir)
+        sys.argv[1:] = [_folder_override(resumed.run_dir)]
+        return resumed
+    composition = compose_command(command, overrides)
+    config = check(composition.values, command)
+    check_places(config, composition.run_dir)
+    if isinstance(config, TrainConfig) and config.devices.cluster and place().worker > 0:
+        # Only the chief has a folder; Hydra must be given one all the same.
+        sys.argv.append(_folder_override(Path(tempfile.mkdtemp(prefix="pwc_exp-worker-"))))
+    return None
 
 
-def _job(command: str, task: str) -> Callable[[DictConfig], object]:
+def _folder_override(folder: Path) -> str:
+    """The argument that makes `folder` that of Hydra's job."""
+    return f"hydra.run.dir={_quoted(str(folder))}"
+
+
+def _quoted(text: str) -> str:
+    """`text` as a value in Hydra's grammar."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _job(command: str, task: str, resumed: Resumption | None) -> Callable[[DictConfig], object]:
     """What Hydra calls, once for each job."""
 
     def job(values: DictConfig) -> object:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             # An exception is that job's result, and the sweep goes on; an exit would end the sweep.
-            return _call(task, check(values, command))
+            config = check(values, command)
+            if isinstance(config, TrainConfig) and config.resume:
+                raise ConfigError("resume: cannot be given to a sweep, it names one run")
+            return _call(task, config)
         with exit_codes():
-            return _call(task, check(values, command))
+            config = resumed.config if resumed else check(values, command)
+            if isinstance(config, TrainConfig) and config.resume == AUTO:
+                config = dataclasses.replace(config, resume=None)  # there is none to go on with
+            return _call(task, config)
 
     return job
 

@@ -22,6 +22,8 @@ from pwc_exp.commands import (
     EvaluateConfig,
     PipelineConfig,
     PredictConfig,
+    ReplayConfig,
+    SyncConfig,
     TrainConfig,
 )
 from pwc_exp.errors import DataError, MissingInputError
@@ -42,11 +44,14 @@ from pwc_exp.groups.training import (
 )
 
 CONFIG_FILE = "config.yaml"  # of a run, in its folder
+LOCK_FILE = ".lock"  # in a run's folder; held while a process trains it
 
 Config = (
     TrainConfig
     | EvaluateConfig
     | PredictConfig
+    | ReplayConfig
+    | SyncConfig
     | DescribeConfig
     | BenchmarkConfig
     | PipelineConfig
@@ -62,6 +67,8 @@ COMMANDS: dict[str, type[Config]] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
+    "replay": ReplayConfig,
+    "sync": SyncConfig,
     "describe": DescribeConfig,
     "benchmark": BenchmarkConfig,
     "benchmark_pipeline": PipelineConfig,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
@@ -23,11 +24,13 @@ from pwc_exp.data import quarantine
 from pwc_exp.data.feed import EvalFeed
 from pwc_exp.data.formats.io import read_flow
 from pwc_exp.data.sample import Batch, Source
+from pwc_exp.distribution import Replicas
 from pwc_exp.errors import ConfigError, DataError, MissingInputError
 from pwc_exp.flow.metrics import COUNT, SUMS, error_sums, mean_of_sums
 from pwc_exp.steps import EvalStep, make_estimate, make_eval_step
 from pwc_exp.weights import load_weights
 
+COLUMNS = (COUNT, *SUMS)  # of a sample
 UNITS = {"aepe": "px", "aepe_per_image": "px", "fl_all": "%", "outlier_3px": "%"}
 
 
@@ -61,15 +64,23 @@ def evaluate(config: EvaluateConfig) -> float:
     return errors.means["aepe"]
 
 
-def errors_of(eval_step: EvalStep, batches: Iterable[Batch], source: Source) -> Errors:
-    """Runs a compiled step over all batches of `source`."""
-    rows: list[dict[str, float]] = []
-    ids: list[str] = []
+def errors_of(
+    eval_step: EvalStep, batches: Iterable[Batch], source: Source, *, replicas: Replicas
+) -> Errors:
+    """Runs a compiled step over all batches of `source`, those of other workers too.
+
+    batches: those of this worker. All workers get the same errors, in the order of the source.
+    """
+    table = np.zeros((source.size, 1 + len(COLUMNS)), np.float32)  # 1 if evaluated, and the sums
     shown = tqdm(batches, desc="evaluate", disable=None, leave=False)
-    for batch in shown:
-        ids += [source.ids[int(i)] for i in batch.index]
-        rows += _rows(eval_step(batch))
-    return Errors(mean_of_sums(rows), rows, ids)
+    for batch, sums in replicas.each(eval_step, shown):
+        rows = np.stack([sums[name].numpy() for name in COLUMNS], axis=1)
+        table[batch.index.numpy(), 0] = 1
+        table[batch.index.numpy(), 1:] = rows
+    table = replicas.sum_over_workers(table)
+    found = np.flatnonzero(table[:, 0]).tolist()
+    samples = [dict(zip(COLUMNS, map(float, table[i, 1:]), strict=True)) for i in found]
+    return Errors(mean_of_sums(samples), samples, [source.ids[i] for i in found])
 
 
 def errors_of_files(folder: Path, feed: EvalFeed, source: Source) -> Errors:
@@ -121,11 +132,12 @@ def _errors_of_weights(
     found = load_weights(model, Path(config.run or config.weights or ""))
     feed = make_feed(batch_size=config.batch_size, multiple=2**model.levels)
     eval_step = make_eval_step(make_estimate(model, xla=config.xla))
-    return str(found), errors_of(eval_step, feed, source)
+    alone = Replicas(tf.distribute.get_strategy())
+    return str(found), errors_of(eval_step, feed, source, replicas=alone)
 
 
 def _rows(sums: Mapping[str, tf.Tensor]) -> list[dict[str, float]]:
-    columns = {name: sums[name].numpy() for name in (COUNT, *SUMS)}
+    columns = {name: sums[name].numpy() for name in COLUMNS}
     return [
         {name: float(values[i]) for name, values in columns.items()}
         for i in range(len(columns[COUNT]))

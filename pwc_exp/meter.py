@@ -47,6 +47,16 @@ class Meter:
             self._worked += time.perf_counter() - self._received
         self._compiled = True
 
+    def state(self) -> dict[str, float]:
+        """What has been added since the last `take`, without the times; for `restore`."""
+        return {**self._sums, "steps": self._steps}
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Goes on where another meter's `state` was taken."""
+        self._sums.clear()
+        self._sums.update(state)
+        self._steps = int(self._sums.pop("steps"))
+
     def take(self, *, batch_size: int) -> dict[str, float]:
         """Means since the last call; steps and samples per second, share of time waited."""
         means = {name: total / self._steps for name, total in self._sums.items()}

@@ -3,20 +3,20 @@
 Letters: B batch, H height, W width.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
+from pwc_exp.average import Average
 from pwc_exp.data.sample import Batch
-from pwc_exp.flow.losses import Flows
-from pwc_exp.flow.metrics import endpoint_error, error_sums
+from pwc_exp.flow.metrics import error_sums
 from pwc_exp.flow.resize import pad, unpad
 from pwc_exp.flow.tensorflow_ops import xla_pays
 from pwc_exp.models.pwcnet import PWCNet
+from pwc_exp.update import Gradients, LossFn, Optimization
 
-LossFn = Callable[[Flows, tf.Tensor, tf.Tensor], tf.Tensor]
 TrainStep = Callable[[Batch], dict[str, tf.Tensor]]
 Estimate = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 EvalStep = Callable[[Batch], dict[str, tf.Tensor]]
@@ -37,58 +37,67 @@ def make_train_step(
     l2: float,
     l2_biases: bool,
     clip_norm: float | None = None,
+    accumulate: int = 1,
+    average: Average | None = None,
+    xla: bool = False,
 ) -> TrainStep:
-    """One optimizer update on a batch, compiled.
+    """One optimizer update on a batch, compiled, on every replica of the strategy in scope.
 
     Args:
         model: what is trained.
-        optimizer: built here. A `LossScaleOptimizer` skips updates that overflow.
-        loss_fn: (flows, target, valid) -> data loss.
+        optimizer: built here. Of a `LossScaleOptimizer` the scale and its rules are used.
+        loss_fn: (flows, target, valid) -> data loss, a mean over the batch.
         l2: coefficient γ of ½ Σ w², added to the loss as in the original.
         l2_biases: whether the sum runs over biases as well.
         clip_norm: gradients whose global norm is greater are scaled down to this norm.
+        accumulate: a replica's part of the batch goes through the network in so many portions of
+            equal size, one after the other, to save memory.
+        average: a moving average of the weights that follows every update.
+        xla: let XLA compile all of it. For one replica.
 
     Returns:
-        batch -> {"train/loss": data loss and penalty, "train/flow_loss": data loss,
-        "train/aepe": px, "train/grad_norm": global norm before it is clipped, "train/lr",
-        "applied": False if the update was held back because loss or gradients were not finite:
-        then no weight has changed}.
+        batch, as `Replicas.scatter` gives it -> {"train/loss": data loss and penalty,
+        "train/flow_loss": data loss, "train/aepe": px, "train/valid": share of pixels with known
+        flow, "train/grad_norm": global norm before it is clipped, "train/lr", with a loss scale
+        "train/loss_scale", "applied": False if the update was held back because loss or gradients
+        were not finite: then no weight has changed}.
     """
-    weights = model.trainable_variables
-    penalised = [w for w in weights if l2_biases or w.path.endswith("/kernel")] if l2 else []
-    optimizer.build(weights)
-    scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    strategy = tf.distribute.get_strategy()
+    optimization = Optimization(optimizer, model.trainable_variables, average)
+    gradients_of = Gradients(
+        model,
+        optimization,
+        loss_fn,
+        l2=l2,
+        l2_biases=l2_biases,
+        clip_norm=clip_norm,
+        accumulate=accumulate,
+    )
 
-    @tf.function(reduce_retracing=False)
+    @tf.function(reduce_retracing=False, jit_compile=xla or None)
     def train_step(batch: Batch) -> dict[str, tf.Tensor]:
-        with tf.GradientTape() as tape:
-            flows = model((batch.frame1, batch.frame2), training=True)
-            flow_loss = loss_fn(flows, batch.flow, batch.valid)
-            loss = flow_loss + _l2_penalty(penalised, l2)
-            target = optimizer.scale_loss(loss) if scaled else loss
-        gradients = tape.gradient(target, weights)
-        scale = tf.cast(optimizer.dynamic_scale, tf.float32) if scaled else 1.0
-        scaled_norm = tf.linalg.global_norm(gradients)
-        norm = scaled_norm / scale
-        applied = tf.math.is_finite(loss) & tf.math.is_finite(norm)
-        learning_rate = tf.identity(optimizer.learning_rate)
-        if clip_norm is not None:  # where the norm is not finite, it makes all of them NaN
-            limit = clip_norm * scale
-            gradients, _ = tf.clip_by_global_norm(gradients, limit, use_norm=scaled_norm)
-        if scaled:  # looks for itself, and lowers its scale
-            optimizer.apply(gradients, weights)
-        else:
-            tf.cond(applied, lambda: _apply(optimizer, gradients, weights), lambda: 0)
-        error = endpoint_error(model.full_resolution(flows), batch.flow)
-        known = tf.where(batch.valid > 0, error, 0.0)
-        return {
-            "train/loss": loss,
-            "train/flow_loss": flow_loss,
-            "train/aepe": tf.math.divide_no_nan(tf.reduce_sum(known), tf.reduce_sum(batch.valid)),
+        gradients, *per_replica = strategy.run(gradients_of, args=(batch,))
+        sums, norm = tf.nest.map_structure(
+            lambda value: strategy.experimental_local_results(value)[0], per_replica
+        )
+        scale = tf.identity(optimization.loss_scale)
+        norm /= scale
+        applied = tf.math.is_finite(sums.loss) & tf.math.is_finite(norm)
+        results = {
+            "train/loss": sums.loss,
+            "train/flow_loss": sums.flow_loss,
+            "train/aepe": tf.math.divide_no_nan(sums.error, sums.known),
+            "train/valid": sums.known / sums.pixels,
             "train/grad_norm": norm,
-            "train/lr": learning_rate,
+            "train/lr": optimization.learning_rate,
+            **({"train/loss_scale": scale} if optimization.scaled else {}),
             "applied": applied,
         }
+        if applied:  # a condition of the graph: AutoGraph
+            optimization.apply(gradients)
+        else:
+            optimization.hold_back()
+        return results
 
     return train_step
 
@@ -129,16 +138,3 @@ def make_levels(model: PWCNet) -> Callable[[Batch], Levels]:
         return Levels(unpad(model.full_resolution(flows), height, width), in_pixels)
 
     return levels
-
-
-def _l2_penalty(weights: Sequence[keras.Variable], l2: float) -> tf.Tensor:
-    return l2 * tf.add_n([tf.nn.l2_loss(w.value) for w in weights]) if weights else 0.0
-
-
-def _apply(
-    optimizer: keras.optimizers.Optimizer,
-    gradients: Sequence[tf.Tensor],
-    weights: Sequence[keras.Variable],
-) -> int:
-    optimizer.apply(gradients, weights)
-    return 0

@@ -33,7 +33,6 @@ def sync(config: SyncConfig) -> None:
 
 def _artifacts(run_dir: Path) -> list[Artifact]:
     """What a training run has copied when it ends."""
-    folder = run_dir / CHECKPOINTS
-    chosen = {"best": checkpoints.best(folder, key=BEST_KEY), "last": checkpoints.latest(folder)}
-    copies = [Artifact(path, f"{CHECKPOINTS}/{name}") for name, path in chosen.items() if path]
+    shown = checkpoints.shown(run_dir / CHECKPOINTS, key=BEST_KEY)
+    copies = [Artifact(path, f"{CHECKPOINTS}/{name}") for name, path in shown.items()]
     return [Artifact(run_dir / CONFIG_FILE, ""), *copies]

@@ -1,46 +1,37 @@
 """The training loop, and what surrounds it: validation, checkpoints, the record of the run."""
 
-import functools
+import dataclasses
 import math
+import signal
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
-import keras
 import tensorflow as tf
 from tqdm import tqdm
 
 from pwc_exp import checkpoints, durable
-from pwc_exp.build import (
-    build_augment,
-    build_eval_feed,
-    build_loss,
-    build_model,
-    build_on_bad,
-    build_optimizer,
-    build_schedule,
-    build_skipped,
-    build_source,
-)
+from pwc_exp.build import build_augment, build_on_bad, build_skipped, build_source
 from pwc_exp.commands import TrainConfig
-from pwc_exp.config import CONFIG_FILE, flatten, to_yaml
+from pwc_exp.config import CONFIG_FILE, LOCK_FILE, flatten, load, to_yaml
 from pwc_exp.data import quarantine
 from pwc_exp.data.feed import train_feed
 from pwc_exp.data.sample import Batch, Source
-from pwc_exp.errors import NonFiniteError, OutputError
-from pwc_exp.evaluation import UNITS, errors_of
+from pwc_exp.distribution import Replicas, make_replicas
+from pwc_exp.errors import BusyError, ConfigError, OutputError, ResumeError
 from pwc_exp.groups.data import Dataset, Split
-from pwc_exp.groups.training import Precision
-from pwc_exp.meter import Meter
-from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.pictures import panel
-from pwc_exp.steps import make_estimate, make_eval_step, make_levels, make_train_step
+from pwc_exp.groups.machine import OnStuck
+from pwc_exp.resumption import free_changes
+from pwc_exp.runstate import RunState
+from pwc_exp.stopping import StopSignals, say
 from pwc_exp.tracking import Tracker
-from pwc_exp.tracking.mlflow_run import tracking_uri
-from pwc_exp.tracking.provenance import library_versions
-from pwc_exp.weights import BEST_KEY, CHECKPOINTS, load_weights
+from pwc_exp.tracking.connection import tracking_uri
+from pwc_exp.tracking.record import Record
+from pwc_exp.validation import Validation
+from pwc_exp.weights import BEST_KEY, CHECKPOINTS
 
-MAX_SKIPPED = 50  # fp16 updates in a row that may overflow while the loss scale finds its size
+FINISHED = "FINISHED"
 
 
 class Sources(NamedTuple):
@@ -60,155 +51,200 @@ class Summary(NamedTuple):
 
 
 def train(config: TrainConfig, run_dir: Path) -> float:
-    """Trains as `config` says, all about the run in `run_dir`, and returns the last AEPE."""
-    sources = Sources(build_source(config.data, Split.train), build_source(config.data, Split.val))
-    keras.utils.set_random_seed(config.seed)
-    model = build_model(config.model, config.precision)
-    origin = load_weights(model, Path(config.init_from)) if config.init_from else None
-    _claim(run_dir, config)
-    print(_header(config, run_dir, model, sources, origin))
-    with _open_tracker(config, run_dir, origin) as tracker:
-        tracker.artifact(run_dir / CONFIG_FILE, "")
-        for split, source in sources._asdict().items():
-            sizes = {split: source.size}
-            tracker.dataset(source.name, digest=source.digest, sizes=sizes, context=split)
-        summary = run(config, run_dir, model, sources, tracker)
-        _send_checkpoints(run_dir / CHECKPOINTS, tracker)
-    print(_table(summary, config, run_dir))
+    """Trains as `config` says, all about the run in `run_dir`, and returns the last AEPE.
+
+    With `config.resume` the run in `run_dir` goes on. Of several workers only the chief writes.
+    """
+    devices = config.devices
+    replicas = make_replicas(gpus=devices.gpus, cpus=devices.cpus, cluster=devices.cluster)
+    run_dir, resumed = _agree(replicas, run_dir, resumed=config.resume is not None)
+    config = dataclasses.replace(config, resume=None)
+    _check_devices(config, replicas)
+    with ExitStack() as stack:
+        stack.enter_context(_lost_workers(replicas, run_dir))
+        changes = {}
+        if replicas.is_chief:
+            changes = stack.enter_context(_claimed(run_dir, config, resumed=resumed))
+        sources = Sources(*(build_source(config.data, split) for split in (Split.train, Split.val)))
+        state = RunState(config, sources.train, run_dir, replicas)
+        if resumed:
+            state.go_on()
+        else:
+            state.begin()
+        say(_header(config, run_dir, state, sources))
+        finished = resumed and replicas.is_chief and _is_finished(config, run_dir, state)
+        if replicas.any(finished):
+            say(f"It has made its {config.steps:,} steps; nothing is left to do")
+            return state.metrics[BEST_KEY]
+        signals = stack.enter_context(StopSignals())
+        tracker = None
+        if replicas.is_chief:
+            state.check_space(keep_best=config.keep_best)
+            tracker = _open_tracker(config, run_dir, state, changes, resumed=resumed)
+            stack.enter_context(tracker)
+            _describe_run(tracker, run_dir, sources)
+        summary = run(config, run_dir, state, sources, tracker=tracker, signals=signals)
+        if tracker is not None:
+            _send_checkpoints(run_dir, tracker)
+    replicas.any(False)  # a worker that left before the chief has told all stores looked like lost
+    say(_table(summary, config, run_dir))
     return summary.end
 
 
 def run(
-    config: TrainConfig, run_dir: Path, model: PWCNet, sources: Sources, tracker: Tracker
+    config: TrainConfig,
+    run_dir: Path,
+    state: RunState,
+    sources: Sources,
+    *,
+    tracker: Tracker | None,
+    signals: StopSignals,
 ) -> Summary:
-    """The training loop. The step, one optimizer update, is its only clock."""
-    optimizer = build_optimizer(config.optimizer, build_schedule(config.schedule), config.precision)
-    train_step = make_train_step(
-        model,
-        optimizer,
-        build_loss(config.loss, model),
-        l2=config.optimizer.l2,
-        l2_biases=config.optimizer.l2_biases,
-        clip_norm=config.optimizer.clip_norm,
-    )
-    validation = Validation(config, model, sources.val, tracker, run_dir / quarantine.FILE)
-    guard = Guard(
-        sources.train, allowed=0 if config.precision.policy == Precision.fp32 else MAX_SKIPPED
-    )
-    state = checkpoints.named_state(model, optimizer)
-    meter = Meter()
-    history = [validation.run(0)]
-    bar = tqdm(total=config.steps, desc="train", unit="step", dynamic_ncols=True, disable=None)
-    with bar as progress:
-        batches = _batches(config, sources.train, run_dir / quarantine.FILE)
-        for step, batch in enumerate(meter.timed(batches), start=1):
-            results = guard.check({k: float(v) for k, v in train_step(batch).items()}, step, batch)
-            meter.add(results)
-            progress.update()
+    """The training loop. The step, one optimizer update, is its only clock.
+
+    It goes on from `state.step`. tracker: of the chief; None in other processes.
+    """
+    validation = _make_validation(config, run_dir, state, sources, tracker)
+    history = tracker.history(BEST_KEY) if tracker else {}
+    if state.step == 0:
+        history[0] = validation.run(0)
+    with _bar(config, state) as bar:
+        for batch in state.meter.timed(_batches(config, run_dir, state, sources.train)):
+            step = state.advance(batch)
+            bar.update()
             if _due(step, config.log_every, config.steps):
-                measured = meter.take(batch_size=config.batch_size)
-                tracker.scalars(step, measured)
-                progress.set_postfix_str(_in_short(measured))
-                if progress.disable:  # no terminal, so no bar
-                    print(f"step {step:>9,}   {_in_short(measured)}")
-            metrics = {}
-            if _due(step, config.eval_every, config.steps):
-                history.append(validation.run(step))
-                metrics = {BEST_KEY: history[-1]}
-            if metrics or _due(step, config.save_every, config.steps):
-                _save(run_dir / CHECKPOINTS, step, state, metrics, keep_best=config.keep_best)
-    return Summary(validation.zero_flow, history[0], history[-1], min(history))
+                _log(config, state, tracker, bar)
+            if evaluated := _due(step, config.eval_every, config.steps):
+                history[step] = validation.run(step)
+                _judge_start(config, state, validation)
+            stopped = state.replicas.any(signals.received is not None)
+            if evaluated or stopped or _due(step, config.save_every, config.steps):
+                _save(config, state, tracker, {BEST_KEY: history[step]} if evaluated else {})
+            if stopped and step < config.steps:
+                _stop(run_dir, step, signals)
+    return Summary(
+        validation.zero_flow, history.get(0, math.nan), history[config.steps], min(history.values())
+    )
 
 
-class Validation:
-    """Evaluates the network again and again, with steps that are compiled once."""
+def _agree(replicas: Replicas, run_dir: Path, *, resumed: bool) -> tuple[Path, bool]:
+    """The chief's folder, and whether its run goes on, in every process."""
+    folder, _, flag = replicas.agree(f"{run_dir}\n{resumed}").partition("\n")
+    return Path(folder), flag == str(True)
 
-    def __init__(
-        self, config: TrainConfig, model: PWCNet, source: Source, tracker: Tracker, listed: Path
-    ) -> None:
-        """`listed`: where samples that cannot be read are noted."""
-        self._source = source
-        self._tracker = tracker
-        self._eval_step = make_eval_step(make_estimate(model, xla=config.xla))
-        self._levels = make_levels(model)
-        make_feed = functools.partial(build_eval_feed, config.data, source, listed=listed)
-        self._batches = make_feed(
-            batch_size=config.val_batch_size, multiple=2**model.levels, limit=config.eval_samples
+
+def _check_devices(config: TrainConfig, replicas: Replicas) -> None:
+    portions = config.accumulate * replicas.count
+    if config.batch_size % portions:
+        raise ConfigError(
+            f"batch_size must be a multiple of {portions}: {replicas.count} devices, accumulate="
+            f"{config.accumulate}. Received: {config.batch_size}"
         )
-        self._pictured = make_feed(batch_size=1, multiple=1, limit=config.picture_samples)
-        still = make_eval_step(lambda frame1, frame2: tf.zeros_like(frame1[..., :2]))
-        self.zero_flow = errors_of(still, self._batches, source).means["aepe"]
-
-    def run(self, step: int) -> float:
-        """Notes the errors and pictures of `step`, and returns the AEPE."""
-        means = errors_of(self._eval_step, self._batches, self._source).means
-        self._tracker.scalars(step, {f"val/{name}": means[name] for name in UNITS})
-        for batch in self._pictured:
-            self._draw(step, batch)
-        tqdm.write(f"step {step:>9,}   {BEST_KEY} {means['aepe']:.3f} px")
-        return means["aepe"]
-
-    def _draw(self, step: int, batch: Batch) -> None:
-        levels = self._levels(batch)
-        picture = panel(
-            batch.frame1[0].numpy(),
-            batch.frame2[0].numpy(),
-            target=batch.flow[0].numpy(),
-            valid=batch.valid[0].numpy(),
-            estimate=levels.estimate[0].numpy(),
-            flows={level: flow[0].numpy() for level, flow in levels.flows.items()},
-        )
-        self._tracker.image(step, f"val/{self._source.ids[int(batch.index[0])]}", picture)
+    if config.xla_step and replicas.count > 1:
+        raise ConfigError(f"xla_step must be false with {replicas.count} devices. Received: true")
 
 
-class Guard:
-    """Ends a run whose loss or gradients stop being finite; their update has not been applied."""
+@contextmanager
+def _claimed(run_dir: Path, config: TrainConfig, *, resumed: bool) -> Iterator[dict[str, Any]]:
+    """Makes the folder this process's, and gives the knobs that a resumed run changes.
 
-    def __init__(self, source: Source, *, allowed: int) -> None:
-        """`allowed`: updates in a row that may be held back, as in fp16 they sometimes must."""
-        self._source = source
-        self._allowed = allowed
-        self._in_a_row = 0
-
-    def check(self, results: Mapping[str, float], step: int, batch: Batch) -> dict[str, float]:
-        """The results without `applied`.
-
-        Raises:
-            NonFiniteError: one update too many was held back.
-        """
-        values = dict(results)
-        self._in_a_row = 0 if values.pop("applied") else self._in_a_row + 1
-        if self._in_a_row > self._allowed:
-            ids = ", ".join(self._source.ids[int(i)] for i in batch.index)
-            received = {name: value for name, value in values.items() if not math.isfinite(value)}
-            raise NonFiniteError(
-                f"step {step}: loss and gradients must be finite. Received: {received}, "
-                f"{self._in_a_row} time(s) in a row, from {self._source.name}, samples {ids}"
-            )
-        return values
-
-
-def _claim(run_dir: Path, config: TrainConfig) -> None:
-    """Writes the configuration, which makes the folder this run's and no other's."""
-    if (run_dir / CONFIG_FILE).exists():
+    Raises:
+        OutputError: the folder is that of another run.
+        BusyError: another process is training the run.
+    """
+    file = run_dir / CONFIG_FILE
+    if file.exists() and not resumed:
         raise OutputError(f"{run_dir} must be a new folder. Received: that of another run")
     durable.make_folder(run_dir)
-    durable.write_file(run_dir / CONFIG_FILE, to_yaml(config).encode())
+    with durable.lock(run_dir / LOCK_FILE):
+        durable.remove_leftovers(run_dir)
+        changes = free_changes(load(file), config) if resumed else {}
+        if changes or not resumed:
+            durable.write_file(file, to_yaml(config).encode())
+        yield changes
 
 
-def _batches(config: TrainConfig, source: Source, listed: Path) -> Iterator[Batch]:
+@contextmanager
+def _lost_workers(replicas: Replicas, run_dir: Path) -> Iterator[None]:
+    """Tells in one line that another worker is gone, without which no step can be made."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if replicas.workers == 1:
+            raise
+        reason = " ".join(error.message.split())[:200]
+        raise BusyError(
+            f"another worker is gone ({type(error).__name__}: {reason}). Start all of them again "
+            f"with resume={run_dir}"
+        ) from error
+
+
+def _is_finished(config: TrainConfig, run_dir: Path, state: RunState) -> bool:
+    """Whether the run has made all its steps and told all stores so.
+
+    Raises:
+        ResumeError: it has made more.
+    """
+    if state.step > config.steps:
+        raise ResumeError(f"steps must be at least the {state.step} made. Received: {config.steps}")
+    return state.step == config.steps and Record.load(run_dir).status == FINISHED
+
+
+def _make_validation(
+    config: TrainConfig,
+    run_dir: Path,
+    state: RunState,
+    sources: Sources,
+    tracker: Tracker | None,
+) -> Validation:
+    return Validation(
+        config,
+        state.evaluated,
+        sources.val,
+        replicas=state.replicas,
+        tracker=tracker,
+        listed=_listed(run_dir, state),
+    )
+
+
+def _listed(run_dir: Path, state: RunState) -> Path | None:
+    """Where samples that are left out are noted: only the chief writes."""
+    return run_dir / quarantine.FILE if state.replicas.is_chief else None
+
+
+def _batches(
+    config: TrainConfig, run_dir: Path, state: RunState, source: Source
+) -> Iterator[Batch]:
+    """The batches that are left, of each the part of this worker."""
+    listed = _listed(run_dir, state)
+    skipped = build_skipped(config.data, source)
+    if listed is not None and listed.exists():  # what this run has left out before
+        known = quarantine.read(listed)
+        skipped |= {number for number, name in enumerate(source.ids) if name in known}
     return train_feed(
         source,
         batch_size=config.batch_size,
         crop=config.data.crop,
         augment=build_augment(config.augment),
         seed=config.seed,
-        start_step=0,
+        start_step=state.step,
         steps=config.steps,
         workers=config.data.workers,
-        skipped=build_skipped(config.data, source),
+        skipped=skipped,
         on_bad=build_on_bad(config.data, listed),
         device=config.augment.device,
+        shard=(state.replicas.worker, state.replicas.workers),
+    )
+
+
+def _bar(config: TrainConfig, state: RunState) -> "tqdm[None]":
+    return tqdm(
+        total=config.steps,
+        initial=state.step,
+        desc="train",
+        unit="step",
+        dynamic_ncols=True,
+        disable=None if state.replicas.is_chief else True,
     )
 
 
@@ -216,40 +252,80 @@ def _due(step: int, every: int, steps: int) -> bool:
     return step % every == 0 or step == steps
 
 
+def _log(config: TrainConfig, state: RunState, tracker: Tracker | None, bar: "tqdm[None]") -> None:
+    measured = state.meter.take(batch_size=config.batch_size)
+    measured["train/skipped"] = state.guard.skipped
+    if tracker is None:
+        return
+    tracker.scalars(state.step, measured)
+    bar.set_postfix_str(_in_short(measured))
+    if bar.disable:  # no terminal, so no bar
+        say(f"step {state.step:>9,}   {_in_short(measured)}")
+
+
+def _judge_start(config: TrainConfig, state: RunState, validation: Validation) -> None:
+    """Warns of a start that leads nowhere; begins again with other weights if so wished."""
+    if config.init_from is not None:
+        return  # the weights have learnt before
+    findings = state.findings(validation.spreads)
+    if not state.replicas.any(bool(findings)):
+        return
+    for finding in findings:
+        say(f"step {state.step:>9,}   stuck? {finding}")
+    if config.on_stuck == OnStuck.reseed and state.reseed():
+        say(f"step {state.step:>9,}   weights of another seed")
+
+
 def _save(
-    folder: Path,
-    step: int,
-    state: Mapping[str, checkpoints.Variable],
-    metrics: Mapping[str, float],
-    *,
-    keep_best: int,
+    config: TrainConfig, state: RunState, tracker: Tracker | None, metrics: Mapping[str, float]
 ) -> None:
-    checkpoints.save(
-        folder, step=step, state=state, metrics=metrics, fingerprint=library_versions()
-    )
-    checkpoints.retain(folder, keep_best=keep_best, key=BEST_KEY)
+    if tracker is not None:
+        tracker.flush()  # first: what a checkpoint lies behind is on the disk
+        state.save(metrics, keep_best=config.keep_best)
 
 
-def _send_checkpoints(folder: Path, tracker: Tracker) -> None:
+def _stop(run_dir: Path, step: int, signals: StopSignals) -> NoReturn:
+    """Ends a run that was asked to: its state is on the disk."""
+    number = signals.received or signal.SIGTERM  # that another worker received
+    say(f"stopped after step {step:,}. To go on: python -m pwc_exp.train resume={run_dir}")
+    raise SystemExit(128 + number)
+
+
+def _send_checkpoints(run_dir: Path, tracker: Tracker) -> None:
     """Has the checkpoints that people ask for copied to MLflow."""
-    chosen = {"best": checkpoints.best(folder, key=BEST_KEY), "last": checkpoints.latest(folder)}
-    for name, path in chosen.items():
-        if path is not None:
-            tracker.artifact(path, f"{CHECKPOINTS}/{name}")
+    for name, path in checkpoints.shown(run_dir / CHECKPOINTS, key=BEST_KEY).items():
+        tracker.artifact(path, f"{CHECKPOINTS}/{name}")
 
 
-def _open_tracker(config: TrainConfig, run_dir: Path, origin: Path | None) -> Tracker:
+def _open_tracker(
+    config: TrainConfig,
+    run_dir: Path,
+    state: RunState,
+    changes: Mapping[str, tuple[Any, Any]],
+    *,
+    resumed: bool,
+) -> Tracker:
     return Tracker(
         run_dir,
         run_name=str(run_dir.relative_to(Path(config.outputs).absolute())),
         params=flatten(config),
-        tags={"run_dir": str(run_dir)} | ({"init_from": str(origin)} if origin else {}),
+        tags={"run_dir": str(run_dir)} | ({"init_from": str(state.origin)} if state.origin else {}),
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,
         outputs=Path(config.outputs),
         mlflow=config.tracking.mlflow,
         tensorboard=config.tracking.tensorboard,
+        required=config.tracking.required,
+        resumed_at=state.step if resumed else None,
+        changes=changes,
     )
+
+
+def _describe_run(tracker: Tracker, run_dir: Path, sources: Sources) -> None:
+    tracker.artifact(run_dir / CONFIG_FILE, "")
+    for split, source in sources._asdict().items():
+        sizes = {split: source.size}
+        tracker.dataset(source.name, digest=source.digest, sizes=sizes, context=split)
 
 
 def _in_short(measured: Mapping[str, float]) -> str:
@@ -261,13 +337,13 @@ def _in_short(measured: Mapping[str, float]) -> str:
     return ", ".join(parts)
 
 
-def _header(
-    config: TrainConfig, run_dir: Path, model: PWCNet, sources: Sources, origin: Path | None
-) -> str:
+def _header(config: TrainConfig, run_dir: Path, state: RunState, sources: Sources) -> str:
     lines = [
         f"run    {run_dir}",
-        f"model  {config.model.name}, {model.count_params():,} weights, {config.precision.policy}",
-        *([f"from   {origin}"] if origin else []),
+        f"model  {config.model.name}, {state.model.count_params():,} weights, "
+        f"{config.precision.policy}, on {state.replicas.description}",
+        *([f"from   {state.origin}"] if state.origin else []),
+        *([f"from   step {state.step:,}"] if state.step else []),
         f"data   {sources.train.name}: {sources.train.size:,} samples to train, "
         f"{sources.val.size:,} to validate; crop {config.data.crop[0]} x {config.data.crop[1]}",
     ]

@@ -1,5 +1,6 @@
-"""Fixtures of every test: where the real data and the original's outputs lie, if they are there."""
+"""Fixtures: where the real data lie, if they are there; configurations; a database for MLflow."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,3 +33,23 @@ def configure() -> Callable[..., Any]:
         )
 
     return composed
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables: copying it is 100 times faster than making one."""
+    from pwc_exp.tracking.connection import connect
+
+    folder = tmp_path_factory.mktemp("mlflow")
+    connect(f"sqlite:///{folder}/mlflow.db", "first", folder)
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def root(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder whose outputs/ has that database."""
+    (tmp_path / "outputs/mlflow").mkdir(parents=True)
+    shutil.copy(database, tmp_path / "outputs/mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

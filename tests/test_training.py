@@ -22,8 +22,9 @@ from pwc_exp.data import cache
 from pwc_exp.data.sample import Batch, Part
 from pwc_exp.errors import DataError, NonFiniteError, OutputError, UserError
 from pwc_exp.evaluation import evaluate
+from pwc_exp.guard import Guard
 from pwc_exp.tracking import journal
-from pwc_exp.training import Guard, train
+from pwc_exp.training import train
 from pwc_exp.weights import BEST_KEY
 
 Train = Callable[..., Path]
@@ -113,6 +114,8 @@ def test_a_run_leaves_its_configuration_curves_checkpoints_and_pictures(
         "train/loss",
         "train/flow_loss",
         "train/aepe",
+        "train/valid",
+        "train/skipped",
         "train/grad_norm",
         "train/lr",
         "time/steps_per_second",

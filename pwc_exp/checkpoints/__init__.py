@@ -10,7 +10,7 @@ state.py        the variables of a live run: listed and set
 """
 
 from pwc_exp.checkpoints.files import STATE_FILE, Checkpoint, load, save
-from pwc_exp.checkpoints.folder import best, latest, list_checkpoints, newest_intact, retain
+from pwc_exp.checkpoints.folder import best, latest, list_checkpoints, newest_intact, retain, shown
 from pwc_exp.checkpoints.manifest import FORMAT, MANIFEST_FILE, Manifest, Scalar
 from pwc_exp.checkpoints.state import (
     EMA_PREFIX,
@@ -44,5 +44,6 @@ __all__ = [
     "restore",
     "retain",
     "save",
+    "shown",
     "weights_of",
 ]

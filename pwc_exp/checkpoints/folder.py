@@ -61,6 +61,12 @@ def best(folder: Path, *, key: str) -> Path | None:
     return next(iter(_ranked(folder, key)), None)
 
 
+def shown(folder: Path, *, key: str) -> dict[str, Path]:
+    """The checkpoints that people ask for, by name: best and last; none that is not there."""
+    chosen = {"best": best(folder, key=key), "last": latest(folder)}
+    return {name: path for name, path in chosen.items() if path is not None}
+
+
 def retain(folder: Path, *, keep_best: int, key: str) -> None:
     """Removes all checkpoints but the last two and the `keep_best` with the lowest metric `key`."""
     durable.remove_leftovers(folder)

@@ -16,7 +16,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from tqdm import tqdm
 
-from pwc_exp.durable import make_folder
+from pwc_exp.durable import make_folder, remove_leftovers
 from pwc_exp.errors import OutputError, UserError
 
 _PART = 1000  # jobs handed to the workers at once: the list of a large data set stays small
@@ -73,6 +73,7 @@ def convert(
     failures = []
     with _alone(folder):
         missing = _missing(jobs)  # another process may have made them meanwhile
+        _sweep(missing)
         kept = len(jobs) - len(missing)
         bar = tqdm(total=len(jobs), initial=kept, desc=label, unit="file", disable=None)
         # In this order an interrupted run lets the workers finish what they have begun.
@@ -87,6 +88,12 @@ def convert(
 
 def _missing(jobs: Sequence[Job[Item]]) -> list[Job[Item]]:
     return [job for job in jobs if not job.output.exists()]
+
+
+def _sweep(jobs: Sequence[Job]) -> None:
+    """Removes what killed processes left of the outputs of `jobs`."""
+    for parent in {job.output.parent for job in jobs}:
+        remove_leftovers(parent)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ def train_feed(
     skipped: Collection[int] = (),
     on_bad: OnBad = stop,
     device: str | None = None,
+    shard: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """Yields the batches start_step .. steps-1 of a run.
 
@@ -40,6 +41,7 @@ def train_feed(
     then the next sample of its part takes its place from there on, also in the batch that failed,
     as it does for the examples `skipped`.
 
+    shard: (number, count); only this part of each batch, of equal parts in order.
     device: where batches of whole frames, all of one size, are cut and augmented; None means that
     the processor does so for each example, ahead of the training step.
     """
@@ -59,10 +61,13 @@ def train_feed(
             steps=steps,
             workers=workers,
             skipped=bad,
+            shard=shard,
         )
+        size = batch_size // shard[1]
         try:
             for batch in batches:
-                yield batch if augment_batch is None else augment_batch(batch, step * batch_size)
+                first = step * batch_size + shard[0] * size
+                yield batch if augment_batch is None else augment_batch(batch, first)
                 step += 1
         except tf.errors.OpError as error:
             if device is not None and "to the batch" in str(error):
@@ -70,7 +75,8 @@ def train_feed(
                     f"augment.device needs frames of one size. Those of {source.name} differ."
                 ) from None
             table = substitutes(source.parts, bad)
-            numbers = range(step * batch_size, (step + 1) * batch_size)
+            first = step * batch_size + shard[0] * size
+            numbers = range(first, first + size)
             indices = [table[_index(number, source, seed)] for number in numbers]
             bad.add(_find_bad(source, indices, len(bad), error, on_bad))
 
@@ -78,9 +84,9 @@ def train_feed(
 class EvalFeed:
     """Examples of `source` once, whole, in batches; see `eval_batches`. Can be iterated again.
 
-    limit: so many examples, evenly spread over the source; None: all. skipped, on_bad: as in
-    `train_feed`, but nothing takes the place of a sample that is left out. `indices` are those that
-    it takes.
+    limit: so many examples, evenly spread over the source; None: all. shard: (number, count); of
+    these only every count-th. skipped, on_bad: as in `train_feed`, but nothing takes the place of a
+    sample that is left out. `indices` are those that it takes.
     """
 
     def __init__(
@@ -90,6 +96,7 @@ class EvalFeed:
         batch_size: int,
         multiple: int,
         limit: int | None = None,
+        shard: tuple[int, int] = (0, 1),
         skipped: Collection[int] = (),
         on_bad: OnBad = stop,
     ) -> None:
@@ -97,7 +104,7 @@ class EvalFeed:
         self._batch_size = batch_size
         self._multiple = multiple
         self._on_bad = on_bad
-        chosen = evenly_spread(source.size, limit)
+        chosen = evenly_spread(source.size, limit)[shard[0] :: shard[1]]
         self.indices = [index for index in chosen if index not in skipped]
         self._bad = len(chosen) - len(self.indices)
         self._dataset = self._batches(self.indices)

@@ -23,12 +23,14 @@ def train_batches(
     steps: int,
     workers: int | None = None,
     skipped: Collection[int] = (),
+    shard: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Batches start_step .. steps-1 of a run, of static shape [batch_size, *crop, ...].
 
     Each epoch takes every example once, wherever the run starts and however many workers read.
     augment: None leaves the frames whole; they must then be of one size. workers: None means as
-    many as pay. skipped: examples whose place the next one of their part takes.
+    many as pay. skipped: examples whose place the next one of their part takes. shard: (number,
+    count); only this part of each batch, of `count` equal parts in order.
     """
     table = substitutes(source.parts, skipped) if skipped else None
 
@@ -41,9 +43,12 @@ def train_batches(
             example = augment(example, crop=crop, seed=tf.stack([seed, number]))
         return Batch(*example, index=index)
 
-    numbers = tf.data.Dataset.range(start_step * batch_size, steps * batch_size)
+    size = batch_size // shard[1]
+    numbers = tf.data.Dataset.range(start_step * size, steps * size)
+    if shard[1] > 1:
+        numbers = numbers.map(lambda n: n // size * batch_size + shard[0] * size + n % size)
     examples = numbers.map(read, num_parallel_calls=workers or tf.data.AUTOTUNE, deterministic=True)
-    return examples.batch(batch_size, drop_remainder=True).prefetch(2)
+    return examples.batch(size, drop_remainder=True).prefetch(2)
 
 
 def eval_batches(

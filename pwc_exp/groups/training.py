@@ -33,6 +33,7 @@ class Precision(StrEnum):
 
     fp32 = auto()
     fp16 = auto()
+    bf16 = auto()
 
 
 @dataclass(kw_only=True)
@@ -250,4 +251,4 @@ def check_covers(schedule: ScheduleConfig, steps: int) -> None:
 class PrecisionConfig:
     """Number format of the computation; weights and metrics stay float32."""
 
-    policy: Precision  # fp16 is mixed precision with loss scaling
+    policy: Precision  # fp16 and bf16 are mixed precision, fp16 with a loss scale that adapts

@@ -110,9 +110,9 @@ class Tracker:
         status = _status(error)
         for sender in self._senders:
             sender.end(status)
-        self._record_end(status)
         for sender in self._senders:
             sender.join(deadline)
+        self._record_end(status)  # last: a run that is FINISHED here is so everywhere
 
     @property
     def replay_mismatches(self) -> int:

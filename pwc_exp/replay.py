@@ -1,0 +1,13 @@
+"""`python -m pwc_exp.replay BOX`: repeats an update that was not finite, from its black box."""
+
+from pwc_exp import cli
+
+
+def main() -> None:
+    """Runs `pwc_exp.replaying.replay`, imported only once the configuration is valid."""
+    cli.name_path("box")
+    cli.run("replay", "pwc_exp.replaying:replay")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Going on with a run: which run is meant, and which of its knobs may be other than they were."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from pwc_exp.commands import TrainConfig
+from pwc_exp.composition import check, compose_command
+from pwc_exp.config import CONFIG_FILE, VARIANTS, flatten, load
+from pwc_exp.errors import ConfigError, MissingInputError, ResumeError
+
+AUTO = "auto"
+# Knobs that change no weight of the run, and those that say where things are. All others decide
+# what the run is.
+FREE = frozenset(
+    {
+        *("steps", "resume", "outputs"),
+        *("log_every", "eval_every", "save_every", "keep_best", "val_batch_size"),
+        *("picture_samples", "xla", "on_nonfinite", "nonfinite_limit", "on_stuck"),
+        *("data.root", "data.workers", "data.cache", "data.on_bad"),
+    }
+)
+FREE_GROUPS = ("tracking.", "devices.")
+
+
+class Resumption(NamedTuple):
+    """A run to go on with."""
+
+    config: TrainConfig
+    run_dir: Path
+
+
+def resume(overrides: Sequence[str]) -> Resumption | None:
+    """What the arguments of `train` ask to go on with; None: a new run.
+
+    Raises:
+        MissingInputError: there is no such run.
+        ResumeError: the arguments would make another run of it; both values of each key are named.
+    """
+    given = [text for text in overrides if text.lstrip("+").startswith("resume=")]
+    which = compose_command("train", given).values.resume if given else None
+    if which is None:
+        return None
+    if which == AUTO:
+        return _newest_alike(_checked(compose_command("train", overrides).values))
+    run_dir = Path(which).absolute()
+    if not (run_dir / CONFIG_FILE).is_file():
+        raise MissingInputError(f"resume: no run is there, {CONFIG_FILE} is missing: {which}")
+    saved = load(run_dir / CONFIG_FILE)
+    config = _with_overrides(saved, overrides)
+    if others := identity_changes(saved, config):
+        raise ResumeError(
+            f"resume: {run_dir} must go on with the values it began with. Received: "
+            f"{in_words(others)}. A new run can start from its weights: init_from={run_dir}"
+        )
+    return Resumption(config, run_dir)
+
+
+def identity_changes(saved: TrainConfig, config: TrainConfig) -> dict[str, tuple[Any, Any]]:
+    """Knobs that decide what a run is and that differ: {key: (then, now)}."""
+    return {key: pair for key, pair in _changes(saved, config) if not _is_free(key)}
+
+
+def free_changes(saved: TrainConfig, config: TrainConfig) -> dict[str, tuple[Any, Any]]:
+    """Knobs that may differ, and do: {key: (then, now)}."""
+    pairs = _changes(saved, config)
+    return {key: pair for key, pair in pairs if _is_free(key) and key != "resume"}
+
+
+def in_words(changes: Mapping[str, tuple[Any, Any]]) -> str:
+    """`changes` as text, `key then -> now` each."""
+    return ", ".join(f"{key} {then} -> {now}" for key, (then, now) in changes.items())
+
+
+def _newest_alike(config: TrainConfig) -> Resumption | None:
+    """The newest run of this name that has the same identity."""
+    folders = sorted(Path(config.outputs, config.name).absolute().glob(f"*/{CONFIG_FILE}"))
+    for path in reversed(folders):
+        try:
+            saved = load(path)
+        except ValueError:  # of a version that had other knobs: not alike
+            continue
+        if not identity_changes(saved, config):
+            found = dataclasses.replace(config, resume=str(path.parent))
+            return Resumption(found, path.parent)
+    return None
+
+
+def _with_overrides(saved: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
+    """`saved`, but for the keys and groups that `overrides` name."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    named = [override.key_or_group for override in parsed]
+    if "experiment" in named:
+        raise ConfigError("experiment: cannot be given with resume, the run has its values")
+    choices = [
+        f"{group}={_choice(getattr(saved, group), variants)}"
+        for group, variants in VARIANTS.items()
+        if group not in named
+    ]
+    given = _checked(_complete(saved, [*choices, *overrides]))
+    values = OmegaConf.structured(saved)
+    for key in named:
+        top, _, rest = key.partition(".")
+        new = OmegaConf.structured(given)
+        if rest:
+            OmegaConf.update(values, key, OmegaConf.select(new, key))
+        else:
+            values[top] = new[top]
+    return cast(TrainConfig, OmegaConf.to_object(values))
+
+
+def _complete(saved: TrainConfig, overrides: Sequence[str]) -> DictConfig:
+    """The composition of `overrides`; what must be given and is not is as in `saved`."""
+    values = compose_command("train", overrides).values
+    before = flatten(saved)
+    for key in OmegaConf.missing_keys(values):
+        if key in before:
+            OmegaConf.update(values, key, before[key])
+    return values
+
+
+def _checked(values: DictConfig) -> TrainConfig:
+    return cast(TrainConfig, check(values, "train"))
+
+
+def _choice(saved: Any, variants: Mapping[str, type]) -> str:
+    """The choice that has the class, and for a data set the name, of `saved`."""
+    name = getattr(saved, "name", None)
+    if name in variants:
+        return str(name)
+    return next(choice for choice, variant in variants.items() if type(saved) is variant)
+
+
+def _changes(saved: TrainConfig, config: TrainConfig) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    then, now = flatten(saved), flatten(config)
+    for key in {**then, **now}:
+        if then.get(key) != now.get(key):
+            yield key, (then.get(key), now.get(key))
+
+
+def _is_free(key: str) -> bool:
+    return key in FREE or key.startswith(FREE_GROUPS)

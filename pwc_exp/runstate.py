@@ -1,0 +1,327 @@
+"""All that changes while a run trains: its variables and counters, kept and restored as one."""
+
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pwc_exp import checkpoints, durable
+from pwc_exp.average import Average
+from pwc_exp.build import build_loss, build_model, build_optimizer, build_schedule
+from pwc_exp.checkpoints import EMA_PREFIX, Checkpoint, Scalar
+from pwc_exp.commands import TrainConfig
+from pwc_exp.data.sample import Batch, Source
+from pwc_exp.distribution import Replicas
+from pwc_exp.errors import DiskFullError, ResumeError
+from pwc_exp.groups.machine import OnNonFinite
+from pwc_exp.guard import Guard
+from pwc_exp.meter import Meter
+from pwc_exp.models.pwcnet import PWCNet
+from pwc_exp.steps import TrainStep, make_train_step
+from pwc_exp.stopping import say
+from pwc_exp.stuck import StuckStart
+from pwc_exp.tracking.provenance import library_versions
+from pwc_exp.weights import BEST_KEY, CHECKPOINTS, load_weights
+
+BLACK_BOX = "blackbox"  # folder in that of a run: batches whose updates were not finite
+BATCH_PREFIX = "batch/"  # of the arrays of a batch in a black box
+# Starts: when there is a verdict, and what it needs. StuckStart says where the figures come from.
+STUCK_AFTER, STUCK_WINDOW = 3000, 500  # steps
+MIN_DROP = 0.05  # share of the loss
+MIN_SPREAD = 0.01  # px
+MAX_RESEEDS = 3  # of one run
+MAX_FAILED_SAVES = 3  # checkpoints in a row that a full disk may cost
+_SEEDS_APART = 7919
+DATA = "data"  # key of the fingerprint: digest of the training samples
+
+
+class Trained(NamedTuple):
+    """The variables of a run, and what updates them."""
+
+    model: PWCNet
+    optimizer: keras.optimizers.Optimizer
+    average: Average | None
+    train_step: TrainStep
+
+    @classmethod
+    def make(cls, config: TrainConfig) -> Self:
+        """With fresh weights, on the devices of the strategy in scope."""
+        keras.utils.set_random_seed(config.seed)
+        model = build_model(config.model, config.precision)
+        optimizer = build_optimizer(
+            config.optimizer, build_schedule(config.schedule), config.precision
+        )
+        average = None
+        if config.ema_decay is not None:
+            twin = build_model(config.model, config.precision)
+            average = Average(twin, decay=config.ema_decay)
+        train_step = make_train_step(
+            model,
+            optimizer,
+            build_loss(config.loss, model),
+            l2=config.optimizer.l2,
+            l2_biases=config.optimizer.l2_biases,
+            clip_norm=config.optimizer.clip_norm,
+            accumulate=config.accumulate,
+            average=average,
+            xla=config.xla_step,
+        )
+        return cls(model, optimizer, average, train_step)
+
+    @property
+    def variables(self) -> dict[str, checkpoints.Variable]:
+        """All of them, by the names they have in a checkpoint."""
+        averages = self.average.model.variables if self.average else []
+        return {
+            **checkpoints.named_state(self.model, self.optimizer),
+            **{EMA_PREFIX + variable.path: variable for variable in averages},
+        }
+
+
+class RunState:
+    """A run between two steps.
+
+    Args:
+        config: of the run.
+        source: the samples that train.
+        run_dir: its folder.
+        replicas: the devices.
+    """
+
+    def __init__(
+        self, config: TrainConfig, source: Source, run_dir: Path, replicas: Replicas
+    ) -> None:
+        self.step = 0  # updates made, those that were held back included
+        self.metrics: Mapping[str, float] = {}  # of the checkpoint that it goes on from
+        self.origin: Path | None = None  # of the first weights, if they are not fresh
+        self._config = config
+        self._folder = run_dir / CHECKPOINTS
+        self._boxes = run_dir / BLACK_BOX
+        self.replicas = replicas
+        self._fingerprint = {**environment(config, replicas), DATA: source.digest}
+        self._reseeds = 0
+        self._failed_saves = 0
+        with replicas.strategy.scope():
+            self._trained = Trained.make(config)
+        self.meter = Meter()
+        self.guard = Guard(
+            source,
+            stop=config.on_nonfinite == OnNonFinite.stop,
+            limit=config.nonfinite_limit,
+            record=self._record_batch,
+        )
+        self._stuck = _new_watch()
+        self._begun = 0  # step at which the present weights were fresh
+        self._told: set[str] = set()
+
+    def advance(self, batch: Batch) -> int:
+        """Makes one update with this worker's part of a batch, and returns the step it was.
+
+        Raises:
+            NonFiniteError: it must not be made; see `Guard`. Nothing has changed.
+        """
+        step = self.step + 1
+        results = self._trained.train_step(self.replicas.scatter(batch))
+        values = self.guard.check({k: float(v) for k, v in results.items()}, step, batch)
+        self.meter.add(values)
+        self._stuck.add(step - self._begun, values["train/flow_loss"])
+        self.step = step
+        return step
+
+    def findings(self, spreads: Mapping[int, float]) -> list[str]:
+        """Signs of a start that leads nowhere, a line each, if they have not been told before.
+
+        spreads: of the levels' flow, see `spread_over_inputs`; empty where nothing was drawn.
+        """
+        found = self._stuck.verdict(self.step - self._begun, spreads)
+        new = [finding for finding in found if _topic(finding) not in self._told]
+        self._told.update(map(_topic, found))
+        return new
+
+    @property
+    def model(self) -> PWCNet:
+        """What is trained."""
+        return self._trained.model
+
+    @property
+    def evaluated(self) -> PWCNet:
+        """The network that is validated: the average of the weights, if there is one."""
+        return self._trained.average.model if self._trained.average else self.model
+
+    def begin(self) -> None:
+        """Sets the first weights."""
+        if self._config.init_from:
+            self.origin = load_weights(self.model, Path(self._config.init_from))
+        self._start_average()
+
+    def go_on(self) -> None:
+        """Restores the newest intact checkpoint of the run; without any, it begins again.
+
+        Raises:
+            DataError: all checkpoints are damaged.
+            ResumeError: the newest is not of this configuration, or of other samples.
+        """
+        found = checkpoints.newest_intact(self._folder) if self.replicas.is_chief else None
+        name = self.replicas.agree(found.path.name if found else "")
+        if not name:
+            self.begin()
+            return
+        self.restore(found or checkpoints.load(self._folder / name))
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Sets everything to what it was when `checkpoint` was saved."""
+        then = checkpoint.manifest.fingerprint
+        if then[DATA] != self._fingerprint[DATA]:
+            raise ResumeError(
+                "data.root must hold the samples that the run began with. Their digest was "
+                f"{then[DATA]}. Received: {self._fingerprint[DATA]}"
+            )
+        self._warn_of_other_bits(then)
+        checkpoints.restore(self._trained.variables, checkpoint)
+        progress = checkpoint.manifest.progress
+        for name, counter in self._counters().items():
+            counter.restore(_below(f"{name}/", progress))
+        self._reseeds = int(progress["reseeds"])
+        self._begun = int(progress["begun"])
+        self.step, self.metrics = checkpoint.step, checkpoint.manifest.metrics
+
+    def save(self, metrics: Mapping[str, float], *, keep_best: int) -> None:
+        """Writes a checkpoint of this step, and removes those that are not to be kept.
+
+        A full disk is told and survived twice in a row: the checkpoint before stays.
+
+        Raises:
+            DiskFullError: the third time.
+        """
+        try:
+            checkpoints.save(
+                self._folder,
+                step=self.step,
+                state=self._trained.variables,
+                metrics=metrics,
+                fingerprint=self._fingerprint,
+                progress=self._progress(),
+            )
+            checkpoints.retain(self._folder, keep_best=keep_best, key=BEST_KEY)
+        except DiskFullError as error:
+            self._failed_saves += 1
+            if self._failed_saves == MAX_FAILED_SAVES:
+                raise
+            say(f"step {self.step:>9,}   no checkpoint: {error}; the one before is kept")
+        else:
+            self._failed_saves = 0
+
+    def check_space(self, *, keep_best: int) -> None:
+        """Refuses a disk that has no room for the checkpoints that the run is to keep.
+
+        Raises:
+            DiskFullError: it has not.
+        """
+        size = sum(np.asarray(variable).nbytes for variable in self._trained.variables.values())
+        kept = len(checkpoints.list_checkpoints(self._folder))
+        durable.make_folder(self._folder)
+        # One more than stays is there while the newest is written.
+        durable.check_space(self._folder, size * max(1, keep_best + 3 - kept))
+
+    def reseed(self) -> bool:
+        """Takes fresh weights of another seed; False once that has been done often enough.
+
+        Schedule and step go on; what the optimizer has gathered is forgotten.
+        """
+        if self._reseeds == MAX_RESEEDS:
+            return False
+        self._reseeds += 1
+        keras.utils.set_random_seed(self._config.seed + _SEEDS_APART * self._reseeds)
+        fresh = build_model(self._config.model, self._config.precision)
+        for mine, new in zip(self.model.variables, fresh.variables, strict=True):
+            mine.assign(new.value)
+        optimizer = self._trained.optimizer
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        for variable in inner.variables:
+            if variable is not inner.iterations and len(variable.shape) > 0:
+                variable.assign(np.zeros(variable.shape, variable.dtype))
+        self._start_average()
+        self._stuck = _new_watch()
+        self._begun = self.step
+        self._told.clear()
+        return True
+
+    def _start_average(self) -> None:
+        if self._trained.average:
+            self._trained.average.start(self.model.trainable_variables)
+
+    def _progress(self) -> dict[str, Scalar]:
+        counted = {
+            f"{name}/{key}": value
+            for name, counter in self._counters().items()
+            for key, value in counter.state().items()
+        }
+        return {**counted, "reseeds": self._reseeds, "begun": self._begun}
+
+    def _counters(self) -> dict[str, Meter | Guard | StuckStart]:
+        return {"meter": self.meter, "guard": self.guard, "stuck": self._stuck}
+
+    def _record_batch(self, step: int, batch: Batch, results: Mapping[str, float]) -> Path:
+        """Writes a black box: the batch, all variables, and what came out. Of the chief's part."""
+        if not self.replicas.is_chief:
+            return self._boxes
+        if (old := self._boxes / f"step-{step:08d}").exists():  # from before a resume
+            durable.remove_folder(old)
+        arrays = {f"{BATCH_PREFIX}{name}": part.numpy() for name, part in batch._asdict().items()}
+        return checkpoints.save(
+            self._boxes,
+            step=step,
+            state=self._trained.variables | arrays,
+            metrics=results,
+            fingerprint=self._fingerprint,
+            progress=self._progress(),
+        )
+
+    def _warn_of_other_bits(self, then: Mapping[str, str]) -> None:
+        now = self._fingerprint
+        others = [key for key in now if then.get(key) != now[key]]
+        if others and self.replicas.is_chief:
+            changes = ", ".join(f"{key} {then.get(key)} -> {now[key]}" for key in others)
+            say(f"resume: not to the last bit, for {changes}")
+
+
+def environment(config: TrainConfig, replicas: Replicas) -> dict[str, str]:
+    """What the bits of a result depend on beside the configuration."""
+    threads = tf.config.threading
+    return {
+        **library_versions(),
+        "processor": processor_name(),
+        "threads": f"{threads.get_intra_op_parallelism_threads() or os.cpu_count()}",
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1"),
+        "devices": f"{replicas.count} {replicas.device_name} in {replicas.workers} processes",
+    }
+
+
+def processor_name() -> str:
+    """The model of the processor."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _new_watch() -> StuckStart:
+    return StuckStart(
+        after=STUCK_AFTER, window=STUCK_WINDOW, min_drop=MIN_DROP, min_spread=MIN_SPREAD
+    )
+
+
+def _topic(finding: str) -> str:
+    """What a finding is about, without its numbers: the loss, or a level."""
+    return finding.partition(":")[0].partition(" in ")[0]
+
+
+def _below(prefix: str, values: Mapping[str, Scalar]) -> dict[str, Any]:
+    return {
+        key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)
+    }

@@ -1,0 +1,196 @@
+"""The two halves of a training step, inside its compiled function: gradients, and what they do.
+
+Gradients are summed over the replicas before anything is made of them: all replicas come to the
+same decision, where Keras' `LossScaleOptimizer` and `global_clipnorm` ask each for its own.
+
+Letters: B batch, H height, W width.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from pwc_exp.average import Average
+from pwc_exp.data.sample import Batch
+from pwc_exp.flow.losses import Flows
+from pwc_exp.flow.metrics import endpoint_error
+from pwc_exp.models.pwcnet import PWCNet
+
+LossFn = Callable[[Flows, tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+class Sums(NamedTuple):
+    """What a step reports, as sums over portions and replicas; scalars."""
+
+    loss: tf.Tensor  # shares of its mean over the batch
+    flow_loss: tf.Tensor
+    error: tf.Tensor  # of the known pixels, px
+    known: tf.Tensor  # pixels
+    pixels: tf.Tensor
+
+
+class Optimization:
+    """An optimizer with its loss scale, and the average that follows the weights.
+
+    Args:
+        optimizer: built here. Of a `LossScaleOptimizer` the scale and its rules are used.
+        weights: what is trained.
+        average: None if there is none.
+    """
+
+    def __init__(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        weights: Sequence[keras.Variable],
+        average: Average | None,
+    ) -> None:
+        optimizer.build(weights)
+        self.scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        self._optimizer = optimizer
+        self._inner = optimizer.inner_optimizer if self.scaled else optimizer
+        # What it would sum over the replicas is their sum already.
+        self._inner._all_reduce_sum_gradients = list
+        self._weights = weights
+        self._average = average
+        self._strategy = tf.distribute.get_strategy()
+
+    @property
+    def learning_rate(self) -> tf.Tensor:
+        """That of the next update."""
+        return tf.identity(self._optimizer.learning_rate)
+
+    @property
+    def loss_scale(self) -> tf.Tensor | float:
+        """What losses are multiplied by, so that no gradient vanishes in half precision."""
+        return self._optimizer.dynamic_scale.value if self.scaled else 1.0
+
+    def apply(self, gradients: Sequence[tf.Tensor]) -> None:
+        """Makes an update. gradients: of all replicas, as `strategy.run` returned them."""
+        self._strategy.run(self._apply_in_replica, args=(gradients,))
+        if self.scaled:
+            self._grow()
+        if self._average is not None:
+            self._average.follow(self._weights, self._inner.iterations)
+
+    def hold_back(self) -> None:
+        """Makes no update: half the loss scale may make the next one finite."""
+        if self.scaled:
+            self._optimizer.step_counter.assign(0)
+            self._optimizer.dynamic_scale.assign(self.loss_scale * 0.5)
+
+    def _apply_in_replica(self, gradients: Sequence[tf.Tensor]) -> None:
+        if self.scaled:
+            gradients = [gradient / self.loss_scale for gradient in gradients]
+        self._inner.apply(gradients, self._weights)
+
+    def _grow(self) -> None:
+        """Doubles the loss scale after `dynamic_growth_steps` updates in a row."""
+        optimizer = self._optimizer
+        applied = optimizer.step_counter.value + 1
+        grows = applied >= optimizer.dynamic_growth_steps
+        optimizer.step_counter.assign(tf.where(grows, tf.zeros_like(applied), applied))
+        optimizer.dynamic_scale.assign(self.loss_scale * tf.where(grows, 2.0, 1.0))
+
+
+class Gradients:
+    """The gradients of a batch, of which each replica has its part.
+
+    Args:
+        model: what is trained.
+        optimization: has the loss scale.
+        loss_fn: (flows, target, valid) -> data loss, a mean over the batch.
+        l2: coefficient of ½ Σ w², added to the loss.
+        l2_biases: whether the sum runs over biases as well.
+        clip_norm: gradients whose global norm is greater are scaled down to this norm.
+        accumulate: portions of equal size that a replica computes one after the other.
+    """
+
+    def __init__(
+        self,
+        model: PWCNet,
+        optimization: Optimization,
+        loss_fn: LossFn,
+        *,
+        l2: float,
+        l2_biases: bool,
+        clip_norm: float | None,
+        accumulate: int,
+    ) -> None:
+        weights = model.trainable_variables
+        self._model = model
+        self._weights = weights
+        self._optimization = optimization
+        self._loss_fn = loss_fn
+        self._l2 = l2
+        self._penalised = (
+            [w for w in weights if l2_biases or w.path.endswith("/kernel")] if l2 else []
+        )
+        self._clip_norm = clip_norm
+        self._accumulate = accumulate
+        self._replicas: int = tf.distribute.get_strategy().num_replicas_in_sync
+
+    def __call__(self, batch: Batch) -> tuple[list[tf.Tensor], Sums, tf.Tensor]:
+        """In a replica, with its part of the batch: what is the same in all replicas afterwards.
+
+        Returns:
+            The clipped gradients of the whole batch, times the loss scale; the sums over it; the
+            norm of the gradients before they were clipped, times the loss scale.
+        """
+        gradients, sums = self._of_part(batch)
+        if self._replicas > 1:
+            context = tf.distribute.get_replica_context()
+            gradients, sums = context.all_reduce(tf.distribute.ReduceOp.SUM, (gradients, sums))
+        norm = tf.linalg.global_norm(gradients)
+        if self._clip_norm is not None:  # where the norm is not finite, it makes all of them NaN
+            limit = self._clip_norm * self._optimization.loss_scale
+            gradients, _ = tf.clip_by_global_norm(gradients, limit, use_norm=norm)
+        return gradients, sums, norm
+
+    def _of_part(self, batch: Batch) -> tuple[list[tf.Tensor], Sums]:
+        """The sum over all portions; one is in memory at a time."""
+        count = self._accumulate
+        if count == 1:
+            return self._of_portion(batch)
+        size = batch.index.shape[0] // count
+        portions = Batch(*(tf.reshape(part, [count, size, *part.shape[1:]]) for part in batch))
+
+        def add_next(
+            number: tf.Tensor, gradients: list[tf.Tensor], sums: Sums
+        ) -> tuple[tf.Tensor, list[tf.Tensor], Sums]:
+            more, more_sums = self._of_portion(Batch(*(part[number] for part in portions)))
+            added = [a + b for a, b in zip(gradients, more, strict=True)]
+            return number + 1, added, Sums(*(a + b for a, b in zip(sums, more_sums, strict=True)))
+
+        zeros = [tf.zeros(weight.shape) for weight in self._weights]
+        _, gradients, sums = tf.while_loop(
+            lambda number, *_: number < count,
+            add_next,
+            (tf.constant(0), zeros, Sums(*[tf.zeros([])] * len(Sums._fields))),
+            parallel_iterations=1,
+        )
+        return gradients, sums
+
+    def _of_portion(self, batch: Batch) -> tuple[list[tf.Tensor], Sums]:
+        portions = self._accumulate * self._replicas
+        with tf.GradientTape() as tape:
+            flows = self._model((batch.frame1, batch.frame2), training=True)
+            flow_loss = self._loss_fn(flows, batch.flow, batch.valid)
+            loss = flow_loss + self._penalty()
+            target = loss * (self._optimization.loss_scale / portions)
+        gradients = tape.gradient(target, self._weights)
+        error = endpoint_error(self._model.full_resolution(flows), batch.flow)
+        known = batch.valid > 0
+        sums = Sums(
+            loss=loss / portions,
+            flow_loss=flow_loss / portions,
+            error=tf.reduce_sum(tf.where(known, error, 0.0)),
+            known=tf.reduce_sum(tf.cast(known, tf.float32)),
+            pixels=tf.cast(tf.size(batch.valid), tf.float32),
+        )
+        return gradients, sums
+
+    def _penalty(self) -> tf.Tensor:
+        squares = [tf.nn.l2_loss(weight.value) for weight in self._penalised]
+        return self._l2 * tf.add_n(squares) if squares else 0.0

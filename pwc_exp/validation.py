@@ -1,0 +1,95 @@
+"""The errors and pictures of a network on validation samples, again and again during a run."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from pwc_exp.build import build_eval_feed
+from pwc_exp.commands import TrainConfig
+from pwc_exp.data.sample import Batch, Source
+from pwc_exp.distribution import Replicas
+from pwc_exp.evaluation import UNITS, errors_of
+from pwc_exp.models.pwcnet import PWCNet
+from pwc_exp.pictures import panel
+from pwc_exp.steps import Levels, make_estimate, make_eval_step, make_levels
+from pwc_exp.stopping import say
+from pwc_exp.stuck import spread_over_inputs
+from pwc_exp.tracking import Tracker
+from pwc_exp.weights import BEST_KEY
+
+
+class Validation:
+    """Evaluates the network with steps that are compiled once; each sample once in all processes.
+
+    Args:
+        model: what is evaluated.
+        listed: where samples that cannot be read are noted; None: nowhere.
+        tracker: of the chief; None in other processes, which draw nothing.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: PWCNet,
+        source: Source,
+        *,
+        replicas: Replicas,
+        tracker: Tracker | None,
+        listed: Path | None,
+    ) -> None:
+        self._source = source
+        self._replicas = replicas
+        self._tracker = tracker
+        self._eval_step = make_eval_step(make_estimate(model, xla=config.xla))
+        self._levels = make_levels(model)
+        make_feed = functools.partial(build_eval_feed, config.data, source, listed=listed)
+        self._batches = make_feed(
+            batch_size=config.val_batch_size,
+            multiple=2**model.levels,
+            limit=config.eval_samples,
+            shard=(replicas.worker, replicas.workers),
+        )
+        self._pictured = make_feed(batch_size=1, multiple=1, limit=config.picture_samples)
+        still = make_eval_step(lambda frame1, frame2: tf.zeros_like(frame1[..., :2]))
+        self.zero_flow = errors_of(still, self._batches, source, replicas=replicas).means["aepe"]
+        self.spreads: dict[int, float] = {}  # of the levels' flow over the pictures, full-res px
+
+    def run(self, step: int) -> float:
+        """Notes the errors and pictures of `step`, and returns the AEPE."""
+        errors = errors_of(self._eval_step, self._batches, self._source, replicas=self._replicas)
+        aepe = errors.means["aepe"]
+        if self._tracker is not None:
+            self._tracker.scalars(step, {f"val/{name}": errors.means[name] for name in UNITS})
+            self._draw(step, self._tracker)
+            say(f"step {step:>9,}   {BEST_KEY} {aepe:.3f} px")
+        return aepe
+
+    def _draw(self, step: int, tracker: Tracker) -> None:
+        flows: list[dict[int, np.ndarray]] = []
+        for batch in self._pictured:
+            levels = self._levels(batch)
+            flows.append({level: flow[0].numpy() for level, flow in levels.flows.items()})
+            name = f"val/{self._source.ids[int(batch.index[0])]}"
+            tracker.image(step, name, _picture(batch, levels, flows[-1]))
+        alike = [shown for shown in flows if _shapes(shown) == _shapes(flows[0])]
+        if len(alike) > 1:
+            self.spreads = spread_over_inputs(
+                {level: np.stack([shown[level] for shown in alike]) for level in alike[0]}
+            )
+
+
+def _picture(batch: Batch, levels: Levels, flows: dict[int, np.ndarray]) -> np.ndarray:
+    return panel(
+        batch.frame1[0].numpy(),
+        batch.frame2[0].numpy(),
+        target=batch.flow[0].numpy(),
+        valid=batch.valid[0].numpy(),
+        estimate=levels.estimate[0].numpy(),
+        flows=flows,
+    )
+
+
+def _shapes(flows: dict[int, np.ndarray]) -> list[tuple[int, ...]]:
+    return [flow.shape for flow in flows.values()]
