@@ -1,13 +1,17 @@
-"""`python -m pwc_exp.benchmark`: how fast a network, or the way to its examples, is."""
+"""`python -m pwc_exp.benchmark`: how fast a network, what feeds it and what guards it are."""
 
 from pwc_exp import cli
 
 
 def main() -> None:
-    """Times the network or, if the first argument is `pipeline`, what feeds it."""
+    """Times the network; if the first argument is `pipeline` or `safety`, what surrounds it."""
     cli.run_one_of(
         "benchmark",
-        {"": "pwc_exp.timing:benchmark", "pipeline": "pwc_exp.feed_timing:benchmark"},
+        {
+            "": "pwc_exp.timing:benchmark",
+            "pipeline": "pwc_exp.feed_timing:benchmark",
+            "safety": "pwc_exp.safety_timing:benchmark",
+        },
     )
 
 

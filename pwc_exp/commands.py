@@ -193,6 +193,25 @@ class PipelineConfig:
 
 
 @dataclass(kw_only=True)
+class SafetyConfig:
+    """Time of what surrounds the training steps: checks, points of the curves, checkpoints."""
+
+    model: ModelConfig
+    loss: LossConfig
+    optimizer: OptimizerConfig
+    train_size: list[int] = list_of(384, 448)  # of the frames (height, width), in pixels
+    train_batch_size: int = 4  # examples in one update
+    repeats: int = 10  # steps and checkpoints that are timed; points more often
+    folder: str = "."  # on the disk to measure; what is written in it is removed
+    uri: str | None = None  # MLflow; null: an SQLite file in that folder
+
+    def __post_init__(self) -> None:
+        check_positive("", self, "train_batch_size", "repeats")
+        check_size("train_size", self.train_size, 2**self.model.levels)
+        _check_level_weights(self.model, self.loss)
+
+
+@dataclass(kw_only=True)
 class DataCheckConfig:
     """What is wrong with a data set."""
 

@@ -23,6 +23,7 @@ from pwc_exp.commands import (
     PipelineConfig,
     PredictConfig,
     ReplayConfig,
+    SafetyConfig,
     SyncConfig,
     TrainConfig,
 )
@@ -55,6 +56,7 @@ Config = (
     | DescribeConfig
     | BenchmarkConfig
     | PipelineConfig
+    | SafetyConfig
     | DataCheckConfig
     | DataStatsConfig
     | DataIndexConfig
@@ -72,6 +74,7 @@ COMMANDS: dict[str, type[Config]] = {
     "describe": DescribeConfig,
     "benchmark": BenchmarkConfig,
     "benchmark_pipeline": PipelineConfig,
+    "benchmark_safety": SafetyConfig,
     "data_check": DataCheckConfig,
     "data_stats": DataStatsConfig,
     "data_index": DataIndexConfig,
