@@ -31,8 +31,8 @@ from pwc_exp.weights import BEST_KEY, CHECKPOINTS, load_weights
 BLACK_BOX = "blackbox"  # folder in that of a run: batches whose updates were not finite
 BATCH_PREFIX = "batch/"  # of the arrays of a batch in a black box
 # Starts: when there is a verdict, and what it needs. StuckStart says where the figures come from.
-STUCK_AFTER, STUCK_WINDOW = 3000, 500  # steps
-MIN_DROP = 0.05  # share of the loss
+STUCK_AFTER, STUCK_WINDOW = 5000, 1000  # steps
+MIN_DROP = 0.1  # share of the loss
 MIN_SPREAD = 0.01  # px
 MAX_RESEEDS = 3  # of one run
 MAX_FAILED_SAVES = 3  # checkpoints in a row that a full disk may cost

@@ -5,22 +5,21 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from small_sets import write_chairs, write_things_halfres
 
 from pwc_exp import checkpoints
 from pwc_exp.commands import TrainConfig
 from pwc_exp.config import CONFIG_FILE, load
 from pwc_exp.data import cache
-from pwc_exp.data.sample import Batch, Part
-from pwc_exp.errors import DataError, NonFiniteError, OutputError, UserError
+from pwc_exp.data.sample import Batch
+from pwc_exp.errors import DataError, NonFiniteError, OutputError
 from pwc_exp.evaluation import evaluate
 from pwc_exp.guard import Guard
 from pwc_exp.tracking import journal
@@ -354,43 +353,3 @@ def test_it_trains_in_half_precision(run: Train) -> None:
     arrays = checkpoints.load(last).arrays
     assert {a.dtype for n, a in arrays.items() if n.startswith("model/")} == {np.dtype("float32")}
     assert any("loss_scale" in name for name in arrays)
-
-
-class Named:
-    """A source of which only the names are asked."""
-
-    name = "fake"
-    size = 3
-    ids: Sequence[str] = ("a", "b", "c")
-    digest = ""
-    parts: Sequence[Part] = (Part(3, 1.0),)
-
-    def example(self, index: tf.Tensor) -> Any:
-        raise NotImplementedError
-
-    def failure(self, index: int) -> UserError | None:
-        raise NotImplementedError
-
-
-def batch_of(*index: int) -> Batch:
-    nothing = tf.zeros([])
-    return Batch(nothing, nothing, nothing, nothing, tf.constant(index))
-
-
-HELD_BACK = {"train/loss": math.nan, "train/aepe": 1.0, "applied": 0.0}
-APPLIED = {"train/loss": 2.0, "train/aepe": 1.0, "applied": 1.0}
-
-
-def test_an_update_that_is_held_back_ends_the_run_by_name() -> None:
-    guard = Guard(Named(), allowed=0)
-    assert guard.check(APPLIED, 6, batch_of(1, 2)) == {"train/loss": 2, "train/aepe": 1}
-    with pytest.raises(NonFiniteError, match=r"step 7:.*'train/loss': nan.*fake, samples c, a"):
-        guard.check(HELD_BACK, 7, batch_of(2, 0))
-
-
-def test_half_precision_may_hold_back_a_number_of_updates_in_a_row() -> None:
-    guard = Guard(Named(), allowed=2)
-    for results in (HELD_BACK, HELD_BACK, APPLIED, HELD_BACK, HELD_BACK):
-        guard.check(results, 1, batch_of(0))
-    with pytest.raises(NonFiniteError, match=r"3 time\(s\) in a row"):
-        guard.check(HELD_BACK, 6, batch_of(0))
