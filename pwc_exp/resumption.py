@@ -117,7 +117,10 @@ def _complete(saved: TrainConfig, overrides: Sequence[str]) -> DictConfig:
     """The composition of `overrides`; what must be given and is not is as in `saved`."""
     values = compose_command("train", overrides).values
     before = flatten(saved)
-    for key in OmegaConf.missing_keys(values):
+    needed = OmegaConf.missing_keys(values)
+    if "root" in values.data and values.data.root is None:  # what a data set of files refuses
+        needed.add("data.root")
+    for key in needed:
         if key in before:
             OmegaConf.update(values, key, before[key])
     return values

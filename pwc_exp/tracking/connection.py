@@ -4,6 +4,7 @@ import fcntl
 import logging
 import os
 import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -42,7 +43,7 @@ def is_file(uri: str) -> bool:
 
 def is_gone(uri: str) -> bool:
     """Whether the SQLite file of `uri` is not there."""
-    return is_file(uri) and not Path(re.sub(rf"^{_SQLITE}///", "", uri)).exists()
+    return is_file(uri) and not _path(uri).exists()
 
 
 def connect(uri: str, experiment: str, outputs: Path) -> Connection:
@@ -55,8 +56,7 @@ def connect(uri: str, experiment: str, outputs: Path) -> Connection:
 
     _silence()
     folder = store_folder(outputs)
-    # The first use creates the tables; processes that do so at once destroy each other's.
-    with _lock(folder) if is_file(uri) else nullcontext():
+    with _tables(_path(uri)) if is_file(uri) else nullcontext():
         client = mlflow.MlflowClient(uri)
         if found := client.get_experiment_by_name(experiment):
             return Connection(client, found.experiment_id)
@@ -84,9 +84,30 @@ def _silence() -> None:
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Waits for `folder`/.lock, which the system frees if this process dies."""
-    durable.make_folder(folder)
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def _tables(file: Path) -> Iterator[None]:
+    """Makes an SQLite file with MLflow's tables, if it is not there, for one process at a time.
+
+    MLflow makes them where they stay, one by one. Processes that do so at once destroy each
+    other's, and what a process that is killed leaves is never completed. So they are made beside.
+    """
+    durable.make_folder(file.parent)
+    with (file.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # which the system frees if this process dies
+        if not file.exists():
+            _make_tables(file)
         yield
+
+
+def _make_tables(file: Path) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    for leftover in file.parent.glob(f".tmp-{file.name}.*"):
+        leftover.unlink(missing_ok=True)
+    # Another name each time: MLflow keeps what it has opened by a name until the process ends.
+    new = file.with_name(f".tmp-{file.name}.{secrets.token_hex(4)}")
+    SqlAlchemyStore(f"{_SQLITE}///{new}", str(file.parent / "artifacts")).engine.dispose()
+    durable.rename(new, file)
+
+
+def _path(uri: str) -> Path:
+    return Path(re.sub(rf"^{_SQLITE}///", "", uri))
