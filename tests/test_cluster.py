@@ -2,15 +2,19 @@
 
 import json
 import os
+import re
+import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from pwc_exp import cluster
 from pwc_exp.cluster import ALONE, Place, on_slurm, place
 from pwc_exp.errors import ConfigError
 
+PAGE = (Path(__file__).parents[1] / "docs/scaling.md").read_text(encoding="utf-8")
 WORKERS = {"worker": ["a:1", "b:1", "c:1"]}
 WITH_CHIEF = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
 TASKS = [
@@ -153,4 +157,62 @@ def test_a_script_that_srun_has_not_started_is_alone(
 def test_a_single_task_of_srun_is_alone(environment: dict[str, str]) -> None:
     environment.update(slurm(0, "gpu1", "1", 1))
     assert not on_slurm()
-    assert place() == cluster.ALONE
+    assert place() == ALONE
+
+
+def script_of_page(kind: str) -> str:
+    """The only block of that kind in docs/scaling.md."""
+    (found,) = re.findall(rf"^```{kind}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    return str(found)
+
+
+def run_script(text: str, folder: Path, **commands: str) -> "subprocess.CompletedProcess[str]":
+    """Runs it with stand-ins for the commands that it calls; each of them is a shell script."""
+    for name, body in commands.items():
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+        (folder / name).chmod(0o755)
+    path = f"{folder}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "SLURM_JOB_ID": "77"}
+    return subprocess.run(
+        ["bash", "-c", text], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_pages_hosts_are_two_workers(environment: dict[str, str]) -> None:
+    texts = re.findall(r"export TF_CONFIG='(.*)'", PAGE)
+    assert len(texts) == 2
+    for number, text in enumerate(texts):
+        environment["TF_CONFIG"] = text
+        assert place() == Place(number, 2)
+
+
+@pytest.mark.parametrize(
+    ("code", "again"), [(0, False), (75, True), (76, False), (78, False), (137, False), (143, True)]
+)
+def test_the_pages_slurm_job_comes_back_if_it_can_go_on(
+    code: int, again: bool, tmp_path: Path
+) -> None:
+    commands = {"srun": f'echo "$@"; exit {code}', "scontrol": 'echo "$@"'}
+    ended = run_script(script_of_page("bash"), tmp_path, **commands)
+    assert ended.returncode == code
+    assert ended.stdout.startswith("python -m pwc_exp.train ")
+    assert (ended.stdout.splitlines()[-1] == "requeue 77") == again
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_the_pages_pods_are_workers_that_find_each_other(
+    index: int, environment: dict[str, str], tmp_path: Path
+) -> None:
+    service, job = yaml.safe_load_all(script_of_page("yaml"))
+    name, pods = job["metadata"]["name"], job["spec"]["template"]["spec"]
+    assert service["spec"]["selector"] == {"job-name": name}
+    assert service["metadata"]["name"] == pods["subdomain"]
+    (container,) = pods["containers"]
+    assert container["command"] == ["bash", "-c"]
+    environment.update({each["name"]: each["value"] for each in container["env"]})
+    environment["JOB_COMPLETION_INDEX"] = str(index)
+    (script,) = container["args"]
+    environment["TF_CONFIG"] = run_script(script, tmp_path, python='echo "$TF_CONFIG"').stdout
+    assert place() == Place(index, job["spec"]["completions"])
+    hosts = json.loads(environment["TF_CONFIG"])["cluster"]["worker"]
+    assert hosts == [f"{name}-{number}.{pods['subdomain']}:2222" for number in range(2)]
