@@ -25,6 +25,12 @@ class MissingInputError(UserError, FileNotFoundError):
     exit_code = 66
 
 
+class DeviceMemoryError(UserError, MemoryError):
+    """A batch that does not fit the memory of a device."""
+
+    exit_code = 71
+
+
 class OutputError(UserError, OSError):
     """A place that cannot be written."""
 

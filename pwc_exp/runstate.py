@@ -219,9 +219,12 @@ class RunState:
     def check_space(self, *, keep_best: int) -> None:
         """Refuses a disk that has no room for the checkpoints that the run is to keep.
 
+        Those that are not, and what a process left that was killed, make room first.
+
         Raises:
             DiskFullError: it has not.
         """
+        checkpoints.retain(self._folder, keep_best=keep_best, key=BEST_KEY)
         size = sum(np.asarray(variable).nbytes for variable in self._trained.variables.values())
         kept = len(checkpoints.list_checkpoints(self._folder))
         durable.make_folder(self._folder)

@@ -19,7 +19,7 @@ from pwc_exp.data import quarantine
 from pwc_exp.data.feed import train_feed
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.distribution import Replicas, make_replicas
-from pwc_exp.errors import BusyError, ConfigError, OutputError, ResumeError
+from pwc_exp.errors import BusyError, ConfigError, DeviceMemoryError, OutputError, ResumeError
 from pwc_exp.groups.data import Dataset, Split
 from pwc_exp.groups.machine import OnStuck
 from pwc_exp.resumption import free_changes
@@ -61,7 +61,7 @@ def train(config: TrainConfig, run_dir: Path) -> float:
     config = dataclasses.replace(config, resume=None)
     _check_devices(config, replicas)
     with ExitStack() as stack:
-        stack.enter_context(_lost_workers(replicas, run_dir))
+        stack.enter_context(_device_failures(config, replicas, run_dir))
         changes = {}
         if replicas.is_chief:
             changes = stack.enter_context(_claimed(run_dir, config, resumed=resumed))
@@ -165,10 +165,18 @@ def _claimed(run_dir: Path, config: TrainConfig, *, resumed: bool) -> Iterator[d
 
 
 @contextmanager
-def _lost_workers(replicas: Replicas, run_dir: Path) -> Iterator[None]:
-    """Tells in one line that another worker is gone, without which no step can be made."""
+def _device_failures(config: TrainConfig, replicas: Replicas, run_dir: Path) -> Iterator[None]:
+    """Tells in one line what TensorFlow tells in many."""
     try:
         yield
+    except tf.errors.ResourceExhaustedError as error:
+        if "OOM" not in error.message and "out of memory" not in error.message.lower():
+            raise  # a full disk has the same class
+        raise DeviceMemoryError(
+            f"a batch must fit the memory of the device. Received: batch_size={config.batch_size}, "
+            f"data.crop={config.data.crop}, accumulate={config.accumulate}; a greater accumulate "
+            "needs less, and changes no result"
+        ) from error
     except tf.errors.OpError as error:
         if replicas.workers == 1:
             raise

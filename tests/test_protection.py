@@ -10,12 +10,19 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from test_training import SMALLEST, points
 
 from pwc_exp import checkpoints, runstate
 from pwc_exp.commands import TrainConfig
 from pwc_exp.data.sample import Batch
-from pwc_exp.errors import BusyError, DiskFullError, NonFiniteError, ResumeError
+from pwc_exp.errors import (
+    BusyError,
+    DeviceMemoryError,
+    DiskFullError,
+    NonFiniteError,
+    ResumeError,
+)
 from pwc_exp.replaying import replay
 from pwc_exp.runstate import RunState
 from pwc_exp.training import train
@@ -134,6 +141,47 @@ def test_a_run_of_other_samples_is_not_gone_on_with(
     elsewhere = dataclasses.replace(config.data, root=str(tmp_path / "other"))
     with pytest.raises(ResumeError, match=r"data\.root must hold the samples"):
         train(resumed(config, folder, steps=4, data=elsewhere), folder)
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_flow_that_is_not_a_number_is_unknown_and_training_goes_on(
+    share: float,
+    configure: Configure,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from small_sets import write_chairs
+
+    for path in write_chairs(tmp_path / "chairs", 3).glob("data/*.flo"):
+        data = path.read_bytes()
+        flow = np.frombuffer(data[12:], "<f4").copy()  # row after row
+        flow[: round(share * len(flow))] = np.nan
+        path.write_bytes(data[:12] + flow.tobytes())
+    of_files = ("data=flyingchairs", f"data.root={tmp_path}/chairs", "data.crop=[64,96]")
+    places = ("tracking=off", f"outputs={tmp_path}", "steps=3", "optimizer.l2=0")
+    config = configure("train", *SMALLEST, *EVERY, *of_files, *places)
+    folder = tmp_path / "train/first"
+    train(config, folder)
+    losses = points(folder, "train/loss")
+    assert points(folder, "train/valid")[1] == pytest.approx(1 - share, abs=0.02)
+    if share == 1:
+        assert losses == {1: 0, 2: 0, 3: 0}
+        assert capsys.readouterr().out.count("no pixel of the batch has a known flow") == 1
+        manifest = checkpoints.load(checkpoints.latest(folder / "checkpoints") or folder).manifest
+        assert manifest.progress["guard/unknown"] == 3
+    else:
+        assert all(0 < loss < 1e6 for loss in losses.values())
+
+
+def test_memory_of_a_device_that_runs_out_is_one_line(
+    small: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(state: RunState, batch: Batch) -> int:
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor of shape")
+
+    monkeypatch.setattr(RunState, "advance", failing)
+    with pytest.raises(DeviceMemoryError, match=r"batch_size=2, data.crop=\[32, 48\]"):
+        train(small("steps=2"), tmp_path / "train/first")
 
 
 def test_one_process_at_a_time_trains_a_run(

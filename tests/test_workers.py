@@ -86,6 +86,21 @@ def test_two_workers_train_one_run_and_one_that_is_killed_is_survived(tmp_path: 
     unbroken = the_run(tmp_path / "whole")
     assert {step for step, key in curves(unbroken) if key == "val/aepe"} == {0, 6, 12}
 
+    # Alone, with the same samples, it is the same run to rounding: training and validation.
+    alone = [
+        sys.executable,
+        "-m",
+        "pwc_exp.train",
+        *SMALLEST,
+        f"outputs={tmp_path}/one",
+        "steps=12",
+    ]
+    subprocess.run(alone, check=True, capture_output=True, timeout=300)
+    expected = curves(the_run(tmp_path / "one"))
+    assert expected.keys() == curves(unbroken).keys()
+    for place, value in curves(unbroken).items():
+        assert value == pytest.approx(expected[place], rel=1e-3), place
+
     broken = Workers(*SMALLEST, f"outputs={tmp_path}/broken", "steps=2000")
     deadline = time.monotonic() + 300
     while not list((tmp_path / "broken").glob("train/*/checkpoints/step-*3")):
