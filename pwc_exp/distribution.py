@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.cluster import ALONE, Place, on_slurm, place
+from pwc_exp.cluster import ALONE, Place, on_slurm, place, slurm_addresses
 from pwc_exp.data.sample import Batch
 from pwc_exp.errors import ConfigError
 
@@ -163,7 +163,9 @@ def make_replicas(*, gpus: Sequence[int] | None, cpus: int, cluster: bool) -> Re
         names = [f"CPU:{number}" for number in range(cpus)]
     where = place() if cluster else ALONE
     if where.workers > 1:
-        strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=_resolver())
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(
+            cluster_resolver=make_resolver(where, gpus=len(chosen))
+        )
     elif len(names) > 1:
         strategy = tf.distribute.MirroredStrategy(names)
     else:
@@ -171,7 +173,15 @@ def make_replicas(*, gpus: Sequence[int] | None, cpus: int, cluster: bool) -> Re
     return Replicas(strategy, where)
 
 
-def _resolver() -> tf.distribute.cluster_resolver.ClusterResolver:
-    """Where the workers of this process's cluster are."""
+def make_resolver(where: Place, *, gpus: int) -> tf.distribute.cluster_resolver.ClusterResolver:
+    """Where the workers of this process's cluster are, and which of them it is."""
     resolvers = tf.distribute.cluster_resolver
-    return resolvers.SlurmClusterResolver() if on_slurm() else resolvers.TFConfigClusterResolver()
+    if not on_slurm():
+        return resolvers.TFConfigClusterResolver()
+    return resolvers.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": slurm_addresses()}),
+        task_type="worker",
+        task_id=where.worker,
+        num_accelerators={"GPU": gpus},
+        rpc_layer="grpc",
+    )

@@ -103,11 +103,11 @@ class RunState:
         self._folder = run_dir / CHECKPOINTS
         self._boxes = run_dir / BLACK_BOX
         self.replicas = replicas
-        self._fingerprint = {**environment(config, replicas), DATA: source.digest}
+        self._fingerprint = {**environment(replicas), DATA: source.digest}
         self._reseeds = 0
         self._failed_saves = 0
         with replicas.strategy.scope():
-            self._trained = Trained.make(config)
+            self.trained = Trained.make(config)
         self.meter = Meter()
         self.guard = Guard(
             source,
@@ -126,7 +126,7 @@ class RunState:
             NonFiniteError: it must not be made; see `Guard`. Nothing has changed.
         """
         step = self.step + 1
-        results = self._trained.train_step(self.replicas.scatter(batch))
+        results = self.trained.train_step(self.replicas.scatter(batch))
         values = self.guard.check({k: float(v) for k, v in results.items()}, step, batch)
         self.meter.add(values)
         self._stuck.add(step - self._begun, values["train/flow_loss"])
@@ -146,12 +146,12 @@ class RunState:
     @property
     def model(self) -> PWCNet:
         """What is trained."""
-        return self._trained.model
+        return self.trained.model
 
     @property
     def evaluated(self) -> PWCNet:
         """The network that is validated: the average of the weights, if there is one."""
-        return self._trained.average.model if self._trained.average else self.model
+        return self.trained.average.model if self.trained.average else self.model
 
     def begin(self) -> None:
         """Sets the first weights."""
@@ -182,7 +182,7 @@ class RunState:
                 f"{then[DATA]}. Received: {self._fingerprint[DATA]}"
             )
         self._warn_of_other_bits(then)
-        checkpoints.restore(self._trained.variables, checkpoint)
+        checkpoints.restore(self.trained.variables, checkpoint)
         progress = checkpoint.manifest.progress
         for name, counter in self._counters().items():
             counter.restore(_below(f"{name}/", progress))
@@ -202,7 +202,7 @@ class RunState:
             checkpoints.save(
                 self._folder,
                 step=self.step,
-                state=self._trained.variables,
+                state=self.trained.variables,
                 metrics=metrics,
                 fingerprint=self._fingerprint,
                 progress=self._progress(),
@@ -225,7 +225,7 @@ class RunState:
             DiskFullError: it has not.
         """
         checkpoints.retain(self._folder, keep_best=keep_best, key=BEST_KEY)
-        size = sum(np.asarray(variable).nbytes for variable in self._trained.variables.values())
+        size = sum(np.asarray(variable).nbytes for variable in self.trained.variables.values())
         kept = len(checkpoints.list_checkpoints(self._folder))
         durable.make_folder(self._folder)
         # One more than stays is there while the newest is written.
@@ -243,7 +243,7 @@ class RunState:
         fresh = build_model(self._config.model, self._config.precision)
         for mine, new in zip(self.model.variables, fresh.variables, strict=True):
             mine.assign(new.value)
-        optimizer = self._trained.optimizer
+        optimizer = self.trained.optimizer
         inner = getattr(optimizer, "inner_optimizer", optimizer)
         for variable in inner.variables:
             if variable is not inner.iterations and len(variable.shape) > 0:
@@ -255,8 +255,8 @@ class RunState:
         return True
 
     def _start_average(self) -> None:
-        if self._trained.average:
-            self._trained.average.start(self.model.trainable_variables)
+        if self.trained.average:
+            self.trained.average.start(self.model.trainable_variables)
 
     def _progress(self) -> dict[str, Scalar]:
         counted = {
@@ -279,7 +279,7 @@ class RunState:
         return checkpoints.save(
             self._boxes,
             step=step,
-            state=self._trained.variables | arrays,
+            state=self.trained.variables | arrays,
             metrics=results,
             fingerprint=self._fingerprint,
             progress=self._progress(),
@@ -293,7 +293,7 @@ class RunState:
             say(f"resume: not to the last bit, for {changes}")
 
 
-def environment(config: TrainConfig, replicas: Replicas) -> dict[str, str]:
+def environment(replicas: Replicas) -> dict[str, str]:
     """What the bits of a result depend on beside the configuration."""
     threads = tf.config.threading
     return {

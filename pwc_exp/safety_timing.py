@@ -178,7 +178,7 @@ class _Turn:
         self._note("checkpoint", self._save)
 
     def _take_steps(self) -> None:
-        trained = self._state._trained  # what `advance` calls, without what it adds
+        trained = self._state.trained  # what `advance` calls, without what it adds
         batch = next(self._batches)
         results: dict[str, tf.Tensor] = {}
 
@@ -191,9 +191,9 @@ class _Turn:
         for name, call in pair[:: -1 if self._turns % 2 else 1]:  # neither is always the first
             self._note(name, call)
         # A difference of two steps is lost in their noise. So: a step whose results are there.
-        self._state._trained = trained._replace(train_step=lambda _: results)
+        self._state.trained = trained._replace(train_step=lambda _: results)
         self._note("checks", lambda: self._state.advance(batch))
-        self._state._trained = trained
+        self._state.trained = trained
 
     def _save(self) -> None:
         """A checkpoint as a run makes it after an evaluation that was the best so far."""

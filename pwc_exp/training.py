@@ -106,24 +106,34 @@ def run(
     """
     validation = _make_validation(config, run_dir, state, sources, tracker)
     history = tracker.history(BEST_KEY) if tracker else {}
-    if state.step == 0:
-        history[0] = validation.run(0)
+
+    def evaluate() -> dict[str, float]:
+        history[state.step] = validation.run(state.step)
+        reseeded = _judge_start(config, state, validation)
+        return {} if reseeded else {BEST_KEY: history[state.step]}
+
+    if _is_unevaluated(config, state, tracker, history):
+        metrics = evaluate()
+        if state.step > 0:
+            _save(config, state, tracker, metrics)
     with _bar(config, state) as bar:
         for batch in state.meter.timed(_batches(config, run_dir, state, sources.train)):
             step = state.advance(batch)
             bar.update()
             if _due(step, config.log_every, config.steps):
                 _log(config, state, tracker, bar)
-            if evaluated := _due(step, config.eval_every, config.steps):
-                history[step] = validation.run(step)
-                _judge_start(config, state, validation)
-            stopped = state.replicas.any(signals.received is not None)
+            stopped = state.replicas.any(signals.received is not None) and step < config.steps
+            evaluated = _due(step, config.eval_every, config.steps) and not stopped
+            metrics = evaluate() if evaluated else {}
             if evaluated or stopped or _due(step, config.save_every, config.steps):
-                _save(config, state, tracker, {BEST_KEY: history[step]} if evaluated else {})
-            if stopped and step < config.steps:
+                _save(config, state, tracker, metrics)
+            if stopped:
                 _stop(run_dir, step, signals)
     return Summary(
-        validation.zero_flow, history.get(0, math.nan), history[config.steps], min(history.values())
+        zero_flow=validation.zero_flow,
+        start=history.get(0, math.nan),
+        end=history.get(config.steps, math.nan),
+        best=min(history.values(), default=math.nan),
     )
 
 
@@ -196,6 +206,14 @@ def _is_finished(config: TrainConfig, run_dir: Path, state: RunState) -> bool:
     if state.step > config.steps:
         raise ResumeError(f"steps must be at least the {state.step} made. Received: {config.steps}")
     return state.step == config.steps and Record.load(run_dir).status == FINISHED
+
+
+def _is_unevaluated(
+    config: TrainConfig, state: RunState, tracker: Tracker | None, history: Mapping[int, float]
+) -> bool:
+    """Whether the evaluation of the present step is still to be made: it is not when stopping."""
+    due = _due(state.step, config.eval_every, config.steps)
+    return state.replicas.any(tracker is not None and due and state.step not in history)
 
 
 def _make_validation(
@@ -271,17 +289,19 @@ def _log(config: TrainConfig, state: RunState, tracker: Tracker | None, bar: "tq
         say(f"step {state.step:>9,}   {_in_short(measured)}")
 
 
-def _judge_start(config: TrainConfig, state: RunState, validation: Validation) -> None:
-    """Warns of a start that leads nowhere; begins again with other weights if so wished."""
+def _judge_start(config: TrainConfig, state: RunState, validation: Validation) -> bool:
+    """Warns of a start that leads nowhere; whether it began again, with other weights."""
     if config.init_from is not None:
-        return  # the weights have learnt before
+        return False  # the weights have learnt before
     findings = state.findings(validation.spreads)
     if not state.replicas.any(bool(findings)):
-        return
+        return False
     for finding in findings:
         say(f"step {state.step:>9,}   stuck? {finding}")
-    if config.on_stuck == OnStuck.reseed and state.reseed():
+    reseeded = config.on_stuck == OnStuck.reseed and state.reseed()
+    if reseeded:
         say(f"step {state.step:>9,}   weights of another seed")
+    return reseeded
 
 
 def _save(
@@ -315,7 +335,7 @@ def _open_tracker(
 ) -> Tracker:
     return Tracker(
         run_dir,
-        run_name=str(run_dir.relative_to(Path(config.outputs).absolute())),
+        run_name=_run_name(config, run_dir),
         params=flatten(config),
         tags={"run_dir": str(run_dir)} | ({"init_from": str(state.origin)} if state.origin else {}),
         uri=config.tracking.uri,
@@ -327,6 +347,13 @@ def _open_tracker(
         resumed_at=state.step if resumed else None,
         changes=changes,
     )
+
+
+def _run_name(config: TrainConfig, run_dir: Path) -> str:
+    """Its place in `outputs`; of a run that was moved, the last two parts of its path."""
+    outputs = Path(config.outputs).absolute()
+    moved = not run_dir.is_relative_to(outputs)
+    return str(Path(*run_dir.parts[-2:]) if moved else run_dir.relative_to(outputs))
 
 
 def _describe_run(tracker: Tracker, run_dir: Path, sources: Sources) -> None:

@@ -32,7 +32,7 @@ Bits = dict[str, bytes]
 
 def bits(state: RunState) -> Bits:
     """Every variable and counter of a run."""
-    variables = state._trained.variables
+    variables = state.trained.variables
     counters = {name: repr(value).encode() for name, value in sorted(state._progress().items())}
     return {name: np.asarray(value).tobytes() for name, value in variables.items()} | counters
 
@@ -58,7 +58,7 @@ def keep(state: RunState) -> None:
 
 def scramble(state: RunState) -> None:
     """Overwrites everything that a checkpoint is to bring back."""
-    for variable in state._trained.variables.values():
+    for variable in state.trained.variables.values():
         variable.assign(np.ones(variable.shape, np.asarray(variable).dtype))
     state.meter.restore({"steps": 77, "train/loss": 1e9})
     state.guard.restore({"in_a_row": 9, "skipped": 9, "unknown": 9})
@@ -90,7 +90,7 @@ def main() -> None:
             differing[number] = other
     report = {
         "points": len(saved) - 1,
-        "variables": len(state._trained.variables),
+        "variables": len(state.trained.variables),
         "differing": differing,
         "devices": replicas.count,
         "skipped": state.guard.skipped,

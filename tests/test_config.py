@@ -24,6 +24,7 @@ NEEDS = {
     "data_stats": ["data=synthetic"],
     "data_index": ["data=synthetic"],
     "data_halfres": ["root=somewhere", "out=elsewhere"],
+    "replay": ["box=somewhere"],
     "data_fetch": ["data=synthetic"],
     **{
         f"data={name}": ["data.root=somewhere"]

@@ -76,7 +76,9 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunState, "advance", advancing)
 
 
+@pytest.mark.parametrize("step", [3, 4])  # of these, one would have been saved and evaluated
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on_as_if_it_had_not(
+    step: int,
     small: Callable[..., TrainConfig],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -85,14 +87,14 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_as_if_it_had_not(
     config = small("steps=6", "ema_decay=0.9")
     whole, broken = tmp_path / "train/whole", tmp_path / "train/broken"
     end = train(config, whole)
-    stop_at(3, monkeypatch)  # no step at which it would have been saved
+    stop_at(step, monkeypatch)
     with pytest.raises(SystemExit) as stopped:
         train(config, broken)
     assert stopped.value.code == 128 + signal.SIGTERM
     assert f"python -m pwc_exp.train resume={broken}" in capsys.readouterr().out
     newest = checkpoints.latest(broken / "checkpoints")
     assert newest is not None
-    assert newest.name == "step-00000003"
+    assert newest.name == f"step-{step:08d}"
 
     assert train(resumed(config, broken), broken) == end
     first, second = last_arrays(whole), last_arrays(broken)
