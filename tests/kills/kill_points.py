@@ -95,6 +95,7 @@ STORES = (
 )
 # After the last step.
 END = (
+    Point("last_kept", "pwc_exp.durable:remove_folder", before, "one too many", r"step-0*42$"),
     Point("last_removed", RENAME, after, "retention after the last step", r"\.del-step-0*42\."),
     Point("stores_open", "pwc_exp.training:_send_checkpoints", before, "trained, not sent"),
     Point("upload_before", f"{CLIENT}.log_artifacts", before, "best checkpoint not in MLflow"),

@@ -13,7 +13,7 @@ import sys
 import types
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, NamedTuple, Self
 
@@ -80,7 +80,8 @@ class Process:
         return bool(select.select([self._handle], [], [], seconds)[0])
 
     def send(self, number: signal.Signals) -> None:
-        signal.pidfd_send_signal(self._handle, number)
+        with suppress(ProcessLookupError):  # it has just ended
+            signal.pidfd_send_signal(self._handle, number)
 
     @property
     def output(self) -> str:
@@ -104,6 +105,7 @@ class Forks:
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
         self._server: subprocess.Popen[str]
+        self._ready = False
 
     def __enter__(self) -> Self:
         self._server = subprocess.Popen(
@@ -114,7 +116,6 @@ class Forks:
             text=True,
             env=self._environment,
         )
-        assert self._answer() == "ready"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,6 +130,7 @@ class Forks:
             point: where it ends itself.
             pause: after each step, in seconds.
         """
+        self._ready = self._ready or self._answer() == "ready"
         job = {"arguments": list(arguments), "point": point, "folder": str(folder), "pause": pause}
         assert self._server.stdin is not None
         self._server.stdin.write(json.dumps(job) + "\n")
@@ -146,6 +148,10 @@ class Counts(NamedTuple):
 
     redone: list[int]  # steps, after each kill
     phases: Counter[str]  # of the kills
+
+    @property
+    def kills(self) -> int:
+        return sum(self.phases.values())
 
 
 class Means(NamedTuple):
@@ -237,6 +243,11 @@ class Run:
         with closing(sqlite3.connect(self.outputs / "mlflow/mlflow.db")) as database:
             ((status,),) = database.execute("SELECT status FROM runs").fetchall()
         return str(status)
+
+    @property
+    def is_finished(self) -> bool:
+        record = self.folder / "run.json"
+        return record.exists() and Record.load(self.folder).status == "FINISHED"
 
     def finish(self) -> None:
         """Lets it come to its end, as a user would, and checks that end."""

@@ -11,7 +11,18 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from kill_points import BY_NAME, END, LOOP, START, STORES, Point
-from killed_runs import Ended, Forks, Means, Process, Result, Run, check_end, result, write_frames
+from killed_runs import (
+    LOG_EVERY,
+    Ended,
+    Forks,
+    Means,
+    Process,
+    Result,
+    Run,
+    check_end,
+    result,
+    write_frames,
+)
 
 from pwc_exp.tracking.connection import connect
 from pwc_exp.tracking.record import Record
@@ -22,8 +33,7 @@ SIGNALS = 10  # of each kind
 PAUSE = 0.05  # after a step, seconds: leaves time to be killed in the loop
 LONG_PAUSE = 2.0  # lets the stores keep up
 ENDS = {signal.SIGTERM: 143, signal.SIGINT: 130}
-# When a process is killed: after this line of its output, plus at most so many seconds.
-MOMENTS = {"": 6.0, "^run ": 10.0, "^step ": 5.0, f"^step +{MANY}   val": 3.0}
+AHEAD = 16  # steps
 
 Make = Callable[..., Run]
 
@@ -34,12 +44,12 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
     shared = tmp_path_factory.mktemp("shared")
     write_frames(shared / "frames")
     (shared / "temporary").mkdir()
-    connect(f"sqlite:///{shared}/mlflow.db", "first", shared)
     # TensorFlow's temporary files, which a killed process leaves, go with the test's.
     environment = {**os.environ, "TMPDIR": str(shared / "temporary")}
     environment.pop("MLFLOW_TRACKING_URI", None)
 
     with Forks(environment) as forks:
+        connect(f"sqlite:///{shared}/mlflow.db", "first", shared)
         means = Means(shared / "frames", forks, environment)
 
         def made(steps: int, *, pictures: int = 1, fresh: bool = False) -> Run:
@@ -80,20 +90,33 @@ def wait_for(process: Process, line: str) -> None:
             return
 
 
+def wait_at_random(run: Run, process: Process, chance: random.Random) -> None:
+    """Waits for a line of its output and up to so many seconds more; mostly within its steps.
+
+    Seldom for its end, after which a run is of no more use.
+    """
+    step = min(run.newest + LOG_EVERY * chance.randint(1, AHEAD // LOG_EVERY), MANY)
+    moments = {"": 6.0, "^run ": 8.0, f"^step +{step}   loss": 0.5, f"^step +{MANY}   val": 3.0}
+    ((line, longest),) = chance.choices([*moments.items()], (2, 2, 5, 1))
+    wait_for(process, line)
+    process.ends_within(chance.uniform(0, longest))
+
+
 def report(what: str, runs: list[Run]) -> None:
     redone = [steps for run in runs for steps in run.counts.redone]
     phases = sum((run.counts.phases for run in runs), Counter())
     print(f"\n{what}: {sum(phases.values())} kills, 0 failures; by phase: {dict(phases)}")
-    print(f"steps made again: {sum(redone)} in {len(redone)} resumes, at most {max(redone)}")
+    again = f"{sum(redone)} in {len(redone)} resumes, at most {max(redone)}"
+    print(f"steps made again: {again}", flush=True)
 
 
 def test_a_run_survives_kills_at_chosen_points_and_signals(make: Make) -> None:
     whole, run = make(FEW, pictures=0), make(FEW, pictures=0)
     at_once = whole.start(as_users_do=True)  # on the other processor
-    for name in ("config_half", "saved", "loaded", "state_half", "metrics_after"):
+    for name in ("config_half", "saved", "loaded", "metrics_after"):
         kill_at(run, BY_NAME[name])
     for number in ENDS:
-        stop(run, number, "^step ", 0.1)
+        stop(run, number, lambda _, process: wait_for(process, "^step +[0-9]+   loss"))
     ended_well(run, run.start())
     check_end(run, ended_well(whole, at_once))
 
@@ -123,17 +146,18 @@ def test_a_run_survives_a_kill_at_every_named_point(
 @pytest.mark.parametrize("seed", range(RUNS))
 def test_a_run_survives_kills_at_any_time(make: Make, many: Result, seed: int) -> None:
     chance = random.Random(seed)
-    run = make(MANY, pictures=seed % 2, fresh=seed == 0)
-    while sum(run.counts.phases.values()) < KILLS:
-        process = run.start(pause=PAUSE, as_users_do=chance.random() < 0.2)
-        line, longest = chance.choice([*MOMENTS.items()])
-        wait_for(process, line)
-        process.ends_within(chance.uniform(0, longest))
+    runs: list[Run] = []
+    while sum(run.counts.kills for run in runs) < KILLS:
+        if not runs or runs[-1].is_finished:
+            runs.append(make(MANY, pictures=seed % 2, fresh=seed == 0))
+        process = runs[-1].start(pause=PAUSE, as_users_do=chance.random() < 0.1)
+        wait_at_random(runs[-1], process, chance)
         process.send(signal.SIGKILL)
-        run.follow(process)
-    run.finish()
-    check_end(run, many)
-    report(f"random kills, seed {seed}", [run])
+        runs[-1].follow(process)
+    for run in runs:
+        run.finish()
+        check_end(run, many)
+    report(f"random kills, seed {seed}", runs)
 
 
 @pytest.mark.slow
@@ -142,21 +166,24 @@ def test_a_run_survives_signals_at_any_time(
     make: Make, many: Result, number: signal.Signals
 ) -> None:
     chance = random.Random(int(number))
-    run = make(MANY, pictures=0)
     codes: Counter[int] = Counter()
-    while sum(codes.values()) < SIGNALS:
-        line, longest = chance.choice([*MOMENTS.items()])
-        codes[stop(run, number, line, chance.uniform(0, longest)).code] += 1
-    run.finish()
-    check_end(run, many)
+    runs: list[Run] = []
+    while sum(codes.values()) - codes[0] < SIGNALS:
+        if not runs or runs[-1].is_finished:
+            runs.append(make(MANY, pictures=0))
+        codes[
+            stop(runs[-1], number, lambda run, process: wait_at_random(run, process, chance)).code
+        ] += 1
+    for run in runs:
+        run.finish()
+        check_end(run, many)
     print(f"\n{number.name}: exit codes {dict(codes)}")
 
 
-def stop(run: Run, number: signal.Signals, line: str, delay: float) -> Ended:
+def stop(run: Run, number: signal.Signals, wait: Callable[[Run, Process], None]) -> Ended:
     """Asks a process to stop, and checks how it does."""
     process = run.start(pause=PAUSE)
-    wait_for(process, line)
-    process.ends_within(delay)
+    wait(run, process)
     process.send(number)
     ended = run.follow(process)
     if ended.code == 0:  # it was at its end
