@@ -42,7 +42,9 @@ class Sender:
         self._waiting: deque[Event] = deque()
         self._status: str | None = None  # of the run, once it has ended
         self._dropped = 0  # items that the store refused
-        self._changed = threading.Condition()  # guards the three above
+        self._sending: Sequence[Event] = ()
+        self._failing = False  # the last attempt was in vain
+        self._changed = threading.Condition()  # guards the five above
         self._opened = threading.Event()
         self._silent = required  # once a failure has been told, or while someone else will
         self._reason = "it does not answer"
@@ -58,18 +60,23 @@ class Sender:
             if obsolete is not None:
                 del self._waiting[obsolete]
             self._waiting.append(event)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def wait_until_open(self, seconds: float) -> str | None:
         """Waits for the store, and returns what is wrong if it cannot be opened by then."""
         opened = self._opened.wait(seconds)
         return None if opened else f"{self._name} cannot be reached ({self._reason})"
 
+    def wait_for_pictures(self, seconds: float) -> None:
+        """Waits until the store has all pictures, unless it fails or takes longer than that."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._failing or not self._has_pictures(), seconds)
+
     def end(self, status: str) -> None:
         """Has what waits sent, then `status`; returns at once."""
         with self._changed:
             self._status = status
-            self._changed.notify()
+            self._changed.notify_all()
 
     def join(self, deadline: float) -> None:
         """Waits for that, and gives up when `time.monotonic()` is `deadline`."""
@@ -91,6 +98,8 @@ class Sender:
             lasting = isinstance(events[0], Point)
             sent = self._insist(partial(self._send, events), lasting=lasting)
             with self._changed:
+                self._sending = ()
+                self._changed.notify_all()
                 if not sent and not lasting:
                     self._dropped += 1
                 elif not sent:
@@ -124,7 +133,11 @@ class Sender:
                 ):
                     break
                 taken.append(self._waiting.popleft())
+            self._sending = taken
             return taken
+
+    def _has_pictures(self) -> bool:
+        return any(isinstance(event, Picture) for event in (*self._waiting, *self._sending))
 
     def _insist(self, action: Callable[[], None], *, lasting: bool) -> bool:
         """Tries `action` until it succeeds, with growing pauses.
@@ -136,15 +149,22 @@ class Sender:
                 ended = self._status is not None
             try:
                 action()
+                self._note(failing=False)
                 return True
             except Exception as error:  # of whatever kind: the run is worth more than its pictures
                 self._warn(error)
+                self._note(failing=True)
             if ended or (attempt == _ATTEMPTS and not lasting):
                 return False
             with self._changed:
                 pause = min(2.0**attempt, _LONGEST_PAUSE)
                 self._changed.wait_for(lambda: self._status is not None, pause)
         raise AssertionError("unreachable")
+
+    def _note(self, *, failing: bool) -> None:
+        with self._changed:
+            self._failing = failing
+            self._changed.notify_all()
 
     def _warn(self, error: Exception) -> None:
         self._reason = in_short(error)

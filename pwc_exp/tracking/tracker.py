@@ -22,6 +22,7 @@ from pwc_exp.tracking.sender import Sender
 
 _LOG = logging.getLogger(__name__)
 _CLOSE_SECONDS = 60.0  # for what waits to be sent when the run ends
+_PICTURE_SECONDS = 20.0  # for the event file to be made, which takes some
 _SERVER_SECONDS = 15.0  # for a required server to answer
 _FILE_SECONDS = 120.0  # for a required SQLite file, whose tables may have to be made
 
@@ -78,6 +79,7 @@ class Tracker:
         self._record: Record
         self._journal: Journal
         self._senders: list[Sender] = []
+        self._pictured: Sender | None = None  # to the event file
 
     def __enter__(self) -> Self:
         """Writes run.json, repairs the journal of a resumed run, and starts sending.
@@ -96,7 +98,8 @@ class Tracker:
             self._senders.append(self._start_mlflow())
         if self._tensorboard:
             remedy = "resuming the run writes all of it again"
-            self._senders.append(Sender("TensorBoard", self._open_tensorboard, remedy=remedy))
+            self._pictured = Sender("TensorBoard", self._open_tensorboard, remedy=remedy)
+            self._senders.append(self._pictured)
         return self
 
     def __exit__(
@@ -141,10 +144,15 @@ class Tracker:
     def flush(self) -> None:
         """Returns when all points so far are safe on the disk, whatever becomes of the process.
 
+        And when the event file, which is where a run that goes on finds its pictures, has these,
+        unless it cannot be written.
+
         Raises:
-            OutputError: the disk does not take them.
+            OutputError: the disk does not take the points.
         """
         self._journal.flush()
+        if self._pictured is not None:
+            self._pictured.wait_for_pictures(_PICTURE_SECONDS)
 
     def image(self, step: int, key: str, pixels: np.ndarray) -> None:
         """Shows `pixels`, [H, W, 3] uint8 RGB, which must not change afterwards.

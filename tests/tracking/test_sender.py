@@ -135,6 +135,32 @@ def test_waiting_pictures_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [event.step for event in store.events if isinstance(event, Point)] == list(range(5))
 
 
+def test_pictures_can_be_waited_for() -> None:
+    store = FakeStore()
+    sending = start(store)
+    picture = Picture(1, 2, "key", TREE)
+    store.hanging.clear()
+    sending.put(point(0))
+    sending.put(picture)
+    sending.wait_for_pictures(0.01)
+    assert store.events == []
+    store.hanging.set()
+    sending.wait_for_pictures(FAR)
+    assert store.events == [point(0), picture]
+    close(sending)
+
+
+def test_pictures_of_a_store_that_fails_are_not_waited_for() -> None:
+    store = FakeStore()
+    store.refusing = lambda events: True
+    sending = start(store)
+    sending.put(Picture(1, 2, "key", TREE))
+    started = time.monotonic()
+    sending.wait_for_pictures(FAR)
+    assert time.monotonic() - started < FAR / 2
+    sending.end("FINISHED")
+
+
 def test_only_the_newest_of_artifacts_for_one_place_is_sent(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("step1", "step2", "config", "report")]
     for path in paths[:2]:
