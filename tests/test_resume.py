@@ -20,7 +20,7 @@ SMALLEST = (
     "data.crop=[32,48]",
     "data.train_size=37",  # epochs end within batches
     "data.workers=2",
-    "augment=modern",
+    "augment=basic",
     "batch_size=4",
     "xla=false",
 )
