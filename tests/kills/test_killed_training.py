@@ -95,7 +95,8 @@ def wait_at_random(run: Run, process: Process, chance: random.Random) -> None:
 
     Seldom for its end, after which a run is of no more use.
     """
-    step = min(run.newest + LOG_EVERY * chance.randint(1, AHEAD // LOG_EVERY), MANY)
+    ahead = chance.randint(1, AHEAD // LOG_EVERY)
+    step = min((run.newest // LOG_EVERY + ahead) * LOG_EVERY, MANY)
     moments = {"": 6.0, "^run ": 8.0, f"^step +{step}   loss": 0.5, f"^step +{MANY}   val": 3.0}
     ((line, longest),) = chance.choices([*moments.items()], (2, 2, 5, 1))
     wait_for(process, line)
