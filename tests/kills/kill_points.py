@@ -104,7 +104,7 @@ END = (
     Point("terminate_after", f"{CLIENT}.set_terminated", after, "MLflow says FINISHED"),
     Point("end_half", WRITE, half, "half a run.json that says so", r"\.tmp-run\.json", 4),
     Point("end_recorded", "pwc_exp.tracking.tracker:Tracker._record_end", after, "on record"),
-    Point("exit", "pwc_exp.training:_table", before, "ended in all places, but alive"),
+    Point("finished_again", "pwc_exp.training:_is_finished", after, "an ended run, resumed"),
 )
 BY_NAME = {point.name: point for point in (*START, *LOOP, *STORES, *END)}
 

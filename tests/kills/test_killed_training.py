@@ -80,8 +80,8 @@ def ended_well(run: Run, process: Process) -> Result:
 def kill_at(run: Run, point: Point, pause: float = PAUSE) -> None:
     started = time.monotonic()
     ended = run.follow(run.start(point.name, pause=pause))
-    print(f"{point.name:<20}{time.monotonic() - started:>6.1f} s", flush=True)
     assert (ended.mark, ended.code) == (point.name, -signal.SIGKILL), ended
+    print(f"{point.name:<20}{time.monotonic() - started:>6.1f} s", flush=True)
 
 
 def wait_for(process: Process, line: str) -> None:
