@@ -62,15 +62,17 @@ def train(config: TrainConfig, run_dir: Path) -> float:
     _check_devices(config, replicas)
     with ExitStack() as stack:
         stack.enter_context(_device_failures(config, replicas, run_dir))
-        changes = {}
-        if replicas.is_chief:
-            changes = stack.enter_context(_claimed(run_dir, config, resumed=resumed))
+        changes: dict[str, tuple[Any, Any]] = {}
+        if resumed and replicas.is_chief:
+            changes = stack.enter_context(_claimed(run_dir, config, resumed=True))
         sources = Sources(*(build_source(config.data, split) for split in (Split.train, Split.val)))
         state = RunState(config, sources.train, run_dir, replicas)
         if resumed:
             state.go_on()
         else:
             state.begin()
+            if replicas.is_chief:  # only now: what is refused before leaves no folder
+                stack.enter_context(_claimed(run_dir, config, resumed=False))
         say(_header(config, run_dir, state, sources))
         finished = resumed and replicas.is_chief and _is_finished(config, run_dir, state)
         if replicas.any(finished):
