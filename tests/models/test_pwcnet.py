@@ -183,7 +183,7 @@ def test_half_precision_computes_nearly_the_same_flows_in_float32(
     for level, flow in flows.items():
         assert flow.dtype == tf.float32
         error = np.abs(flow - expected[level])
-        assert np.quantile(error, 0.9) < 0.005
+        assert np.median(error) < 0.01
         assert error.max() < 0.1  # where a sample at the border is outside in one precision only
     assert half.estimate(*pair).dtype == tf.float32
 
