@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from pwc_exp.commands import DataFetchConfig, DataHalfresConfig
+from pwc_exp.commands.data import DataFetchConfig, DataHalfresConfig
 from pwc_exp.data import halfres as halving
 from pwc_exp.data.fetching.archives import CATALOGUE
 from pwc_exp.data.fetching.fetch import fetch as fetch_entry

@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from pwc_exp.cluster import place
-from pwc_exp.commands import TrainConfig
+from pwc_exp.commands.training import TrainConfig
 from pwc_exp.composition import check, check_places, compose_command, data_dir, refusals, register
 from pwc_exp.config import Config
 from pwc_exp.errors import ConfigError, UserError

@@ -22,7 +22,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from pwc_exp import config
-from pwc_exp.commands import DataFetchConfig, TrainConfig
+from pwc_exp.commands.data import DataFetchConfig
+from pwc_exp.commands.training import TrainConfig
 from pwc_exp.config import COMMANDS, Config, flatten
 from pwc_exp.errors import ConfigError, MissingInputError, OutputError, UserError
 

@@ -10,23 +10,24 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pwc_exp.commands import (
-    BenchmarkConfig,
+from pwc_exp.commands.aftermath import ReplayConfig, SyncConfig
+from pwc_exp.commands.data import (
     DataCheckConfig,
     DataFetchConfig,
     DataHalfresConfig,
     DataIndexConfig,
     DataShowConfig,
     DataStatsConfig,
-    DescribeConfig,
-    EvaluateConfig,
-    PipelineConfig,
-    PredictConfig,
-    ReplayConfig,
-    SafetyConfig,
-    SyncConfig,
-    TrainConfig,
 )
+from pwc_exp.commands.evaluation import EvaluateConfig
+from pwc_exp.commands.measurement import (
+    BenchmarkConfig,
+    DescribeConfig,
+    PipelineConfig,
+    SafetyConfig,
+)
+from pwc_exp.commands.prediction import PredictConfig
+from pwc_exp.commands.training import TrainConfig
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.groups.augment import BasicConfig, HeavyConfig, ModernConfig
 from pwc_exp.groups.mix import DATASETS

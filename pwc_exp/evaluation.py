@@ -17,8 +17,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pwc_exp import durable
-from pwc_exp.build import build_eval_feed, build_model, build_source
-from pwc_exp.commands import EvaluateConfig, TrainConfig
+from pwc_exp.build import build_eval_feed, build_source
+from pwc_exp.commands.evaluation import EvaluateConfig
 from pwc_exp.config import CONFIG_FILE, load
 from pwc_exp.data import quarantine
 from pwc_exp.data.feed import EvalFeed
@@ -27,8 +27,8 @@ from pwc_exp.data.sample import Batch, Source
 from pwc_exp.distribution import Replicas
 from pwc_exp.errors import ConfigError, DataError, MissingInputError
 from pwc_exp.flow.metrics import COUNT, SUMS, error_sums, mean_of_sums
+from pwc_exp.networks import load_network
 from pwc_exp.steps import EvalStep, make_estimate, make_eval_step
-from pwc_exp.weights import load_weights
 
 COLUMNS = (COUNT, *SUMS)  # of a sample
 UNITS = {"aepe": "px", "aepe_per_image": "px", "fl_all": "%", "outlier_3px": "%"}
@@ -57,7 +57,7 @@ def evaluate(config: EvaluateConfig) -> float:
         feed = make_feed(batch_size=1, multiple=1)
         errors = errors_of_files(Path(config.predictions), feed, source)
     else:
-        what, errors = _errors_of_weights(config, of_run, source, make_feed)
+        what, errors = _errors_of_weights(config, source, make_feed)
     write(out, errors, about={"estimate": what, "data": source.name, "digest": source.digest})
     print(table(errors.means, title=f"{what} on {source.name}"))
     print(f"written: {out / 'metrics.json'}, {out / 'samples.csv'}")
@@ -123,17 +123,16 @@ def table(means: Mapping[str, float], *, title: str) -> str:
 
 def _errors_of_weights(
     config: EvaluateConfig,
-    of_run: TrainConfig | None,
     source: Source,
     make_feed: Callable[..., EvalFeed],
 ) -> tuple[str, Errors]:
-    made_for = of_run or config
-    model = build_model(made_for.model, made_for.precision)
-    found = load_weights(model, Path(config.run or config.weights or ""))
-    feed = make_feed(batch_size=config.batch_size, multiple=2**model.levels)
-    eval_step = make_eval_step(make_estimate(model, xla=config.xla))
+    network = load_network(
+        run=config.run, weights=config.weights, model=config.model, precision=config.precision
+    )
+    feed = make_feed(batch_size=config.batch_size, multiple=2**network.model.levels)
+    eval_step = make_eval_step(make_estimate(network.model, xla=config.xla))
     alone = Replicas(tf.distribute.get_strategy())
-    return str(found), errors_of(eval_step, feed, source, replicas=alone)
+    return str(network.source), errors_of(eval_step, feed, source, replicas=alone)
 
 
 def _rows(sums: Mapping[str, tf.Tensor]) -> list[dict[str, float]]:

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from pwc_exp import durable
 from pwc_exp.build import build_augment, build_source
-from pwc_exp.commands import PipelineConfig
+from pwc_exp.commands.measurement import PipelineConfig
 from pwc_exp.data.feed import train_feed
 from pwc_exp.data.file_source import FileSource
 from pwc_exp.data.formats.images import write_image

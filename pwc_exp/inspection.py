@@ -12,7 +12,7 @@ import numpy as np
 
 from pwc_exp import durable, pictures
 from pwc_exp.build import build_augment, build_skipped, build_source, index, index_knobs
-from pwc_exp.commands import DataCheckConfig, DataIndexConfig, DataShowConfig, DataStatsConfig
+from pwc_exp.commands.data import DataCheckConfig, DataIndexConfig, DataShowConfig, DataStatsConfig
 from pwc_exp.data import check as checking
 from pwc_exp.data import convention, quarantine, statistics
 from pwc_exp.data.datasets.known import known_pairs

@@ -8,17 +8,14 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pwc_exp import durable
-from pwc_exp.build import build_model
-from pwc_exp.commands import PredictConfig
-from pwc_exp.config import CONFIG_FILE, load
+from pwc_exp.commands.prediction import PredictConfig
 from pwc_exp.data.datasets import unlabelled
 from pwc_exp.data.formats.images import read_frame, write_image
 from pwc_exp.data.formats.io import write_flo
 from pwc_exp.errors import ConfigError, DataError
 from pwc_exp.flow.colour import flow_to_colour
-from pwc_exp.models.pwcnet import PWCNet
+from pwc_exp.networks import load_network
 from pwc_exp.steps import Estimate, make_estimate
-from pwc_exp.weights import load_weights
 
 
 class Job(NamedTuple):
@@ -33,9 +30,11 @@ class Job(NamedTuple):
 def predict(config: PredictConfig) -> None:
     """Writes, for each frame but the last, its flow to the next: <name>.flo and <name>_flow.png."""
     jobs = plan(_frames(config), Path(config.out))
-    model = _build(config)
+    network = load_network(
+        run=config.run, weights=config.weights, model=config.model, precision=config.precision
+    )
     durable.make_folder(Path(config.out))
-    estimate = make_estimate(model, xla=config.xla)
+    estimate = make_estimate(network.model, xla=config.xla)
     for job in tqdm(jobs, desc="predict", leave=False, disable=None):
         _write_flow(job, estimate)
         print(f"{job.frame1} -> {job.frame2}: {job.flow}, {job.picture}")
@@ -69,13 +68,6 @@ def _frames(config: PredictConfig) -> list[Path]:
         return [Path(frame) for frame in config.frames]
     pairs = unlabelled(Path(config.frames[0]))
     return [*(pair.frame1 for pair in pairs), pairs[-1].frame2]
-
-
-def _build(config: PredictConfig) -> PWCNet:
-    made_for = load(Path(config.run) / CONFIG_FILE) if config.run else config
-    model = build_model(made_for.model, made_for.precision)
-    load_weights(model, Path(config.run or config.weights or ""))
-    return model
 
 
 def _write_flow(job: Job, estimate: Estimate) -> None:

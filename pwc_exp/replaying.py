@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from pwc_exp import checkpoints
-from pwc_exp.commands import ReplayConfig
+from pwc_exp.commands.aftermath import ReplayConfig
 from pwc_exp.config import CONFIG_FILE, load
 from pwc_exp.data.sample import Batch
 from pwc_exp.errors import DataError

@@ -14,7 +14,7 @@ from pwc_exp import checkpoints, durable
 from pwc_exp.average import Average
 from pwc_exp.build import build_loss, build_model, build_optimizer, build_schedule
 from pwc_exp.checkpoints import EMA_PREFIX, Checkpoint, Scalar
-from pwc_exp.commands import TrainConfig
+from pwc_exp.commands.training import TrainConfig
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.distribution import Replicas
 from pwc_exp.errors import DiskFullError, ResumeError

@@ -21,7 +21,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from pwc_exp.build import build_augment, build_source
-from pwc_exp.commands import SafetyConfig, TrainConfig
+from pwc_exp.commands.measurement import SafetyConfig
+from pwc_exp.commands.training import TrainConfig
 from pwc_exp.data.feed import train_feed
 from pwc_exp.data.sample import Batch
 from pwc_exp.distribution import Replicas

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pwc_exp import checkpoints, durable
-from pwc_exp.commands import SyncConfig
+from pwc_exp.commands.aftermath import SyncConfig
 from pwc_exp.config import CONFIG_FILE, LOCK_FILE, flatten, load
 from pwc_exp.tracking.catch_up import catch_up
 from pwc_exp.tracking.events import Artifact

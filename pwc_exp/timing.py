@@ -16,7 +16,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from pwc_exp.build import build_loss, build_model, build_optimizer
-from pwc_exp.commands import BenchmarkConfig
+from pwc_exp.commands.measurement import BenchmarkConfig
 from pwc_exp.data.sample import Batch
 from pwc_exp.groups.training import Precision, PrecisionConfig
 from pwc_exp.models.pwcnet import PWCNet

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from pwc_exp import checkpoints, durable
 from pwc_exp.build import build_augment, build_on_bad, build_skipped, build_source
-from pwc_exp.commands import TrainConfig
+from pwc_exp.commands.training import TrainConfig
 from pwc_exp.config import CONFIG_FILE, LOCK_FILE, flatten, load, to_yaml
 from pwc_exp.data import quarantine
 from pwc_exp.data.feed import train_feed

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from pwc_exp.build import build_eval_feed
-from pwc_exp.commands import TrainConfig
+from pwc_exp.commands.training import TrainConfig
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.distribution import Replicas
 from pwc_exp.evaluation import UNITS, errors_of

@@ -20,7 +20,7 @@ import numpy as np  # noqa: E402
 
 from pwc_exp import checkpoints, composition  # noqa: E402
 from pwc_exp.build import build_source  # noqa: E402
-from pwc_exp.commands import TrainConfig  # noqa: E402
+from pwc_exp.commands.training import TrainConfig  # noqa: E402
 from pwc_exp.distribution import make_replicas  # noqa: E402
 from pwc_exp.groups.data import Split  # noqa: E402
 from pwc_exp.runstate import RunState  # noqa: E402

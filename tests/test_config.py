@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from pwc_exp.commands import TrainConfig
+from pwc_exp.commands.training import TrainConfig
 from pwc_exp.composition import check, compose_command, data_dir, register
 from pwc_exp.config import COMMANDS, VARIANTS, Config, flatten, load, to_yaml
 from pwc_exp.errors import ConfigError, DataError, MissingInputError

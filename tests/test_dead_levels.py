@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from pwc_exp.build import build_loss, build_model, build_optimizer, build_schedule, build_source
-from pwc_exp.commands import TrainConfig
+from pwc_exp.commands.training import TrainConfig
 from pwc_exp.data.pipeline import eval_batches, train_batches
 from pwc_exp.flow.losses import l2_norm
 from pwc_exp.flow.resize import downsample_target

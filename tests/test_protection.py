@@ -14,7 +14,7 @@ import tensorflow as tf
 from test_training import SMALLEST, points
 
 from pwc_exp import checkpoints, runstate
-from pwc_exp.commands import TrainConfig
+from pwc_exp.commands.training import TrainConfig
 from pwc_exp.data.sample import Batch
 from pwc_exp.errors import (
     BusyError,

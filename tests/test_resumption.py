@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pwc_exp.commands import TrainConfig
+from pwc_exp.commands.training import TrainConfig
 from pwc_exp.config import CONFIG_FILE, flatten, to_yaml
 from pwc_exp.errors import ConfigError, MissingInputError, ResumeError
 from pwc_exp.resumption import FREE, FREE_GROUPS, free_changes, resume

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pwc_exp import safety_timing
-from pwc_exp.commands import SafetyConfig, TrainConfig
+from pwc_exp.commands.measurement import SafetyConfig
+from pwc_exp.commands.training import TrainConfig
 from pwc_exp.safety_timing import (
     ADVANCE,
     CHECKPOINT,

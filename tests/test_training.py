@@ -15,7 +15,7 @@ import pytest
 from small_sets import write_chairs, write_things_halfres
 
 from pwc_exp import checkpoints
-from pwc_exp.commands import TrainConfig
+from pwc_exp.commands.training import TrainConfig
 from pwc_exp.config import CONFIG_FILE, load
 from pwc_exp.data import cache
 from pwc_exp.data.sample import Batch

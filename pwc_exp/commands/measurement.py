@@ -1,0 +1,75 @@
+"""The configurations of what measures a network and its surroundings."""
+
+from dataclasses import dataclass
+
+from pwc_exp.checks import check, check_positive, check_size
+from pwc_exp.commands.training import check_level_weights
+from pwc_exp.groups import list_of
+from pwc_exp.groups.augment import AugmentConfig
+from pwc_exp.groups.data import DataConfig
+from pwc_exp.groups.model import ModelConfig
+from pwc_exp.groups.training import LossConfig, OptimizerConfig
+
+
+@dataclass(kw_only=True)
+class DescribeConfig:
+    """A table of the layers of a model."""
+
+    model: ModelConfig
+    size: list[int] = list_of(448, 1024)  # of the frames (height, width), in pixels
+
+    def __post_init__(self) -> None:
+        check_size("size", self.size, 2**self.model.levels)
+
+
+@dataclass(kw_only=True)
+class BenchmarkConfig:
+    """Time of inference and of training steps."""
+
+    model: ModelConfig
+    loss: LossConfig
+    optimizer: OptimizerConfig
+    inference_size: list[int] = list_of(448, 1024)  # of the frames (height, width), in pixels
+    train_size: list[int] = list_of(384, 448)  # of the frames (height, width), in pixels
+    train_batch_size: int = 4  # examples in one update
+    repeats: int = 5  # timed calls of each kind
+    xla: bool = True  # let XLA compile the decoder, where that pays
+
+    def __post_init__(self) -> None:
+        check_positive("", self, "train_batch_size", "repeats")
+        check_size("inference_size", self.inference_size, 2**self.model.levels)
+        check_size("train_size", self.train_size, 2**self.model.levels)
+        check_level_weights(self.model, self.loss)
+
+
+@dataclass(kw_only=True)
+class PipelineConfig:
+    """Speed of reading, decoding, augmenting and generating examples."""
+
+    data: DataConfig | None = None  # null: files as FlyingChairs and Sintel have them, made here
+    augment: AugmentConfig
+    crop: list[int] = list_of(384, 448)  # training window (height, width), in pixels
+    seconds: float = 5.0  # that each measurement takes, at least
+
+    def __post_init__(self) -> None:
+        check_positive("", self, "crop", "seconds")
+        check(len(self.crop) == 2, "crop", "must be [height, width]", self.crop)
+
+
+@dataclass(kw_only=True)
+class SafetyConfig:
+    """Time of what surrounds the training steps: checks, points of the curves, checkpoints."""
+
+    model: ModelConfig
+    loss: LossConfig
+    optimizer: OptimizerConfig
+    train_size: list[int] = list_of(384, 448)  # of the frames (height, width), in pixels
+    train_batch_size: int = 4  # examples in one update
+    repeats: int = 10  # steps and checkpoints that are timed; points more often
+    folder: str = "."  # on the disk to measure; what is written in it is removed
+    uri: str | None = None  # MLflow; null: an SQLite file in that folder
+
+    def __post_init__(self) -> None:
+        check_positive("", self, "train_batch_size", "repeats")
+        check_size("train_size", self.train_size, 2**self.model.levels)
+        check_level_weights(self.model, self.loss)

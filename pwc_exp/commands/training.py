@@ -1,0 +1,86 @@
+"""The configuration of a training run."""
+
+from dataclasses import dataclass, field
+
+from pwc_exp.checks import check, check_not_negative, check_positive, check_size
+from pwc_exp.groups.augment import AugmentConfig
+from pwc_exp.groups.data import DataConfig
+from pwc_exp.groups.machine import DevicesConfig, OnNonFinite, OnStuck
+from pwc_exp.groups.model import ModelConfig
+from pwc_exp.groups.tracking import TrackingConfig
+from pwc_exp.groups.training import (
+    LossConfig,
+    OptimizerConfig,
+    PrecisionConfig,
+    ScheduleConfig,
+    check_covers,
+)
+
+
+def check_level_weights(model: ModelConfig, loss: LossConfig) -> None:
+    """Refuses weights that are not one for each level that estimates."""
+    weights = loss.level_weights
+    if weights is None:
+        requirement = "must be given for a pyramid of more than 6 levels"
+        check(model.levels <= 6, "loss.level_weights", requirement, weights)
+        return
+    levels = model.levels - model.output_level + 1
+    requirement = f"needs one number for each of the {levels} estimated levels"
+    check(len(weights) == levels, "loss.level_weights", requirement, weights)
+
+
+@dataclass(kw_only=True)
+class TrainConfig:
+    """A training run."""
+
+    model: ModelConfig
+    data: DataConfig
+    augment: AugmentConfig
+    loss: LossConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    precision: PrecisionConfig
+    tracking: TrackingConfig
+    devices: DevicesConfig = field(default_factory=DevicesConfig)
+    name: str = "train"  # of the run: its folder is <outputs>/<name>/<time>
+    outputs: str = "outputs"  # folder of all runs
+    seed: int = 0  # of the weights, the order of the samples and the augmentation
+    init_from: str | None = None  # run, checkpoint or file with weights to start from; null: fresh
+    resume: str | None = None  # run to go on with; auto: the newest one of these values, if any
+    steps: int = 1_200_000  # optimizer updates
+    batch_size: int = 8  # examples in one update, of all devices together
+    accumulate: int = (
+        1  # portions that a device's share of the batch is computed in, to save memory
+    )
+    ema_decay: float | None = None  # of an average of the weights, then used for validation
+    val_batch_size: int = 1  # examples in one evaluation step
+    log_every: int = 100  # steps between points of the training metrics
+    eval_every: int = 1000  # steps between evaluations
+    save_every: int = 1000  # steps between checkpoints
+    keep_best: int = 3  # checkpoints kept for their validation AEPE, beside the newest two
+    eval_samples: int | None = None  # at most so many validation samples per evaluation; null: all
+    picture_samples: int = 4  # validation samples drawn at each evaluation
+    xla: bool = True  # let XLA compile the decoder for evaluation, where that pays
+    xla_step: bool = False  # let XLA compile the whole training step; for one device
+    on_nonfinite: OnNonFinite = (
+        OnNonFinite.stop
+    )  # what an update that is not finite does to the run
+    nonfinite_limit: int = 50  # updates in a row that may be skipped, in fp16 too
+    on_stuck: OnStuck = OnStuck.warn  # what training that does not start does to the run
+
+    def __post_init__(self) -> None:
+        intervals = ("log_every", "eval_every", "save_every")
+        check_positive("", self, "steps", "batch_size", "accumulate", "val_batch_size", *intervals)
+        check_not_negative("", self, "seed", "keep_best", "picture_samples", "nonfinite_limit")
+        portions = self.accumulate * self.devices.cpus
+        requirement = f"must be a multiple of {portions}, accumulate times the devices"
+        check(self.batch_size % portions == 0, "batch_size", requirement, self.batch_size)
+        if self.ema_decay is not None:
+            check(0 < self.ema_decay < 1, "ema_decay", "must be between 0 and 1", self.ema_decay)
+        holds = not (self.xla_step and self.devices.cpus > 1)
+        check(holds, "xla_step", "must be false with several devices", self.xla_step)
+        if self.eval_samples is not None:
+            check_positive("", self, "eval_samples")
+        check_size("data.crop", self.data.crop, 2**self.model.levels)
+        check_level_weights(self.model, self.loss)
+        check_covers(self.schedule, self.steps)
