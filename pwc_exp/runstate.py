@@ -1,31 +1,27 @@
 """All that changes while a run trains: its variables and counters, kept and restored as one."""
 
-import os
-import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from pwc_exp import checkpoints, durable
-from pwc_exp.average import Average
-from pwc_exp.build import build_loss, build_model, build_optimizer, build_schedule
-from pwc_exp.checkpoints import EMA_PREFIX, Checkpoint, Scalar
+from pwc_exp.build import build_model
+from pwc_exp.checkpoints import Checkpoint, Scalar
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.distribution import Replicas
+from pwc_exp.environment import environment
 from pwc_exp.errors import DiskFullError, ResumeError
 from pwc_exp.groups.machine import OnNonFinite
 from pwc_exp.guard import Guard
 from pwc_exp.meter import Meter
 from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.steps import TrainStep, make_train_step
 from pwc_exp.stopping import say
 from pwc_exp.stuck import StuckStart
-from pwc_exp.tracking.provenance import library_versions
+from pwc_exp.trained import Trained
 from pwc_exp.weights import BEST_KEY, CHECKPOINTS, load_weights
 
 BLACK_BOX = "blackbox"  # folder in that of a run: batches whose updates were not finite
@@ -38,49 +34,6 @@ MAX_RESEEDS = 3  # of one run
 MAX_FAILED_SAVES = 3  # checkpoints in a row that a full disk may cost
 _SEEDS_APART = 7919
 DATA = "data"  # key of the fingerprint: digest of the training samples
-
-
-class Trained(NamedTuple):
-    """The variables of a run, and what updates them."""
-
-    model: PWCNet
-    optimizer: keras.optimizers.Optimizer
-    average: Average | None
-    train_step: TrainStep
-
-    @classmethod
-    def make(cls, config: TrainConfig) -> Self:
-        """With fresh weights, on the devices of the strategy in scope."""
-        keras.utils.set_random_seed(config.seed)
-        model = build_model(config.model, config.precision)
-        optimizer = build_optimizer(
-            config.optimizer, build_schedule(config.schedule), config.precision
-        )
-        average = None
-        if config.ema_decay is not None:
-            twin = build_model(config.model, config.precision)
-            average = Average(twin, decay=config.ema_decay)
-        train_step = make_train_step(
-            model,
-            optimizer,
-            build_loss(config.loss, model),
-            l2=config.optimizer.l2,
-            l2_biases=config.optimizer.l2_biases,
-            clip_norm=config.optimizer.clip_norm,
-            accumulate=config.accumulate,
-            average=average,
-            xla=config.xla_step,
-        )
-        return cls(model, optimizer, average, train_step)
-
-    @property
-    def variables(self) -> dict[str, checkpoints.Variable]:
-        """All of them, by the names they have in a checkpoint."""
-        averages = self.average.model.variables if self.average else []
-        return {
-            **checkpoints.named_state(self.model, self.optimizer),
-            **{EMA_PREFIX + variable.path: variable for variable in averages},
-        }
 
 
 class RunState:
@@ -291,26 +244,6 @@ class RunState:
         if others and self.replicas.is_chief:
             changes = ", ".join(f"{key} {then.get(key)} -> {now[key]}" for key in others)
             say(f"resume: not to the last bit, for {changes}")
-
-
-def environment(replicas: Replicas) -> dict[str, str]:
-    """What the bits of a result depend on beside the configuration."""
-    threads = tf.config.threading
-    return {
-        **library_versions(),
-        "processor": processor_name(),
-        "threads": f"{threads.get_intra_op_parallelism_threads() or os.cpu_count()}",
-        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1"),
-        "devices": f"{replicas.count} {replicas.device_name} in {replicas.workers} processes",
-    }
-
-
-def processor_name() -> str:
-    """The model of the processor."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def _new_watch() -> StuckStart:

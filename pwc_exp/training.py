@@ -6,48 +6,30 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import tensorflow as tf
 from tqdm import tqdm
 
-from pwc_exp import checkpoints, durable
+from pwc_exp.announcement import Summary, header, in_short, progress_bar, table
 from pwc_exp.build import build_augment, build_on_bad, build_skipped, build_source
 from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import CONFIG_FILE, LOCK_FILE, flatten, load, to_yaml
 from pwc_exp.data import quarantine
 from pwc_exp.data.feed import train_feed
-from pwc_exp.data.sample import Batch, Source
+from pwc_exp.data.sample import Batch, Source, Sources
 from pwc_exp.distribution import Replicas, make_replicas
-from pwc_exp.errors import BusyError, ConfigError, DeviceMemoryError, OutputError, ResumeError
-from pwc_exp.groups.data import Dataset, Split
+from pwc_exp.errors import BusyError, ConfigError, DeviceMemoryError, ResumeError
+from pwc_exp.groups.data import Split
 from pwc_exp.groups.machine import OnStuck
-from pwc_exp.resumption import free_changes
+from pwc_exp.rundir import claimed, describe_run, open_tracker, send_checkpoints
 from pwc_exp.runstate import RunState
 from pwc_exp.stopping import StopSignals, say
 from pwc_exp.tracking import Tracker
-from pwc_exp.tracking.connection import tracking_uri
 from pwc_exp.tracking.record import Record
 from pwc_exp.validation import Validation
-from pwc_exp.weights import BEST_KEY, CHECKPOINTS
+from pwc_exp.weights import BEST_KEY
 
 FINISHED = "FINISHED"
-
-
-class Sources(NamedTuple):
-    """Where examples come from."""
-
-    train: Source
-    val: Source
-
-
-class Summary(NamedTuple):
-    """What a run ends with: AEPE on the validation samples, in pixels."""
-
-    zero_flow: float
-    start: float
-    end: float
-    best: float
 
 
 def train(config: TrainConfig, run_dir: Path) -> float:
@@ -64,7 +46,7 @@ def train(config: TrainConfig, run_dir: Path) -> float:
         stack.enter_context(_device_failures(config, replicas, run_dir))
         changes: dict[str, tuple[Any, Any]] = {}
         if resumed and replicas.is_chief:
-            changes = stack.enter_context(_claimed(run_dir, config, resumed=True))
+            changes = stack.enter_context(claimed(run_dir, config, resumed=True))
         sources = Sources(*(build_source(config.data, split) for split in (Split.train, Split.val)))
         state = RunState(config, sources.train, run_dir, replicas)
         if resumed:
@@ -72,8 +54,8 @@ def train(config: TrainConfig, run_dir: Path) -> float:
         else:
             state.begin()
             if replicas.is_chief:  # only now: what is refused before leaves no folder
-                stack.enter_context(_claimed(run_dir, config, resumed=False))
-        say(_header(config, run_dir, state, sources))
+                stack.enter_context(claimed(run_dir, config, resumed=False))
+        say(header(config, run_dir, state, sources))
         finished = resumed and replicas.is_chief and _is_finished(config, run_dir, state)
         if replicas.any(finished):
             say(f"It has made its {config.steps:,} steps; nothing is left to do")
@@ -82,14 +64,14 @@ def train(config: TrainConfig, run_dir: Path) -> float:
         tracker = None
         if replicas.is_chief:
             state.check_space(keep_best=config.keep_best)
-            tracker = _open_tracker(config, run_dir, state, changes, resumed=resumed)
+            tracker = open_tracker(config, run_dir, state, changes, resumed=resumed)
             stack.enter_context(tracker)
-            _describe_run(tracker, run_dir, sources)
+            describe_run(tracker, run_dir, sources)
         summary = run(config, run_dir, state, sources, tracker=tracker, signals=signals)
         if tracker is not None:
-            _send_checkpoints(run_dir, tracker)
+            send_checkpoints(run_dir, tracker)
     replicas.any(False)  # a worker that left before the chief has told all stores looked like lost
-    say(_table(summary, config, run_dir))
+    say(table(summary, config, run_dir))
     return summary.end
 
 
@@ -118,7 +100,7 @@ def run(
         metrics = evaluate()
         if state.step > 0:
             _save(config, state, tracker, metrics)
-    with _bar(config, state) as bar:
+    with progress_bar(config, state) as bar:
         for batch in state.meter.timed(_batches(config, run_dir, state, sources.train)):
             step = state.advance(batch)
             bar.update()
@@ -154,26 +136,6 @@ def _check_devices(config: TrainConfig, replicas: Replicas) -> None:
         )
     if config.xla_step and replicas.count > 1:
         raise ConfigError(f"xla_step must be false with {replicas.count} devices. Received: true")
-
-
-@contextmanager
-def _claimed(run_dir: Path, config: TrainConfig, *, resumed: bool) -> Iterator[dict[str, Any]]:
-    """Makes the folder this process's, and gives the knobs that a resumed run changes.
-
-    Raises:
-        OutputError: the folder is that of another run.
-        BusyError: another process is training the run.
-    """
-    file = run_dir / CONFIG_FILE
-    if file.exists() and not resumed:
-        raise OutputError(f"{run_dir} must be a new folder. Received: that of another run")
-    durable.make_folder(run_dir)
-    with durable.lock(run_dir / LOCK_FILE):
-        durable.remove_leftovers(run_dir)
-        changes = free_changes(load(file), config) if resumed else {}
-        if changes or not resumed:
-            durable.write_file(file, to_yaml(config).encode())
-        yield changes
 
 
 @contextmanager
@@ -265,17 +227,6 @@ def _batches(
     )
 
 
-def _bar(config: TrainConfig, state: RunState) -> "tqdm[None]":
-    return tqdm(
-        total=config.steps,
-        initial=state.step,
-        desc="train",
-        unit="step",
-        dynamic_ncols=True,
-        disable=None if state.replicas.is_chief else True,
-    )
-
-
 def _due(step: int, every: int, steps: int) -> bool:
     return step % every == 0 or step == steps
 
@@ -286,9 +237,9 @@ def _log(config: TrainConfig, state: RunState, tracker: Tracker | None, bar: "tq
     if tracker is None:
         return
     tracker.scalars(state.step, measured)
-    bar.set_postfix_str(_in_short(measured))
+    bar.set_postfix_str(in_short(measured))
     if bar.disable:  # no terminal, so no bar
-        say(f"step {state.step:>9,}   {_in_short(measured)}")
+        say(f"step {state.step:>9,}   {in_short(measured)}")
 
 
 def _judge_start(config: TrainConfig, state: RunState, validation: Validation) -> bool:
@@ -319,94 +270,3 @@ def _stop(run_dir: Path, step: int, signals: StopSignals) -> NoReturn:
     number = signals.received or signal.SIGTERM  # that another worker received
     say(f"stopped after step {step:,}. To go on: python -m pwc_exp.train resume={run_dir}")
     raise SystemExit(128 + number)
-
-
-def _send_checkpoints(run_dir: Path, tracker: Tracker) -> None:
-    """Has the checkpoints that people ask for copied to MLflow."""
-    for name, path in checkpoints.shown(run_dir / CHECKPOINTS, key=BEST_KEY).items():
-        tracker.artifact(path, f"{CHECKPOINTS}/{name}")
-
-
-def _open_tracker(
-    config: TrainConfig,
-    run_dir: Path,
-    state: RunState,
-    changes: Mapping[str, tuple[Any, Any]],
-    *,
-    resumed: bool,
-) -> Tracker:
-    return Tracker(
-        run_dir,
-        run_name=_run_name(config, run_dir),
-        params=flatten(config),
-        tags={"run_dir": str(run_dir)} | ({"init_from": str(state.origin)} if state.origin else {}),
-        uri=config.tracking.uri,
-        experiment=config.tracking.experiment,
-        outputs=Path(config.outputs),
-        mlflow=config.tracking.mlflow,
-        tensorboard=config.tracking.tensorboard,
-        required=config.tracking.required,
-        resumed_at=state.step if resumed else None,
-        changes=changes,
-    )
-
-
-def _run_name(config: TrainConfig, run_dir: Path) -> str:
-    """Its place in `outputs`; of a run that was moved, the last two parts of its path."""
-    outputs = Path(config.outputs).absolute()
-    moved = not run_dir.is_relative_to(outputs)
-    return str(Path(*run_dir.parts[-2:]) if moved else run_dir.relative_to(outputs))
-
-
-def _describe_run(tracker: Tracker, run_dir: Path, sources: Sources) -> None:
-    tracker.artifact(run_dir / CONFIG_FILE, "")
-    for split, source in sources._asdict().items():
-        sizes = {split: source.size}
-        tracker.dataset(source.name, digest=source.digest, sizes=sizes, context=split)
-
-
-def _in_short(measured: Mapping[str, float]) -> str:
-    """What the progress bar shows of a point."""
-    parts = [f"loss {measured['train/loss']:.4g}", f"aepe {measured['train/aepe']:.2f} px"]
-    if "time/data_wait" in measured:
-        parts.append(f"{measured['time/samples_per_second']:.1f} samples/s")
-        parts.append(f"data wait {measured['time/data_wait']:.0%}")
-    return ", ".join(parts)
-
-
-def _header(config: TrainConfig, run_dir: Path, state: RunState, sources: Sources) -> str:
-    lines = [
-        f"run    {run_dir}",
-        f"model  {config.model.name}, {state.model.count_params():,} weights, "
-        f"{config.precision.policy}, on {state.replicas.description}",
-        *([f"from   {state.origin}"] if state.origin else []),
-        *([f"from   step {state.step:,}"] if state.step else []),
-        f"data   {sources.train.name}: {sources.train.size:,} samples to train, "
-        f"{sources.val.size:,} to validate; crop {config.data.crop[0]} x {config.data.crop[1]}",
-    ]
-    train, val = (len(build_skipped(config.data, source)) for source in sources)
-    if train or val:
-        lines.append(f"       without {train} and {val} of them, in quarantine")
-    if config.data.name == Dataset.synthetic:
-        lines.append("       generated; for a published data set: data=flyingchairs data.root=...")
-    elif sources.train.ids == sources.val.ids:
-        lines.append("       of one scene only: validation sees the samples that train")
-    return "\n".join(lines)
-
-
-def _table(summary: Summary, config: TrainConfig, run_dir: Path) -> str:
-    rows = [
-        ("zero flow", summary.zero_flow),
-        ("at the start", summary.start),
-        (f"now, step {config.steps:,}", summary.end),
-        ("best", summary.best),
-    ]
-    lines = ["", "AEPE on the validation samples"]
-    lines += [f"  {name:<20}{aepe:>9.3f} px" for name, aepe in rows]
-    lines += ["", f"run          {run_dir}"]
-    if config.tracking.mlflow:
-        address = tracking_uri(config.tracking.uri, Path(config.outputs))
-        lines.append(f"MLflow       mlflow ui --backend-store-uri {address}")
-    if config.tracking.tensorboard:
-        lines.append(f"TensorBoard  tensorboard --logdir {config.outputs}")
-    return "\n".join(lines)

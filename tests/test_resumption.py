@@ -117,6 +117,16 @@ def test_a_value_that_equals_the_default_is_taken_all_the_same(saved: Path) -> N
     assert found.config.steps == 1_200_000
 
 
+def test_a_run_on_files_knows_where_they_lie(configure: Callable[..., Any], tmp_path: Path) -> None:
+    chairs = ("model=tiny", "data=flyingchairs", f"data.root={tmp_path}")
+    run = save(configure("train", *chairs, f"outputs={tmp_path}"), tmp_path / "train/chairs")
+
+    for overrides in ([], ["steps=80"], ["data=flyingchairs"]):
+        resumed = resume([f"resume={run}", *overrides])
+        assert resumed is not None
+        assert resumed.config.data.root == str(tmp_path)
+
+
 def test_what_is_no_run_is_told_by_name(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="no run is there"):
         resume([f"resume={tmp_path}"])

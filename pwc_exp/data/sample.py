@@ -68,3 +68,10 @@ class Source(Protocol):
     def failure(self, index: int) -> UserError | None:
         """Why example `index` cannot be read; TensorFlow's own error names no file."""
         ...
+
+
+class Sources(NamedTuple):
+    """Where the examples of a run come from."""
+
+    train: Source
+    val: Source

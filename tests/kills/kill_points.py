@@ -97,7 +97,7 @@ STORES = (
 END = (
     Point("last_kept", "pwc_exp.durable:remove_folder", before, "one too many", r"step-0*42$"),
     Point("last_removed", RENAME, after, "retention after the last step", r"\.del-step-0*42\."),
-    Point("stores_open", "pwc_exp.training:_send_checkpoints", before, "trained, not sent"),
+    Point("stores_open", "pwc_exp.training:send_checkpoints", before, "trained, not sent"),
     Point("upload_before", f"{CLIENT}.log_artifacts", before, "best checkpoint not in MLflow"),
     Point("upload_after", f"{CLIENT}.log_artifacts", after, "it is, and mlflow.json does not know"),
     Point("terminate_before", f"{CLIENT}.set_terminated", before, "all but the status"),

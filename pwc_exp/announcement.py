@@ -1,0 +1,84 @@
+"""What a run says of itself on the terminal."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from pwc_exp.build import build_skipped
+from pwc_exp.commands.training import TrainConfig
+from pwc_exp.data.sample import Sources
+from pwc_exp.groups.data import Dataset
+from pwc_exp.runstate import RunState
+from pwc_exp.tracking.connection import tracking_uri
+
+
+class Summary(NamedTuple):
+    """What a run ends with: AEPE on the validation samples, in pixels."""
+
+    zero_flow: float
+    start: float
+    end: float
+    best: float
+
+
+def header(config: TrainConfig, run_dir: Path, state: RunState, sources: Sources) -> str:
+    """The lines that a run begins with."""
+    lines = [
+        f"run    {run_dir}",
+        f"model  {config.model.name}, {state.model.count_params():,} weights, "
+        f"{config.precision.policy}, on {state.replicas.description}",
+        *([f"from   {state.origin}"] if state.origin else []),
+        *([f"from   step {state.step:,}"] if state.step else []),
+        f"data   {sources.train.name}: {sources.train.size:,} samples to train, "
+        f"{sources.val.size:,} to validate; crop {config.data.crop[0]} x {config.data.crop[1]}",
+    ]
+    train, val = (len(build_skipped(config.data, source)) for source in sources)
+    if train or val:
+        lines.append(f"       without {train} and {val} of them, in quarantine")
+    if config.data.name == Dataset.synthetic:
+        lines.append("       generated; for a published data set: data=flyingchairs data.root=...")
+    elif sources.train.ids == sources.val.ids:
+        lines.append("       of one scene only: validation sees the samples that train")
+    return "\n".join(lines)
+
+
+def progress_bar(config: TrainConfig, state: RunState) -> "tqdm[None]":
+    """The bar of all steps, of which some may be made; none where the chief has no terminal."""
+    return tqdm(
+        total=config.steps,
+        initial=state.step,
+        desc="train",
+        unit="step",
+        dynamic_ncols=True,
+        disable=None if state.replicas.is_chief else True,
+    )
+
+
+def in_short(measured: Mapping[str, float]) -> str:
+    """What the progress bar shows of a point."""
+    parts = [f"loss {measured['train/loss']:.4g}", f"aepe {measured['train/aepe']:.2f} px"]
+    if "time/data_wait" in measured:
+        parts.append(f"{measured['time/samples_per_second']:.1f} samples/s")
+        parts.append(f"data wait {measured['time/data_wait']:.0%}")
+    return ", ".join(parts)
+
+
+def table(summary: Summary, config: TrainConfig, run_dir: Path) -> str:
+    """The lines that a run ends with."""
+    rows = [
+        ("zero flow", summary.zero_flow),
+        ("at the start", summary.start),
+        (f"now, step {config.steps:,}", summary.end),
+        ("best", summary.best),
+    ]
+    lines = ["", "AEPE on the validation samples"]
+    lines += [f"  {name:<20}{aepe:>9.3f} px" for name, aepe in rows]
+    lines += ["", f"run          {run_dir}"]
+    if config.tracking.mlflow:
+        address = tracking_uri(config.tracking.uri, Path(config.outputs))
+        lines.append(f"MLflow       mlflow ui --backend-store-uri {address}")
+    if config.tracking.tensorboard:
+        lines.append(f"TensorBoard  tensorboard --logdir {config.outputs}")
+    return "\n".join(lines)

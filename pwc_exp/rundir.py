@@ -1,0 +1,82 @@
+"""The folder of a run, which one process has at a time, and what the stores are told of it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pwc_exp import checkpoints, durable
+from pwc_exp.commands.training import TrainConfig
+from pwc_exp.config import CONFIG_FILE, LOCK_FILE, flatten, load, to_yaml
+from pwc_exp.data.sample import Sources
+from pwc_exp.errors import OutputError
+from pwc_exp.resumption import free_changes
+from pwc_exp.runstate import RunState
+from pwc_exp.tracking import Tracker
+from pwc_exp.weights import BEST_KEY, CHECKPOINTS
+
+
+@contextmanager
+def claimed(run_dir: Path, config: TrainConfig, *, resumed: bool) -> Iterator[dict[str, Any]]:
+    """Makes the folder this process's, and gives the knobs that a resumed run changes.
+
+    Raises:
+        OutputError: the folder is that of another run.
+        BusyError: another process is training the run.
+    """
+    file = run_dir / CONFIG_FILE
+    if file.exists() and not resumed:
+        raise OutputError(f"{run_dir} must be a new folder. Received: that of another run")
+    durable.make_folder(run_dir)
+    with durable.lock(run_dir / LOCK_FILE):
+        durable.remove_leftovers(run_dir)
+        changes = free_changes(load(file), config) if resumed else {}
+        if changes or not resumed:
+            durable.write_file(file, to_yaml(config).encode())
+        yield changes
+
+
+def open_tracker(
+    config: TrainConfig,
+    run_dir: Path,
+    state: RunState,
+    changes: Mapping[str, tuple[Any, Any]],
+    *,
+    resumed: bool,
+) -> Tracker:
+    """What the curves, pictures and files of a run are given to."""
+    return Tracker(
+        run_dir,
+        run_name=_run_name(config, run_dir),
+        params=flatten(config),
+        tags={"run_dir": str(run_dir)} | ({"init_from": str(state.origin)} if state.origin else {}),
+        uri=config.tracking.uri,
+        experiment=config.tracking.experiment,
+        outputs=Path(config.outputs),
+        mlflow=config.tracking.mlflow,
+        tensorboard=config.tracking.tensorboard,
+        required=config.tracking.required,
+        resumed_at=state.step if resumed else None,
+        changes=changes,
+    )
+
+
+def describe_run(tracker: Tracker, run_dir: Path, sources: Sources) -> None:
+    """Tells the stores its configuration and data."""
+    tracker.artifact(run_dir / CONFIG_FILE, "")
+    for split, source in sources._asdict().items():
+        sizes = {split: source.size}
+        tracker.dataset(source.name, digest=source.digest, sizes=sizes, context=split)
+
+
+def send_checkpoints(run_dir: Path, tracker: Tracker) -> None:
+    """Has the checkpoints that people ask for copied to MLflow."""
+    for name, path in checkpoints.shown(run_dir / CHECKPOINTS, key=BEST_KEY).items():
+        tracker.artifact(path, f"{CHECKPOINTS}/{name}")
+
+
+def _run_name(config: TrainConfig, run_dir: Path) -> str:
+    """Its place in `outputs`; of a run that was moved, the last two parts of its path."""
+    outputs = Path(config.outputs).absolute()
+    moved = not run_dir.is_relative_to(outputs)
+    return str(Path(*run_dir.parts[-2:]) if moved else run_dir.relative_to(outputs))
