@@ -124,7 +124,7 @@ def test_a_run_on_files_knows_where_they_lie(configure: Callable[..., Any], tmp_
     for overrides in ([], ["steps=80"], ["data=flyingchairs"]):
         resumed = resume([f"resume={run}", *overrides])
         assert resumed is not None
-        assert resumed.config.data.root == str(tmp_path)
+        assert flatten(resumed.config)["data.root"] == str(tmp_path)
 
 
 def test_what_is_no_run_is_told_by_name(tmp_path: Path) -> None:

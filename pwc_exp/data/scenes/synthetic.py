@@ -7,8 +7,9 @@ of (seed, index), made of TensorFlow operations.
 Letters: L layers, the background first, H height, W width, N = H W pixels.
 """
 
+import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -109,8 +110,13 @@ class SyntheticSource:
         knobs = (self._outlines, self._motion, self._film, self._textures.digest)
         recipe = (seed, size, self._frame_size, layers, edge, tint, *knobs)
         self.digest = hashlib.sha256(repr(recipe).encode()).hexdigest()[:16]
-        # Traced once for whoever reads: training, evaluation and pictures.
-        self._compiled = tf.function(self._scene, input_signature=[tf.TensorSpec([], tf.int64)])
+
+    def __eq__(self, other: object) -> bool:
+        """Sources of one digest have the same scenes."""
+        return isinstance(other, SyntheticSource) and other.digest == self.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
 
     def example(self, index: tf.Tensor) -> Example:
         """Example `index`; its flow is known everywhere, also where it leads behind something."""
@@ -123,9 +129,10 @@ class SyntheticSource:
 
     def scene(self, index: tf.Tensor) -> Scene:
         """Scene `index`, a scalar, with what only a generator knows."""
-        return self._compiled(tf.cast(index, tf.int64))
+        return _compiled(self)(tf.cast(index, tf.int64))
 
-    def _scene(self, index: tf.Tensor) -> Scene:
+    def draw(self, index: tf.Tensor) -> Scene:
+        """What `scene` compiles."""
         size, film = self._frame_size, self._film
         seeds = tf.random.split(tf.stack([self._seed, index]), 4)
         layers = draw_layers(
@@ -165,3 +172,12 @@ class SyntheticSource:
             occlusion=tf.reshape(tf.cast(occlusion, tf.float32), size),
             layer=tf.reshape(view1.layer, size),
         )
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(source: SyntheticSource) -> Callable[[tf.Tensor], Scene]:
+    """Traced once for whoever reads: training, evaluation, pictures, and the next run too.
+
+    Tracing takes seconds, as long as a hundred steps of a small network.
+    """
+    return tf.function(source.draw, input_signature=[tf.TensorSpec([], tf.int64)])
