@@ -1,6 +1,7 @@
 """The training loop, and what surrounds it: validation, checkpoints, the record of the run."""
 
 import dataclasses
+import json
 import math
 import signal
 from collections.abc import Iterator, Mapping
@@ -29,7 +30,7 @@ from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.connection import tracking_uri
 from pwc_exp.tracking.record import Record
 from pwc_exp.validation import Validation
-from pwc_exp.weights import BEST_KEY, CHECKPOINTS
+from pwc_exp.weights import BEST_KEY, CHECKPOINTS, STARTED_FROM
 
 FINISHED = "FINISHED"
 
@@ -339,7 +340,7 @@ def _open_tracker(
         run_dir,
         run_name=_run_name(config, run_dir),
         params=flatten(config),
-        tags={"run_dir": str(run_dir)} | ({"init_from": str(state.origin)} if state.origin else {}),
+        tags={"run_dir": str(run_dir), **_origin_tags(state)},
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,
         outputs=Path(config.outputs),
@@ -349,6 +350,13 @@ def _open_tracker(
         resumed_at=state.step if resumed else None,
         changes=changes,
     )
+
+
+def _origin_tags(state: RunState) -> dict[str, str]:
+    if state.origin is None:
+        return {}
+    origin = state.origin.record()
+    return {"init_from": origin["path"], STARTED_FROM: json.dumps(origin)}
 
 
 def _run_name(config: TrainConfig, run_dir: Path) -> str:
@@ -379,7 +387,8 @@ def _header(config: TrainConfig, run_dir: Path, state: RunState, sources: Source
         f"run    {run_dir}",
         f"model  {config.model.name}, {state.model.count_params():,} weights, "
         f"{config.precision.policy}, on {state.replicas.description}",
-        *([f"from   {state.origin}"] if state.origin else []),
+        *([f"from   {state.origin.path}"] if state.origin else []),
+        *([f"       {notice}"] if state.origin and (notice := state.origin.notice()) else []),
         *([f"from   step {state.step:,}"] if state.step else []),
         f"data   {sources.train.name}: {sources.train.size:,} samples to train, "
         f"{sources.val.size:,} to validate; crop {config.data.crop[0]} x {config.data.crop[1]}",
