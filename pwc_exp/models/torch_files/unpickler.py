@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from pwc_exp.models.torch_files.tensors import DTYPES, Tensor, make_storage, make_tensor
 
-MAX_INSTRUCTIONS = 2_000_000  # an optimizer's state of PWC-Net takes some 20,000
-MAX_KEPT = 500_000  # objects on the stack, and in the memo
+MAX_INSTRUCTIONS = 500_000  # an optimizer's state of PWC-Net takes some 20,000
+MAX_KEPT = 200_000  # objects on the stack, and in the memo
 MAX_INTEGER = 2**64
 MAX_SHOWN = 60  # characters of a name in a message
 
@@ -253,10 +253,10 @@ def _literal(value: Any) -> Any:
     return value
 
 
+# Of protocols 2 to 4. The instructions of older ones, as text, are not among them.
 _LITERALS = {
-    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-    *("STRING", "BINSTRING", "SHORT_BINSTRING"),
-    *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"),
+    *("BINSTRING", "SHORT_BINSTRING", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
 }
 _CONSTANTS: dict[str, Callable[[], Any]] = {
@@ -291,10 +291,8 @@ _SIMPLE: dict[str, Callable[[_Machine], None]] = {
 }
 _WITH_ARGUMENT: dict[str, Callable[[_Machine, Any], None]] = {
     "GLOBAL": _Machine.name,
-    "PUT": _Machine.put,
     "BINPUT": _Machine.put,
     "LONG_BINPUT": _Machine.put,
-    "GET": _Machine.get,
     "BINGET": _Machine.get,
     "LONG_BINGET": _Machine.get,
 }
