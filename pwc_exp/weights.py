@@ -80,6 +80,8 @@ def _checkpoint(path: Path) -> Path:
 def _read_own(model: PWCNet, path: Path) -> _Found:
     if not path.exists():
         raise MissingInputError(f"{path}: no such weights. Expected: {FORMATS}")
+    if path.is_file() and path.suffix != ".safetensors":
+        raise DataError(f"{path} is of no kind of weights that is known. Expected: {FORMATS}")
     checkpoint = checkpoints.load(path)
     run_dir = path.parent.parent
     if path.is_file() or not (run_dir / CONFIG_FILE).is_file():
@@ -115,11 +117,16 @@ def _data_licences(data: DataConfig) -> list[str]:
 
 
 def _started_from(run_dir: Path) -> dict[str, Any] | None:
+    """What a run started from, and that from: further back only whether use is restricted."""
     try:
         before = json.loads(Record.load(run_dir).about.get(STARTED_FROM, "null"))
     except (UserError, ValueError):
         return None
-    return before if isinstance(before, dict) else None
+    if not isinstance(before, dict):
+        return None
+    if isinstance(earlier := before.get("started_from"), dict):
+        earlier["started_from"] = None
+    return before
 
 
 def _tensorflow_prefix(path: Path) -> Path | None:

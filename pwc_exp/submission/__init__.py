@@ -65,9 +65,7 @@ def submit(config: SubmitConfig) -> None:
 def _samples(config: SubmitConfig, benchmark: Benchmark) -> dict[str, Sample]:
     """The samples by the names of their files; of the test split, all that there are."""
     index = benchmark.training if config.dry_run else benchmark.test
-    split = "train" if config.dry_run else "test"
-    samples = index(Path(config.root or ""))
-    named = {benchmark.name_of(sample, split=split): sample for sample in samples}
+    named = {benchmark.name_of(sample): sample for sample in index(Path(config.root or ""))}
     received = dict(benchmark.parts(named))
     if not config.dry_run and received != dict(benchmark.files):
         raise DataError(

@@ -34,7 +34,7 @@ class Benchmark(NamedTuple):
     """What a benchmark asks for.
 
     test, training: (root) -> its pairs.
-    rename: (pattern, replacement) from a sample's id to the file's name; {split} is filled in.
+    rename: (pattern, replacement) from a sample's id to the file's name.
     files: how many, by the `part` in their names, for the test split.
     part: what of a name is its part; the errors of a dry run are told by it.
     size: of all frames, where they are of one.
@@ -52,10 +52,10 @@ class Benchmark(NamedTuple):
     zipped: bool
     upload: str
 
-    def name_of(self, sample: Sample, *, split: str) -> str:
+    def name_of(self, sample: Sample) -> str:
         """The name of a sample's file in the bundle."""
         pattern, replacement = self.rename
-        return re.sub(f"^{pattern}$", replacement.replace("{split}", split), sample.id)
+        return re.sub(f"^{pattern}$", replacement, sample.id)
 
     def parts(self, names: Iterable[str]) -> Counter[str]:
         """How many files there are of each part."""
@@ -79,8 +79,8 @@ def _camera_and_direction(name: str) -> str:
 _KITTI_UPLOAD = "upload {zip} at https://www.cvlibs.net/datasets/kitti"
 # Sintel: 552 pairs a pass, tfoptflow's recorded predictions. The bundler comes with the data set.
 # KITTI: the readme of each development kit; in 2012 the files lie in the root of the zip.
-# Spring: 3,960 in all, https://github.com/naver/croco stereoflow; the tool is on its own site, as
-# the pixels that it takes are kept secret.
+# Spring: 3,960 in all, https://github.com/naver/croco stereoflow. The tool is on Spring's own site:
+# which pixels it takes is kept secret.
 BENCHMARKS = {
     BenchmarkName.sintel: Benchmark(
         test=sintel_test,
@@ -121,15 +121,15 @@ BENCHMARKS = {
     BenchmarkName.spring: Benchmark(
         test=spring_test,
         training=lambda root: spring(root, camera="both", direction="both"),
-        rename=(r"(.*)/(flow_.*)/(.*)", r"{split}/\1/\2/\2_\3.flo5"),
+        rename=(r"(.*)/(flow_.*)/(.*)", r"\1/\2/\2_\3.flo5"),
         format=FLO5,
         files={f"flow_{way}_{side}": 990 for way in ("FW", "BW") for side in ("left", "right")},
         part=_camera_and_direction,
         size=Size(1080, 1920),
         zipped=False,
         upload=(
-            "cd {folder}/test && flow_subsampling . (from https://spring-benchmark.org), then "
-            "upload flow_submission.hdf5 there"
+            "flow_subsampling {folder} (from https://spring-benchmark.org), then upload the .hdf5 "
+            "file that it writes there"
         ),
     ),
 }
@@ -138,5 +138,5 @@ TEST_NAMES = {
     BenchmarkName.sintel: r"(clean|final)/[A-Za-z0-9_]+/frame_\d{4}\.flo",
     BenchmarkName.kitti2012: r"000(0\d\d|1[0-8]\d|19[0-4])_10\.png",
     BenchmarkName.kitti2015: r"flow/000[01]\d\d_10\.png",
-    BenchmarkName.spring: (r"test/\d{4}/(flow_(?:FW|BW)_(?:left|right))/\1_\d{4}\.flo5"),
+    BenchmarkName.spring: (r"\d{4}/(flow_(?:FW|BW)_(?:left|right))/\1_\d{4}\.flo5"),
 }
