@@ -29,7 +29,8 @@ def header(config: TrainConfig, run_dir: Path, state: RunState, sources: Sources
         f"run    {run_dir}",
         f"model  {config.model.name}, {state.model.count_params():,} weights, "
         f"{config.precision.policy}, on {state.replicas.description}",
-        *([f"from   {state.origin}"] if state.origin else []),
+        *([f"from   {state.origin.path}"] if state.origin else []),
+        *([f"       {notice}"] if state.origin and (notice := state.origin.notice()) else []),
         *([f"from   step {state.step:,}"] if state.step else []),
         f"data   {sources.train.name}: {sources.train.size:,} samples to train, "
         f"{sources.val.size:,} to validate; crop {config.data.crop[0]} x {config.data.crop[1]}",

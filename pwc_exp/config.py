@@ -27,6 +27,7 @@ from pwc_exp.commands.measurement import (
     SafetyConfig,
 )
 from pwc_exp.commands.prediction import PredictConfig
+from pwc_exp.commands.submission import SubmitConfig
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.groups.augment import BasicConfig, HeavyConfig, ModernConfig
@@ -52,6 +53,7 @@ Config = (
     TrainConfig
     | EvaluateConfig
     | PredictConfig
+    | SubmitConfig
     | ReplayConfig
     | SyncConfig
     | DescribeConfig
@@ -70,6 +72,7 @@ COMMANDS: dict[str, type[Config]] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
+    "submit": SubmitConfig,
     "replay": ReplayConfig,
     "sync": SyncConfig,
     "describe": DescribeConfig,

@@ -23,7 +23,11 @@ def description(model: PWCNet, size: tuple[int, int], *, name: str) -> str:
             f"{row.name:<22}{row.level:>6}{shape:>22}{row.parameters:>13,}{row.flops / 1e6:>12,.1f}"
         )
     flops = sum(row.flops for row in rows)
-    conventions = ", ".join(f"{key} {value}" for key, value in model.conventions.items())
+    conventions = ", ".join(
+        key if value is True else f"{key} {value}"
+        for key, value in model.conventions.items()
+        if value is not False
+    )
     lines += [
         "",
         f"model        {name}: levels {model.levels} to {model.output_level}, {conventions}",

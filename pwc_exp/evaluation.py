@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +28,7 @@ from pwc_exp.distribution import Replicas
 from pwc_exp.errors import ConfigError, DataError, MissingInputError
 from pwc_exp.flow.metrics import COUNT, SUMS, error_sums, mean_of_sums
 from pwc_exp.networks import load_network
+from pwc_exp.origin import Origin
 from pwc_exp.steps import EvalStep, make_estimate, make_eval_step
 
 COLUMNS = (COUNT, *SUMS)  # of a sample
@@ -52,13 +53,15 @@ def evaluate(config: EvaluateConfig) -> float:
     out = Path(config.out or f"outputs/evaluate/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
     durable.make_folder(out)
     make_feed = functools.partial(build_eval_feed, data, source, listed=out / quarantine.FILE)
+    about: dict[str, Any] = {"data": source.name, "digest": source.digest}
     if config.predictions:
         what = config.predictions
         feed = make_feed(batch_size=1, multiple=1)
         errors = errors_of_files(Path(config.predictions), feed, source)
     else:
-        what, errors = _errors_of_weights(config, source, make_feed)
-    write(out, errors, about={"estimate": what, "data": source.name, "digest": source.digest})
+        origin, errors = _errors_of_weights(config, source, make_feed)
+        what, about["weights"] = str(origin.path), origin.record()
+    write(out, errors, about={"estimate": what, **about})
     print(table(errors.means, title=f"{what} on {source.name}"))
     print(f"written: {out / 'metrics.json'}, {out / 'samples.csv'}")
     return errors.means["aepe"]
@@ -100,7 +103,7 @@ def errors_of_files(folder: Path, feed: EvalFeed, source: Source) -> Errors:
     return Errors(mean_of_sums(rows), rows, ids)
 
 
-def write(out: Path, errors: Errors, *, about: Mapping[str, str]) -> None:
+def write(out: Path, errors: Errors, *, about: Mapping[str, Any]) -> None:
     """Writes metrics.json (the means and `about`) and samples.csv (a row per sample) into `out`."""
     content = json.dumps({**about, **errors.means}, indent=2) + "\n"
     durable.write_file(out / "metrics.json", content.encode())
@@ -125,14 +128,14 @@ def _errors_of_weights(
     config: EvaluateConfig,
     source: Source,
     make_feed: Callable[..., EvalFeed],
-) -> tuple[str, Errors]:
+) -> tuple[Origin, Errors]:
     network = load_network(
         run=config.run, weights=config.weights, model=config.model, precision=config.precision
     )
     feed = make_feed(batch_size=config.batch_size, multiple=2**network.model.levels)
     eval_step = make_eval_step(make_estimate(network.model, xla=config.xla))
     alone = Replicas(tf.distribute.get_strategy())
-    return str(network.source), errors_of(eval_step, feed, source, replicas=alone)
+    return network.origin, errors_of(eval_step, feed, source, replicas=alone)
 
 
 def _rows(sums: Mapping[str, tf.Tensor]) -> list[dict[str, float]]:

@@ -1,5 +1,6 @@
 """A network ready to estimate: that of a run, or the configured one with weights from a file."""
 
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,20 +9,24 @@ from pwc_exp.config import CONFIG_FILE, load
 from pwc_exp.groups.model import ModelConfig
 from pwc_exp.groups.training import PrecisionConfig
 from pwc_exp.models.pwcnet import PWCNet
+from pwc_exp.origin import Origin
 from pwc_exp.weights import load_weights
 
 
 class Network(NamedTuple):
-    """A model that holds weights, and where these lie."""
+    """A model that holds weights, where these lie, and where they are from."""
 
     model: PWCNet
     source: Path
+    origin: Origin
 
 
 def load_network(
     *, run: str | None, weights: str | None, model: ModelConfig, precision: PrecisionConfig
 ) -> Network:
     """Builds a network and assigns its weights; one of `run` and `weights` is given.
+
+    If a licence restricts what the weights may be used for, a line on stderr says so.
 
     Args:
         run: folder of a training run, which also says which model and precision.
@@ -32,4 +37,7 @@ def load_network(
     network = build_model(
         made_for.model if made_for else model, made_for.precision if made_for else precision
     )
-    return Network(network, load_weights(network, Path(run or weights or "")))
+    origin = load_weights(network, Path(run or weights or ""))
+    if notice := origin.notice():
+        print(notice, file=sys.stderr)
+    return Network(network, origin.path, origin)

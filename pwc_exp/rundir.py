@@ -1,5 +1,6 @@
 """The folder of a run, which one process has at a time, and what the stores are told of it."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from pwc_exp.errors import OutputError
 from pwc_exp.resumption import free_changes
 from pwc_exp.runstate import RunState
 from pwc_exp.tracking import Tracker
-from pwc_exp.weights import BEST_KEY, CHECKPOINTS
+from pwc_exp.weights import BEST_KEY, CHECKPOINTS, STARTED_FROM
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def open_tracker(
         run_dir,
         run_name=_run_name(config, run_dir),
         params=flatten(config),
-        tags={"run_dir": str(run_dir)} | ({"init_from": str(state.origin)} if state.origin else {}),
+        tags={"run_dir": str(run_dir), **_origin_tags(state)},
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,
         outputs=Path(config.outputs),
@@ -73,6 +74,13 @@ def send_checkpoints(run_dir: Path, tracker: Tracker) -> None:
     """Has the checkpoints that people ask for copied to MLflow."""
     for name, path in checkpoints.shown(run_dir / CHECKPOINTS, key=BEST_KEY).items():
         tracker.artifact(path, f"{CHECKPOINTS}/{name}")
+
+
+def _origin_tags(state: RunState) -> dict[str, str]:
+    if state.origin is None:
+        return {}
+    origin = state.origin.record()
+    return {"init_from": origin["path"], STARTED_FROM: json.dumps(origin)}
 
 
 def _run_name(config: TrainConfig, run_dir: Path) -> str:

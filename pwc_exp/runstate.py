@@ -19,6 +19,7 @@ from pwc_exp.groups.machine import OnNonFinite
 from pwc_exp.guard import Guard
 from pwc_exp.meter import Meter
 from pwc_exp.models.pwcnet import PWCNet
+from pwc_exp.origin import Origin
 from pwc_exp.stopping import say
 from pwc_exp.stuck import StuckStart
 from pwc_exp.trained import Trained
@@ -51,7 +52,7 @@ class RunState:
     ) -> None:
         self.step = 0  # updates made, those that were held back included
         self.metrics: Mapping[str, float] = {}  # of the checkpoint that it goes on from
-        self.origin: Path | None = None  # of the first weights, if they are not fresh
+        self.origin: Origin | None = None  # of the first weights, if they are not fresh
         self._config = config
         self._folder = run_dir / CHECKPOINTS
         self._boxes = run_dir / BLACK_BOX

@@ -1,28 +1,53 @@
-"""Weights from wherever they lie: run, checkpoint, .safetensors file, tfoptflow checkpoint."""
+"""Weights from wherever they lie: own runs and files, tfoptflow, and files of PyTorch."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from pwc_exp import checkpoints
-from pwc_exp.errors import DataError, MissingInputError
-from pwc_exp.models import tfoptflow
+from pwc_exp.config import CONFIG_FILE, load
+from pwc_exp.data.fetching.archives import CATALOGUE
+from pwc_exp.errors import DataError, MissingInputError, UserError
+from pwc_exp.groups.data import DataConfig, Dataset
+from pwc_exp.groups.mix import MixConfig
+from pwc_exp.models import tfoptflow, torch_layouts
 from pwc_exp.models.pwcnet import PWCNet
+from pwc_exp.models.torch_files import is_torch_file, read_state_dict
+from pwc_exp.origin import OWN, TERMS, TFOPTFLOW, Origin
+from pwc_exp.tracking.record import Record
 
 BEST_KEY = "val/aepe"  # the metric that checkpoints are ranked by
 CHECKPOINTS = "checkpoints"  # their folder in that of a run
+STARTED_FROM = "init_from_origin"  # tag of a run: the record of the weights that it started from
+FORMATS = (
+    "a run, a checkpoint, a .safetensors file, a checkpoint of tfoptflow (its prefix), or a "
+    "PyTorch file (.pth, .pt, .ckpt, .tar) of NVlabs/PWC-Net, ptlflow or mmflow"
+)
 
 
-def load_weights(model: PWCNet, path: Path) -> Path:
-    """Assigns the weights at `path` to `model`, all or none, and returns where they really lie.
+class _Found(NamedTuple):
+    """Weights by the names of their variables, and where they are from."""
+
+    arrays: Mapping[str, np.ndarray]
+    origin: Origin
+    fits: str = ""  # the model that they are for, where that is known
+
+
+def load_weights(model: PWCNet, path: Path) -> Origin:
+    """Assigns the weights at `path` to `model`, all or none, and tells where they are from.
 
     Of a run that averages its weights, these are the averages.
 
     Args:
-        model: its architecture must be that of the weights.
+        model: its architecture and conventions must be those of the weights.
         path: folder of a run (its best checkpoint, or its last one if none has been evaluated),
-            folder of a checkpoint, .safetensors file, or prefix of a checkpoint of tfoptflow.
+            folder of a checkpoint, .safetensors file, prefix of a checkpoint of tfoptflow, or a
+            file of PyTorch, which is read without PyTorch and without running anything in it.
 
     Raises:
         MissingInputError: nothing of the kind is there.
@@ -30,13 +55,16 @@ def load_weights(model: PWCNet, path: Path) -> Path:
         ResumeError: a checkpoint of another version of this package.
     """
     if prefix := _tensorflow_prefix(path):
-        arrays = _read_tfoptflow(model, prefix)
-        found = prefix
+        found = _read_tfoptflow(model, prefix)
+    elif path.is_file() and is_torch_file(path):
+        found = _read_torch(model, path)
     else:
-        found = _checkpoint(path)
-        arrays = dict(checkpoints.load(found).arrays)
-    checkpoints.assign_weights(checkpoints.named_state(model), arrays, source=str(found))
-    return found
+        found = _read_own(model, _checkpoint(path))
+    fits = f" (those of {found.fits})" if found.fits else ""
+    checkpoints.assign_weights(
+        checkpoints.named_state(model), found.arrays, source=f"{found.origin.path}{fits}"
+    )
+    return found.origin
 
 
 def _checkpoint(path: Path) -> Path:
@@ -49,6 +77,58 @@ def _checkpoint(path: Path) -> Path:
     return found
 
 
+def _read_own(model: PWCNet, path: Path) -> _Found:
+    if not path.exists():
+        raise MissingInputError(f"{path}: no such weights. Expected: {FORMATS}")
+    if path.is_file() and path.suffix != ".safetensors":
+        raise DataError(f"{path} is of no kind of weights that is known. Expected: {FORMATS}")
+    checkpoint = checkpoints.load(path)
+    run_dir = path.parent.parent
+    if path.is_file() or not (run_dir / CONFIG_FILE).is_file():
+        file = path if path.is_file() else path / checkpoints.STATE_FILE
+        origin = Origin(
+            path=path, sha256=_sha256(file), format="safetensors", project=OWN, licence="not stated"
+        )
+        return _Found(checkpoint.arrays, origin)
+    config = load(run_dir / CONFIG_FILE)
+    trained = {name: getattr(config.model, name) for name in model.conventions}
+    _check_conventions(model, trained, f"{path}: its run has")
+    origin = Origin(
+        path=path,
+        sha256=_sha256(path / checkpoints.STATE_FILE),
+        format="checkpoint",
+        project=OWN,
+        licence="that of the data it was trained on",
+        data=tuple(_data_licences(config.data)),
+        started_from=_started_from(run_dir),
+    )
+    return _Found(checkpoint.arrays, origin, fits=f"model={config.model.name}")
+
+
+def _data_licences(data: DataConfig) -> list[str]:
+    """The data sets of a configuration, with their licences as far as these are known."""
+    if isinstance(data, MixConfig):
+        return [text for part in data.part_configs() for text in _data_licences(part)]
+    if data.name in (Dataset.synthetic, Dataset.folder, Dataset.csv):
+        return [str(data.name)]
+    name = data.name.removesuffix("_halfres")
+    known = next(entry for key, entry in CATALOGUE.items() if key.startswith(name))
+    return [f"{data.name} ({known.licence})"]
+
+
+def _started_from(run_dir: Path) -> dict[str, Any] | None:
+    """What a run started from, and that from: further back only whether use is restricted."""
+    try:
+        before = json.loads(Record.load(run_dir).about.get(STARTED_FROM, "null"))
+    except (UserError, ValueError):
+        return None
+    if not isinstance(before, dict):
+        return None
+    if isinstance(earlier := before.get("started_from"), dict):
+        earlier["started_from"] = None
+    return before
+
+
 def _tensorflow_prefix(path: Path) -> Path | None:
     """The prefix of a TensorFlow checkpoint that the prefix itself or one of its files names."""
     if path.suffix in (".index", ".meta") or ".data-" in path.suffix:
@@ -56,14 +136,8 @@ def _tensorflow_prefix(path: Path) -> Path | None:
     return path if Path(f"{path}.index").is_file() else None
 
 
-def _read_tfoptflow(model: PWCNet, prefix: Path) -> dict[str, np.ndarray]:
-    unlike = [
-        f"model.{name}={value}"
-        for name, value in tfoptflow.CONVENTIONS.items()
-        if model.conventions[name] != value
-    ]
-    if unlike:
-        raise DataError(f"{prefix}: weights of tfoptflow need {', '.join(unlike)}, as model=sm, lg")
+def _read_tfoptflow(model: PWCNet, prefix: Path) -> _Found:
+    _check_conventions(model, tfoptflow.CONVENTIONS, f"{prefix}: weights of tfoptflow have")
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         names = [name for name in reader.get_variable_to_shape_map() if tfoptflow.weight_name(name)]
@@ -72,7 +146,52 @@ def _read_tfoptflow(model: PWCNet, prefix: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{prefix} is not a readable TensorFlow checkpoint: {error}") from error
     if not tensors:
         raise DataError(f"{prefix} must hold variables under {tfoptflow.SCOPE}. Received: none")
-    return {
-        f"{checkpoints.MODEL_PREFIX}{model.name}/{name}": value
-        for name, value in tfoptflow.convert(tensors).items()
-    }
+    files = [Path(f"{prefix}.index"), *sorted(prefix.parent.glob(f"{prefix.name}.data-*"))]
+    origin = _foreign(prefix, TFOPTFLOW, "TensorFlow checkpoint", _sha256(*files))
+    return _Found(_named(model, tfoptflow.convert(tensors)), origin)
+
+
+def _read_torch(model: PWCNet, path: Path) -> _Found:
+    converted = torch_layouts.convert(read_state_dict(path), source=str(path))
+    _check_conventions(
+        model, torch_layouts.CONVENTIONS, f"{path}: weights of {converted.project} have"
+    )
+    origin = _foreign(path, converted.project, "PyTorch file", _sha256(path))
+    return _Found(_named(model, converted.weights), origin, fits=f"model={converted.fits}")
+
+
+def _foreign(path: Path, project: str, kind: str, sha256: str) -> Origin:
+    terms = TERMS[project]
+    return Origin(
+        path=path,
+        sha256=sha256,
+        format=kind,
+        project=project,
+        licence=terms.licence,
+        data=terms.data,
+    )
+
+
+def _named(model: PWCNet, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    prefix = f"{checkpoints.MODEL_PREFIX}{model.name}/"
+    return {f"{prefix}{name}": value for name, value in weights.items()}
+
+
+def _check_conventions(model: PWCNet, trained: Mapping[str, Any], whose: str) -> None:
+    """Refuses a model that would mean something else by the same weights."""
+    unlike = [
+        f"model.{name}={str(value).lower()}"
+        for name, value in trained.items()
+        if model.conventions[name] != value
+    ]
+    if unlike:
+        raise DataError(f"{whose} {', '.join(unlike)}. Received: a model that has not")
+
+
+def _sha256(*files: Path) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()

@@ -195,6 +195,8 @@ def test_a_run_can_start_from_the_weights_of_another_at_step_0(run: Train, tmp_p
     assert int(arrays["optimizer/adam/iteration"]) == 1  # a run of its own: nothing is continued
     about = json.loads((second / "run.json").read_text())
     assert about["init_from"].startswith(str(first / "checkpoints/step-"))
+    origin = json.loads(about["init_from_origin"])
+    assert origin["path"] == about["init_from"] and origin["data"] == ["synthetic"]
 
 
 def test_weights_of_another_architecture_end_a_run_before_its_folder_is_made(

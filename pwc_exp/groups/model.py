@@ -12,6 +12,7 @@ class ContextLevels(StrEnum):
 
     output = auto()
     all = auto()
+    none = auto()
 
 
 class WarpBorder(StrEnum):
@@ -51,6 +52,7 @@ class ModelConfig:
     output_level: int = 2  # finest level that estimates flow; its stride is 2**output_level
     search_range: int = 4  # cost-volume radius, in pixels of its level
     feature_channels: list[int] = list_of(16, 32, 64, 96, 128, 196)  # of levels 1 to `levels`
+    pyramid_convolutions: int = 3  # at each of these levels: 3, or 2 as in NVlabs' PWCDCNet_old
     estimator_channels: list[int] = list_of(128, 128, 96, 64, 32)  # of the flow estimator's layers
     context_channels: list[int] = list_of(128, 128, 128, 96, 64, 32)  # of the context network
     context_dilations: list[int] = list_of(1, 2, 4, 8, 16, 1)  # one for each of context_channels
@@ -66,6 +68,12 @@ class ModelConfig:
     def __post_init__(self) -> None:
         lists = ("feature_channels", "estimator_channels", "context_channels", "context_dilations")
         check_positive("model.", self, "levels", "output_level", "search_range", *lists)
+        check(
+            self.pyramid_convolutions in (2, 3),
+            "model.pyramid_convolutions",
+            "must be 2 or 3",
+            self.pyramid_convolutions,
+        )
         check(
             self.output_level <= self.levels,
             "model.output_level",

@@ -22,15 +22,17 @@ FLOW_SCALE = 20.0  # the paper's unit of flow inside the network, in full-resolu
 
 
 class FeaturePyramid(keras.layers.Layer):
-    """Features of one frame at every level: three convolutions each, the first halving the size."""
+    """Features of one frame at every level: some convolutions each, the first halving the size."""
 
-    def __init__(self, channels: Sequence[int], *, stride_padding: str, name: str) -> None:
+    def __init__(
+        self, channels: Sequence[int], *, convolutions: int, stride_padding: str, name: str
+    ) -> None:
         super().__init__(name=name)
+        further = ("aa", "b")[1 - convolutions :]
         self.blocks = [
             [
                 Convolution(count, stride=2, padding=stride_padding, name=f"conv{level}a"),
-                Convolution(count, name=f"conv{level}aa"),
-                Convolution(count, name=f"conv{level}b"),
+                *(Convolution(count, name=f"conv{level}{letters}") for letters in further),
             ]
             for level, count in enumerate(channels, start=1)
         ]
@@ -117,10 +119,11 @@ class PWCNet(keras.Model):
         output_level: finest level that estimates a flow.
         search_range: radius of the cost volume, in pixels of its level.
         feature_channels: of the pyramid, from level 1 to `levels`.
+        pyramid_convolutions: at each of these levels, 3 or 2.
         estimator_channels: of a flow estimator's layers before its head.
         context_channels, context_dilations: of the context network's layers before its head.
         dense: whether estimators are densely connected.
-        context: "output" (context network at the output level) or "all" (at every level).
+        context: "output" (context network at the output level), "all" (at every level) or "none".
         warp_border: see `backward_warp`.
         stride_padding: see `Convolution`.
         upsample_alignment: see `pwc_exp.flow.resize`.
@@ -141,6 +144,7 @@ class PWCNet(keras.Model):
         output_level: int,
         search_range: int,
         feature_channels: Sequence[int],
+        pyramid_convolutions: int,
         estimator_channels: Sequence[int],
         context_channels: Sequence[int],
         context_dilations: Sequence[int],
@@ -162,6 +166,8 @@ class PWCNet(keras.Model):
             "stride_padding": stride_padding,
             "upsample_alignment": upsample_alignment,
             "level_units": level_units,
+            "center_frames": center_frames,
+            "normalize_features": normalize_features,
         }  # what weights must agree on beside their shapes
         self.warp_border = warp_border
         self.upsample_alignment = upsample_alignment
@@ -172,9 +178,12 @@ class PWCNet(keras.Model):
             level: FLOW_SCALE if level_units == "scaled" else 2.0**level for level in estimating
         }  # full-resolution pixels per unit of a level's flow
         self.pyramid = FeaturePyramid(
-            feature_channels, stride_padding=stride_padding, name="pyramid"
+            feature_channels,
+            convolutions=pyramid_convolutions,
+            stride_padding=stride_padding,
+            name="pyramid",
         )
-        refined = estimating if context == "all" else [output_level]
+        refined = {"all": list(estimating), "output": [output_level], "none": []}[context]
         self.estimators = {
             level: FlowEstimator(estimator_channels, dense=dense, name=f"estimator{level}")
             for level in estimating

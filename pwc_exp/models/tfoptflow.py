@@ -20,6 +20,8 @@ CONVENTIONS = {
     "stride_padding": "same",
     "upsample_alignment": "corner",
     "level_units": "grid",
+    "center_frames": False,
+    "normalize_features": False,
 }  # of `PWCNet`, without which these weights mean nothing
 
 _LAYERS = (

@@ -57,10 +57,13 @@ def largest_difference(flow: tf.Tensor, other: tf.Tensor) -> float:
         (("model=sm",), 4_705_064),
         (("model=lg",), 14_079_050),
         (("model=official",), 9_374_274),
+        (("model=official-old",), 8_749_214),
+        (("model=official-nodc",), 8_243_008),  # official without its 1,131,266 of context
+        (("model=official-small",), 4_705_064),
         (("model=sm", "model.context=all"), 6_774_064),  # tfoptflow with residual connections only
         (("model=lg", "model.context=output"), 9_374_274),  # ... with dense ones only
     ],
-    ids=["sm", "lg", "official", "residual", "dense"],
+    ids=["sm", "lg", "official", "old", "nodc", "small", "residual", "dense"],
 )
 def test_the_number_of_parameters_is_the_originals(
     overrides: tuple[str, ...], count: int, network: Network

@@ -1,0 +1,162 @@
+"""Files of PyTorch: what weights need is read exactly, and everything else is refused unrun."""
+
+import subprocess
+import sys
+import tracemalloc
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hostile import hostile_files
+from hostile_programs import CALLS, live_pickle
+from torch_writer import Weight, in_one_row, name, pickled, save_2018, save_zip, zipped
+
+from pwc_exp.errors import DataError, MissingInputError
+from pwc_exp.models.torch_files import is_torch_file, read_state_dict
+
+ARRAYS: dict[str, np.ndarray] = {
+    "conv1a.0.weight": np.arange(16 * 3 * 9, dtype=np.float32).reshape(16, 3, 3, 3),
+    "conv1a.0.bias": np.linspace(-1, 1, 16).astype(np.float32),
+    "half": np.arange(6, dtype=np.float16).reshape(2, 3),
+    "steps": np.array(7, dtype=np.int64),
+}
+
+
+def same(read: dict[str, np.ndarray], arrays: dict[str, np.ndarray]) -> bool:
+    return list(read) == list(arrays) and all(
+        np.array_equal(read[key], arrays[key]) and read[key].dtype == arrays[key].dtype
+        for key in arrays
+    )
+
+
+@pytest.mark.parametrize("save", [save_zip, save_2018], ids=["zip", "2018"])
+@pytest.mark.parametrize(
+    "around",
+    [{}, {"epoch": 3, "best_EPE": 2.5, "arch": "pwc_dc_net", "hooks": None, "ok": True}],
+    ids=["alone", "in a dictionary"],
+)
+def test_a_state_dict_is_read_exactly(save: Any, around: dict[str, Any], tmp_path: Path) -> None:
+    path = save(tmp_path / "pwc_net.pth.tar", ARRAYS, **around)
+    assert is_torch_file(path)
+    assert same(read_state_dict(path), ARRAYS)
+
+
+def test_names_of_data_parallel_and_other_keys_are_understood(tmp_path: Path) -> None:
+    wrapped = {f"module.{key}": value for key, value in ARRAYS.items()}
+    assert same(read_state_dict(save_zip(tmp_path / "a.pt", wrapped, epoch=1)), ARRAYS)
+    content = pickled({"model": {"state_dict": {"x": Weight("0", ARRAYS["half"])}}})
+    (tmp_path / "b.pt").write_bytes(zipped(content, {"0": ARRAYS["half"].tobytes()}))
+    assert same(read_state_dict(tmp_path / "b.pt"), {"x": ARRAYS["half"]})
+
+
+def test_settings_beside_weights_are_passed_over(tmp_path: Path) -> None:
+    settings = b"cargparse\nNamespace\n)\x81}X\x02\x00\x00\x00mdK\x04sb"
+    state = pickled(OrderedDict(x=Weight("0", ARRAYS["half"])))[2:-1]
+    content = b"\x80\x02}(X\x04\x00\x00\x00args" + settings
+    content += b"X\x0a\x00\x00\x00state_dict" + state + b"u."
+    (tmp_path / "a.ckpt").write_bytes(zipped(content, {"0": ARRAYS["half"].tobytes()}))
+    assert same(read_state_dict(tmp_path / "a.ckpt"), {"x": ARRAYS["half"]})
+
+
+def test_views_and_transposed_tensors_are_read(tmp_path: Path) -> None:
+    row = np.arange(12, dtype=np.float32)
+    reference = b"(X\x07\x00\x00\x00storage" + name("torch", "FloatStorage")
+    reference += b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x0c"
+    view = b"(X\x01\x00\x00\x00vK\x02K\x08t"  # 8 numbers from the third on
+    shape = b"K\x01K\x02K\x03\x86K\x01K\x02\x86"  # offset 1, shape (2, 3), strides (1, 2)
+    made = name("torch._utils", "_rebuild_tensor") + b"(" + reference + view + b"tQ" + shape + b"tR"
+    content = b"\x80\x02}X\x01\x00\x00\x00x" + made + b"s."
+    (tmp_path / "a.pth").write_bytes(in_one_row(content, {"0": (12, row.tobytes())}))
+    (array,) = read_state_dict(tmp_path / "a.pth").values()
+    np.testing.assert_array_equal(array, row[3:9].reshape(3, 2).T)
+
+
+@pytest.mark.parametrize("new", [True, False], ids=["zip", "old"])
+def test_what_pytorch_saves_is_read_exactly(new: bool, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ConvTranspose2d(8, 2, 4))
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.rand(1, 3, 8, 8)).sum().backward()
+    optimizer.step()
+    content = {"epoch": 3, "state_dict": model.state_dict(), "optimizer": optimizer.state_dict()}
+    torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=new)
+    expected = {key: value.numpy() for key, value in model.state_dict().items()}
+    assert same(read_state_dict(tmp_path / "a.pth"), expected)
+
+
+def test_every_hostile_file_is_refused_in_one_line_and_none_is_run(tmp_path: Path) -> None:
+    target, path = tmp_path / "was-run", tmp_path / "hostile.pth"
+    count = 0
+    before = set(sys.modules)
+    for label, content in hostile_files(str(target)):
+        path.write_bytes(content)
+        with pytest.raises(DataError) as refused:
+            pytest.fail(f"{label}: read as {read_state_dict(path)}")
+        message = str(refused.value)
+        assert message.startswith(str(path)) and "\n" not in message and len(message) < 400, label
+        assert not target.exists(), label
+        count += 1
+    assert count >= 250
+    assert not {"antigravity", "torch", "pip", "pdb"} & (set(sys.modules) - before)
+
+
+def test_the_programs_among_them_are_live(tmp_path: Path) -> None:
+    """Otherwise it would mean nothing that none is run."""
+    known = {"os.system", "subprocess.call", "builtins.exec", "builtins.open", "os.mkdir"}
+    calls = [call for call in CALLS if f"{call[0]}.{call[1]}" in known]
+    assert len(calls) == len(known)
+    for call in calls:
+        target, path = tmp_path / f"made-by-{call[1]}", tmp_path / "live.pkl"
+        path.write_bytes(live_pickle(call, str(target)))
+        program = "import pickle, sys; pickle.load(open(sys.argv[1], 'rb'))"
+        subprocess.run([sys.executable, "-I", "-c", program, path], check=True)
+        assert target.exists(), call
+
+
+def test_a_bomb_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.pth"
+    marks = ("bomb", "2^", "stride", "doubled", "hash", "lie")
+    bombs = [item for item in hostile_files("x") if any(mark in item[0] for mark in marks)]
+    assert len(bombs) > 20
+    for label, content in bombs:
+        path.write_bytes(content)
+        tracemalloc.start()
+        with pytest.raises(DataError):
+            read_state_dict(path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2**20 + 3 * len(content), label
+
+
+@pytest.mark.parametrize("save", [save_zip, save_2018], ids=["zip", "2018"])
+def test_a_flipped_bit_changes_values_or_is_refused(save: Any, tmp_path: Path) -> None:
+    whole = save(tmp_path / "whole.pth", ARRAYS, epoch=3).read_bytes()
+    rng = np.random.default_rng(1)
+    path = tmp_path / "flipped.pth"
+    refused = 0
+    for place in rng.choice(len(whole), 300, replace=False):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << rng.integers(8)
+        path.write_bytes(flipped)
+        try:
+            arrays = read_state_dict(path)
+        except DataError as error:
+            assert "\n" not in str(error)
+            refused += 1
+        else:
+            assert all(isinstance(array, np.ndarray) for array in arrays.values())
+    assert refused > 30
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match="nosuch.pth"):
+        read_state_dict(tmp_path / "nosuch.pth")
+
+
+def test_other_files_are_not_taken_for_pytorchs(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"<!DOCTYPE html>")
+    assert not is_torch_file(tmp_path / "a")
+    (tmp_path / "a").write_bytes(b"")
+    assert not is_torch_file(tmp_path / "a")
