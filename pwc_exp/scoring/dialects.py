@@ -5,7 +5,6 @@ like, and returns figures under the names that the other side prints. None of th
 """
 
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -140,10 +139,7 @@ def spring(samples: Sequence[Sums], _: Kind) -> dict[str, float]:
     }
 
 
-Dialect = StrEnum(
-    "Dialect", ["sintel", "kitti", "raft", "torchvision", "mmflow", "ptlflow", "spring"]
-)
-_FUNCTIONS: dict[str, Callable[[Sequence[Sums], Kind], dict[str, float]]] = {
+DIALECTS: dict[str, Callable[[Sequence[Sums], Kind], dict[str, float]]] = {
     "sintel": sintel,
     "kitti": kitti,
     "raft": raft,
@@ -158,7 +154,7 @@ def in_dialects(
     names: Sequence[str], samples: Sequence[Sums], kind: Kind
 ) -> dict[str, dict[str, float]]:
     """{dialect: {its name of a figure: value}}; figures without any pixel are left out."""
-    found = {name: _FUNCTIONS[name](samples, kind) for name in names}
+    found = {name: DIALECTS[name](samples, kind) for name in names}
     return {
         name: {key: value for key, value in figures.items() if not np.isnan(value)}
         for name, figures in found.items()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pwc_exp.scoring import Field, Truth, means, score
-from pwc_exp.scoring.dialects import Dialect, Kind, in_dialects
+from pwc_exp.scoring.dialects import DIALECTS, Kind, in_dialects
 
 DENSE, SPARSE = Kind(sparse=False), Kind(sparse=True)
 
@@ -27,7 +27,7 @@ def wrong_by(
 
 
 def all_of(samples: list[dict[str, float]], kind: Kind) -> dict[str, dict[str, float]]:
-    return in_dialects(list(Dialect), samples, kind)
+    return in_dialects(list(DIALECTS), samples, kind)
 
 
 def test_of_one_dense_frame_all_have_one_epe_and_one_fl() -> None:
