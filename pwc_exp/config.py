@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pwc_exp.commands.aftermath import ReplayConfig, SyncConfig
+from pwc_exp.commands.comparison import CompareConfig
 from pwc_exp.commands.data import (
     DataCheckConfig,
     DataFetchConfig,
@@ -51,6 +52,7 @@ LOCK_FILE = ".lock"  # in a run's folder; held while a process trains it
 Config = (
     TrainConfig
     | EvaluateConfig
+    | CompareConfig
     | PredictConfig
     | ReplayConfig
     | SyncConfig
@@ -69,6 +71,7 @@ Config = (
 COMMANDS: dict[str, type[Config]] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
+    "compare": CompareConfig,
     "predict": PredictConfig,
     "replay": ReplayConfig,
     "sync": SyncConfig,

@@ -63,7 +63,6 @@ def of_network(network: Network, *, xla: bool) -> Estimator:
     about = {
         "weights": str(network.source),
         "weights_sha256": _sha256(network.source),
-        "model": model.name,
         "parameters": f"{model.count_params():,}",
     }
     return Estimator(str(network.source), about, estimate, make_levels(model))

@@ -18,7 +18,7 @@ from pwc_exp.data.mixed_source import MixedSource, distinct
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.errors import ConfigError
 from pwc_exp.estimates import Estimator, build_estimator
-from pwc_exp.findings import SAMPLES_FILE, as_csv, as_json, as_text
+from pwc_exp.findings import METRICS_FILE, SAMPLES_FILE, as_csv, as_json, as_text
 from pwc_exp.gallery import Gallery
 from pwc_exp.groups.data import DataConfig, FilesConfig, Hd1kConfig, KittiConfig, Truth
 from pwc_exp.groups.mix import MixConfig
@@ -31,7 +31,7 @@ from pwc_exp.steps import Levels
 from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.provenance import describe_process
 
-METRICS_FILE, REPORT_FILE = "metrics.json", "report.html"
+REPORT_FILE = "report.html"
 
 
 def evaluate(config: EvaluateConfig) -> float:

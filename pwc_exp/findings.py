@@ -7,13 +7,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pwc_exp.flow.metrics import COUNT
 from pwc_exp.scoring import METRICS
-from pwc_exp.scoring.metrics import COUNTS, means
+from pwc_exp.scoring.metrics import COUNT, COUNTS, means
 from pwc_exp.scoring.sample import ERROR_EDGES, SPEED_EDGES
 from pwc_exp.scoring.summary import Part, Scored, Summary
 
-SAMPLES_FILE = "samples.csv"
+METRICS_FILE, SAMPLES_FILE = "metrics.json", "samples.csv"
 _NAMES = ("id", "dataset", "scene")
 _PRINTED = ("aepe", "fl_all", "outlier_1px", "aepe_s40_plus")  # of a data set or a sequence
 

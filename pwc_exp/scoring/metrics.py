@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pwc_exp.flow.metrics import COUNT
 from pwc_exp.scoring.sample import CURVES
+
+COUNT = "valid_pixels"  # of a sample
 
 
 class Metric(NamedTuple):

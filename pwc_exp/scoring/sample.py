@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pwc_exp.flow.metrics import FL_PIXELS, FL_SHARE
+from pwc_exp.flow.outliers import FL_PIXELS, FL_SHARE
 from pwc_exp.scoring.boundaries import (
     dense_enough,
     distance_to,
