@@ -69,10 +69,12 @@ def _sections(comparison: Comparison) -> Iterator[str]:
     yield _values(comparison)
     if any(comparison.curves.values()):
         yield heading("Curves", "As the training runs recorded them; a hover shows the numbers.")
+        yield f"<p>{key(comparison.names)}</p>"
         yield f'<div class="charts">{"".join(_curves(comparison))}</div>'
     if len(comparison.errors_by_speed) > 1:
         yield heading("Error against motion")
-        yield f'<div class="charts"><figure>{_by_speed(comparison)}</figure></div>'
+        drawing = f'<div class="charts"><figure>{_by_speed(comparison)}</figure></div>'
+        yield f"<p>{key(comparison.names)}</p>{drawing}"
     if comparison.sequences:
         yield from _sequences(comparison)
 
@@ -93,10 +95,10 @@ def _metrics(comparison: Comparison) -> Iterator[str]:
         yield f'<p class="note">Samples that not all have are left out: {text(counts)}.</p>'
     for name, found in comparison.contrasts.items():
         yield f"<h3>{text(name)}</h3>"
-        rank = number(found.rank_p, 4)
+        rank = _chance(found.rank_p)
         yield (
             f"<p>Better in {found.wins:,} samples, worse in {found.losses:,}; Wilcoxon's "
-            f"signed-rank test over the samples' AEPE: p = {rank}.</p>"
+            f"signed-rank test over the samples' AEPE: p {rank}.</p>"
         )
         rows = [_row(m, name, found, comparison) for m in METRICS if m.name in found.differences]
         head = ["metric", "reference", "this run", "difference", "95 % interval", "p"]
@@ -119,8 +121,13 @@ def _row(metric: Metric, name: str, found: Contrast, comparison: Comparison) -> 
         number(found.other[metric.name]),
         value,
         span if known else NONE,
-        number(p, 4),
+        _chance(p).removeprefix("= "),
     ]
+
+
+def _chance(p: float) -> str:
+    """A p as text; a very small one is not written as 0."""
+    return "&lt; 0.0001" if p < 0.0001 else f"= {number(p, 4)}"
 
 
 def _values(comparison: Comparison) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pwc_exp.commands.evaluation import Dialect as Choice
 from pwc_exp.scoring import Field, Truth, means, score
 from pwc_exp.scoring.dialects import DIALECTS, Kind, in_dialects
 
@@ -120,3 +121,8 @@ def test_figures_without_any_pixel_are_left_out() -> None:
     found = all_of([wrong_by([1, 1], valid=[0, 0], plain=None)], DENSE)
     assert found["sintel"] == {}
     assert all(not np.isnan(v) for figures in found.values() for v in figures.values())
+
+
+def test_the_command_offers_every_dialect() -> None:
+    assert Choice.all.names == list(DIALECTS)
+    assert Choice.raft.names == ["raft"]
