@@ -1,5 +1,6 @@
 """How runs and evaluations differ from the first of them, and how surely."""
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from pwc_exp import durable
 from pwc_exp.commands.comparison import CompareConfig
 from pwc_exp.commands.evaluation import Unit
 from pwc_exp.errors import DataError
-from pwc_exp.records import Recorded, read
+from pwc_exp.records import EVALUATION, Recorded, read
 from pwc_exp.report.comparison import CURVES, Comparison, Scene, render
 from pwc_exp.scoring import METRICS
 from pwc_exp.scoring.metrics import means
@@ -16,6 +17,7 @@ from pwc_exp.scoring.significance import Contrast, contrast, holm
 from pwc_exp.scoring.summary import Drawing, Scored
 
 _PRINTED = 10  # sequences
+_STAMP = re.compile(r"\d{4}-\d\d-\d\d_")
 
 
 def compare(config: CompareConfig) -> None:
@@ -58,7 +60,8 @@ def compare(config: CompareConfig) -> None:
 def _names(folders: Sequence[Path]) -> list[str]:
     """The shortest ends of the paths that tell the folders apart; one given twice is numbered."""
     parts = [folder.absolute().parts for folder in folders]
-    for length in range(1, max(map(len, parts)) + 1):
+    stamped = any(_STAMP.match(path[-1]) for path in parts)  # a time alone says little
+    for length in range(2 if stamped else 1, max(map(len, parts)) + 1):
         names = ["/".join(path[-length:]) for path in parts]
         if len(set(names)) == len(set(parts)):
             break
@@ -69,11 +72,19 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 
 def _different(names: Sequence[str], runs: Sequence[Recorded]) -> dict[str, dict[str, str]]:
-    """Values by name that are not the same in all: {knob: {run: value}}."""
+    """Values by name that are not the same in all: {knob: {run: value}}.
+
+    What evaluations say of themselves is compared among evaluations.
+    """
     knobs = sorted({knob for run in runs for knob in run.values})
     found = {}
     for knob in knobs:
-        values = {name: run.values.get(knob, "") for name, run in zip(names, runs, strict=True)}
+        of_evaluation = knob.startswith(EVALUATION)
+        values = {
+            name: run.values.get(knob, "")
+            for name, run in zip(names, runs, strict=True)
+            if any(other.startswith(EVALUATION) == of_evaluation for other in run.values)
+        }
         if len(set(values.values())) > 1:
             found[knob] = values
     return found

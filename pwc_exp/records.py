@@ -15,6 +15,7 @@ from pwc_exp.scoring.metrics import COUNT, COUNTS
 from pwc_exp.scoring.summary import Scored
 from pwc_exp.tracking import journal
 
+EVALUATION = "evaluation."  # begins the names of what an evaluation says of itself
 _RESULTS = {*(metric.name for metric in METRICS), COUNT, "samples"}  # of metrics.json
 Curve = list[tuple[float, float]]  # (step, value)
 
@@ -53,7 +54,7 @@ def read(folder: Path) -> Recorded:
 def _evaluation(folder: Path) -> Recorded:
     about = _metrics(folder / METRICS_FILE)
     values = {
-        f"evaluation.{name}": str(value)
+        f"{EVALUATION}{name}": str(value)
         for name, value in about.items()
         if name not in _RESULTS and not isinstance(value, dict | list)
     }

@@ -87,7 +87,7 @@ def _metrics(comparison: Comparison) -> Iterator[str]:
         f"Against {comparison.reference}",
         f"On the {comparison.shared:,} samples that all have. Intervals and p: paired bootstrap, "
         f"{drawing.draws:,} draws of {unit} with replacement, seed {drawing.seed}{many}. Marked: "
-        f"p < {_SURE}. With few {unit} no p is small.",
+        f"p < {_SURE}. Of G {unit} no p is below 2 / 2^G: with fewer than 6, nothing is sure.",
     )
     missing = {name: count for name, count in comparison.left_out.items() if count}
     if missing:
@@ -134,7 +134,10 @@ def _values(comparison: Comparison) -> str:
     if not comparison.values:
         return '<p class="note">None: all were made with the same.</p>'
     rows = [
-        [f"<code>{text(knob)}</code>", *(text(values[name]) or NONE for name in comparison.names)]
+        [
+            f"<code>{text(knob)}</code>",
+            *(text(values.get(name, "")) or NONE for name in comparison.names),
+        ]
         for knob, values in comparison.values.items()
     ]
     head = ["", *(text(name) for name in comparison.names)]

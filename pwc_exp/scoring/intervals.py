@@ -15,7 +15,7 @@ LEVEL = 0.95  # of an interval: percentiles 2.5 and 97.5 of the draws
 
 
 class Interval(NamedTuple):
-    """Where a value lies in 95 % of the draws; NaN if there are not two groups to draw from."""
+    """Where a value lies in 95 % of the draws; NaN if fewer than two groups have anything of it."""
 
     lower: float
     upper: float
@@ -26,7 +26,7 @@ class Difference(NamedTuple):
 
     value: float
     interval: Interval
-    p: float  # two-sided: twice the share of draws on the other side of 0
+    p: float  # two-sided: twice the share of draws on the other side of 0, but see `difference`
 
 
 def intervals(
@@ -39,7 +39,12 @@ def intervals(
     weights = draw(groups, draws=draws, seed=seed)
     if weights is None:
         return {metric.name: Interval(np.nan, np.nan) for metric in METRICS}
-    return {m.name: _interval(_ratios(m, samples, groups, weights)) for m in METRICS}
+    return {
+        m.name: _interval(_ratios(m, samples, groups, weights))
+        if _groups_with(m, samples, groups) > 1
+        else Interval(np.nan, np.nan)
+        for m in METRICS
+    }
 
 
 def difference(
@@ -51,18 +56,24 @@ def difference(
     draws: int,
     seed: int,
 ) -> Difference:
-    """How much `second` differs from `first`; both are of the same samples, in one order."""
+    """How much `second` differs from `first`; both are of the same samples, in one order.
+
+    A bootstrap of few groups is too sure of itself. So no p is below 2 / 2^G, the smallest that a
+    sign test can give of the G groups in which the metric could be measured.
+    """
     everything = np.ones((1, len(set(groups))))
     measured = [_ratios(metric, rows, groups, everything)[0] for rows in (first, second)]
     value = float(measured[1] - measured[0])
     weights = draw(groups, draws=draws, seed=seed)
-    if weights is None or not np.isfinite(value):
+    count = _groups_with(metric, first, groups)
+    if weights is None or count < 2 or not np.isfinite(value):
         return Difference(value, Interval(np.nan, np.nan), np.nan)
     drawn = _ratios(metric, second, groups, weights) - _ratios(metric, first, groups, weights)
     drawn = drawn[np.isfinite(drawn)]
     beyond = min((drawn <= 0).mean(), (drawn >= 0).mean()) if drawn.size else np.nan
-    # No p of 0: the draws themselves count as one more.
-    return Difference(value, _interval(drawn), min(1.0, 2 * max(beyond, 1 / (drawn.size + 1))))
+    # No p of 0: what was measured counts as one more draw.
+    least = max(1 / (drawn.size + 1), 0.5**count)
+    return Difference(value, _interval(drawn), min(1.0, 2 * max(beyond, least)))
 
 
 def draw(groups: Sequence[str], *, draws: int, seed: int) -> np.ndarray | None:
@@ -72,6 +83,11 @@ def draw(groups: Sequence[str], *, draws: int, seed: int) -> np.ndarray | None:
         return None
     random = np.random.default_rng(seed)
     return random.multinomial(count, np.full(count, 1 / count), size=draws)
+
+
+def _groups_with(metric: Metric, samples: Sequence[Sums], groups: Sequence[str]) -> int:
+    """How many groups have a pixel that the metric is about."""
+    return len({group for row, group in zip(samples, groups, strict=True) if row[metric.over]})
 
 
 def _ratios(

@@ -36,6 +36,23 @@ def test_one_group_has_no_interval() -> None:
     assert np.isnan(intervals(samples(np.arange(5.0)), ["a"] * 5, draws=10, seed=0)["aepe"]).all()
 
 
+def test_what_only_one_group_has_has_no_interval_either() -> None:
+    rows = samples(np.arange(4.0))
+    fast = np.array([[[50.0, 0.0]]])
+    rows.append(score(fast, Truth(fast, np.ones((1, 1)))))
+    found = intervals(rows, list("abcde"), draws=50, seed=0)
+    assert np.isnan(found["aepe_s40_plus"]).all() and not np.isnan(found["aepe_s0_10"]).any()
+
+
+def test_few_groups_are_never_sure_of_a_difference() -> None:
+    aepe = BY_NAME["aepe"]
+    for count in (2, 4, 6):
+        worse, better = samples(np.full(count, 9.0)), samples(np.full(count, 1.0))
+        groups = [str(n) for n in range(count)]
+        found = difference(aepe, worse, better, groups, draws=999, seed=0)
+        assert found.p == pytest.approx(2 / 2**count)
+
+
 def test_it_depends_on_the_seed_alone() -> None:
     rows, groups = samples(np.arange(9.0)), list("abcdefghi")
     first, again, other = (intervals(rows, groups, draws=50, seed=seed) for seed in (3, 3, 4))
