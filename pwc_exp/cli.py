@@ -72,8 +72,16 @@ def run_one_of(program: str, tasks: Mapping[str, str]) -> None:
 def name_path(key: str) -> None:
     """Makes `key='…'` of an argument that is a path without its key."""
     for number, argument in enumerate(sys.argv[1:], start=1):
-        if not argument.startswith("-") and ("=" not in argument or Path(argument).exists()):
+        if _is_path(argument):
             sys.argv[number] = f"{key}={_quoted(argument)}"
+
+
+def name_paths(key: str) -> None:
+    """Makes one `key=['…', …]` of all arguments that are paths without a key, if there are any."""
+    paths = [argument for argument in sys.argv[1:] if _is_path(argument)]
+    if paths:
+        others = [argument for argument in sys.argv[1:] if not _is_path(argument)]
+        sys.argv[1:] = [f"{key}=[{','.join(map(_quoted, paths))}]", *others]
 
 
 def prepare_environment() -> None:
@@ -147,6 +155,10 @@ def _check_arguments(command: str, arguments: Sequence[str]) -> Resumption | Non
         # Only the chief has a folder; Hydra must be given one all the same.
         sys.argv.append(_folder_override(Path(tempfile.mkdtemp(prefix="pwc_exp-worker-"))))
     return None
+
+
+def _is_path(argument: str) -> bool:
+    return not argument.startswith("-") and ("=" not in argument or Path(argument).exists())
 
 
 def _folder_override(folder: Path) -> str:

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pwc_exp.commands.aftermath import ReplayConfig, SyncConfig
+from pwc_exp.commands.comparison import CompareConfig
 from pwc_exp.commands.data import (
     DataCheckConfig,
     DataFetchConfig,
@@ -52,6 +53,7 @@ LOCK_FILE = ".lock"  # in a run's folder; held while a process trains it
 Config = (
     TrainConfig
     | EvaluateConfig
+    | CompareConfig
     | PredictConfig
     | SubmitConfig
     | ReplayConfig
@@ -71,6 +73,7 @@ Config = (
 COMMANDS: dict[str, type[Config]] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
+    "compare": CompareConfig,
     "predict": PredictConfig,
     "submit": SubmitConfig,
     "replay": ReplayConfig,

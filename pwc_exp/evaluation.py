@@ -1,186 +1,210 @@
-"""The errors of a flow, a network's or in files, on a data set.
+"""The errors of a flow, a network's, in files or of zero, on one or several data sets."""
 
-Letters: B batch, H height, W width.
-"""
-
-import csv
-import functools
-import io
-import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from pwc_exp import durable
 from pwc_exp.build import build_eval_feed, build_source
-from pwc_exp.commands.evaluation import EvaluateConfig
-from pwc_exp.config import CONFIG_FILE, load
+from pwc_exp.commands.evaluation import EvaluateConfig, Unit
+from pwc_exp.config import CONFIG_FILE, flatten, load
 from pwc_exp.data import quarantine
-from pwc_exp.data.feed import EvalFeed
-from pwc_exp.data.formats.io import read_flow
+from pwc_exp.data.companions import datasets, origins
+from pwc_exp.data.mixed_source import MixedSource, distinct
 from pwc_exp.data.sample import Batch, Source
-from pwc_exp.distribution import Replicas
-from pwc_exp.errors import ConfigError, DataError, MissingInputError
-from pwc_exp.flow.metrics import COUNT, SUMS, error_sums, mean_of_sums
-from pwc_exp.networks import load_network
+from pwc_exp.errors import ConfigError
+from pwc_exp.estimates import Estimator, build_estimator
+from pwc_exp.findings import METRICS_FILE, SAMPLES_FILE, as_csv, as_json, as_text
+from pwc_exp.gallery import Gallery
+from pwc_exp.groups.data import DataConfig, FilesConfig, Hd1kConfig, KittiConfig, Truth
+from pwc_exp.groups.mix import MixConfig
+from pwc_exp.measuring import measure
 from pwc_exp.origin import Origin
-from pwc_exp.steps import EvalStep, make_estimate, make_eval_step
+from pwc_exp.pictures import panel
+from pwc_exp.report.evaluation import Evaluation, render
+from pwc_exp.scoring.dialects import Kind
+from pwc_exp.scoring.summary import Drawing, Summary, ranked, summarize
+from pwc_exp.steps import Levels
+from pwc_exp.tracking import Tracker
+from pwc_exp.tracking.provenance import describe_process
 
-COLUMNS = (COUNT, *SUMS)  # of a sample
-UNITS = {"aepe": "px", "aepe_per_image": "px", "fl_all": "%", "outlier_3px": "%"}
-
-
-class Errors(NamedTuple):
-    """What an evaluation found."""
-
-    means: dict[str, float]  # of the split, see `mean_of_sums`
-    samples: list[dict[str, float]]  # the sums of each, see `error_sums`
-    ids: list[str]  # of the samples
+REPORT_FILE = "report.html"
 
 
 def evaluate(config: EvaluateConfig) -> float:
-    """Prints the errors, writes metrics.json and samples.csv, and returns the AEPE."""
+    """Prints the errors, writes tables and the report, and returns the AEPE."""
     of_run = load(Path(config.run) / CONFIG_FILE) if config.run else None
     data = config.data or (of_run.data if of_run else None)
     if data is None:
         raise ConfigError("data must be chosen if no run says which data")
     source = build_source(data, config.split)
-    out = Path(config.out or f"outputs/evaluate/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+    out = Path(config.out or f"{config.outputs}/evaluate/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
     durable.make_folder(out)
-    make_feed = functools.partial(build_eval_feed, data, source, listed=out / quarantine.FILE)
-    about: dict[str, Any] = {"data": source.name, "digest": source.digest}
-    if config.predictions:
-        what = config.predictions
-        feed = make_feed(batch_size=1, multiple=1)
-        errors = errors_of_files(Path(config.predictions), feed, source)
-    else:
-        origin, errors = _errors_of_weights(config, source, make_feed)
-        what, about["weights"] = str(origin.path), origin.record()
-    write(out, errors, about={"estimate": what, **about})
-    print(table(errors.means, title=f"{what} on {source.name}"))
-    print(f"written: {out / 'metrics.json'}, {out / 'samples.csv'}")
-    return errors.means["aepe"]
+    feed = build_eval_feed(
+        data,
+        source,
+        batch_size=config.batch_size,
+        multiple=1,
+        listed=out / quarantine.FILE,
+    )
+    estimator = build_estimator(config, source, feed.indices)
+    gallery = Gallery(config.pictures)
+    found = origins(source)
+    rows = measure(estimator, feed, source, found, samples=len(feed.indices), gallery=gallery)
+    summary = summarize(
+        rows,
+        kinds=_kinds(data, datasets(found)),
+        dialects=config.dialect.names if config.dialect else [],
+        drawing=Drawing(
+            config.bootstrap.unit == Unit.scenes, config.bootstrap.draws, config.bootstrap.seed
+        ),
+    )
+    page = _page(
+        config,
+        source,
+        estimator,
+        summary=summary,
+        gallery=gallery,
+        data=_describe_data(data, source),
+    )
+    _write(out, page, source, estimator.origin)
+    if config.tracking.mlflow or config.tracking.tensorboard:
+        _track(config, out, page, source)
+    print(as_text(summary, title=page.title))
+    print(f"written: {', '.join(str(out / n) for n in (METRICS_FILE, SAMPLES_FILE, REPORT_FILE))}")
+    return summary.whole.means["aepe"]
 
 
-def errors_of(
-    eval_step: EvalStep, batches: Iterable[Batch], source: Source, *, replicas: Replicas
-) -> Errors:
-    """Runs a compiled step over all batches of `source`, those of other workers too.
-
-    batches: those of this worker. All workers get the same errors, in the order of the source.
-    """
-    table = np.zeros((source.size, 1 + len(COLUMNS)), np.float32)  # 1 if evaluated, and the sums
-    shown = tqdm(batches, desc="evaluate", disable=None, leave=False)
-    for batch, sums in replicas.each(eval_step, shown):
-        rows = np.stack([sums[name].numpy() for name in COLUMNS], axis=1)
-        table[batch.index.numpy(), 0] = 1
-        table[batch.index.numpy(), 1:] = rows
-    table = replicas.sum_over_workers(table)
-    found = np.flatnonzero(table[:, 0]).tolist()
-    samples = [dict(zip(COLUMNS, map(float, table[i, 1:]), strict=True)) for i in found]
-    return Errors(mean_of_sums(samples), samples, [source.ids[i] for i in found])
-
-
-def errors_of_files(folder: Path, feed: EvalFeed, source: Source) -> Errors:
-    """Scores flow files named after the samples of `feed`, one at a time; each must be there.
-
-    Raises:
-        MissingInputError: a file is missing.
-        DataError: it is no flow, of another size, or unknown where the truth is known.
-    """
-    paths = {index: _prediction(folder, source.ids[index]) for index in feed.indices}
-    rows = []
-    ids = []
-    for batch in tqdm(feed, desc="evaluate", total=len(paths), disable=None, leave=False):
-        index = int(batch.index[0])
-        ids.append(source.ids[index])
-        rows += _rows(error_sums(_read_prediction(paths[index], batch), batch.flow, batch.valid))
-    return Errors(mean_of_sums(rows), rows, ids)
-
-
-def write(out: Path, errors: Errors, *, about: Mapping[str, Any]) -> None:
-    """Writes metrics.json (the means and `about`) and samples.csv (a row per sample) into `out`."""
-    content = json.dumps({**about, **errors.means}, indent=2) + "\n"
-    durable.write_file(out / "metrics.json", content.encode())
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["id", *UNITS, COUNT])
-    for sample_id, sums in zip(errors.ids, errors.samples, strict=True):
-        means = mean_of_sums([sums])
-        rows.writerow([sample_id, *(means[name] for name in UNITS), int(sums[COUNT])])
-    durable.write_file(out / "samples.csv", text.getvalue().encode())
-
-
-def table(means: Mapping[str, float], *, title: str) -> str:
-    """The means as lines of text."""
-    lines = [title]
-    lines += [f"  {name:<16}{means[name]:>12.4f} {unit}" for name, unit in UNITS.items()]
-    lines.append(f"  {COUNT:<16}{means[COUNT]:>12,.0f} in {means['samples']:.0f} samples")
-    return "\n".join(lines)
-
-
-def _errors_of_weights(
+def _page(
     config: EvaluateConfig,
     source: Source,
-    make_feed: Callable[..., EvalFeed],
-) -> tuple[Origin, Errors]:
-    network = load_network(
-        run=config.run, weights=config.weights, model=config.model, precision=config.precision
-    )
-    feed = make_feed(batch_size=config.batch_size, multiple=2**network.model.levels)
-    eval_step = make_eval_step(make_estimate(network.model, xla=config.xla))
-    alone = Replicas(tf.distribute.get_strategy())
-    return network.origin, errors_of(eval_step, feed, source, replicas=alone)
-
-
-def _rows(sums: Mapping[str, tf.Tensor]) -> list[dict[str, float]]:
-    columns = {name: sums[name].numpy() for name in COLUMNS}
-    return [
-        {name: float(values[i]) for name, values in columns.items()}
-        for i in range(len(columns[COUNT]))
-    ]
-
-
-def _prediction(folder: Path, sample_id: str) -> Path:
-    """The file for a sample: its id, perhaps after a prefix (LKflow_000045_10), with a suffix."""
-    within = folder / sample_id
-    for suffix in (".flo", ".png", ".pfm"):
-        path = within.with_name(within.name + suffix)
-        if path.is_file():
-            return path
-    prefixed = [
-        path for path in _flow_files(within.parent) if path.stem.endswith(f"_{within.name}")
-    ]
-    if len(prefixed) == 1:
-        return prefixed[0]
-    found = f"several ({', '.join(path.name for path in prefixed)})" if prefixed else "none"
-    raise MissingInputError(
-        f"predictions: {folder} must hold {sample_id}.flo, .png or .pfm. Received: {found}"
+    estimator: Estimator,
+    *,
+    summary: Summary,
+    gallery: Gallery,
+    data: dict[str, str],
+) -> Evaluation:
+    about = {"estimate": estimator.name, **estimator.about, "precision": config.precision.policy}
+    if estimator.levels is None:
+        del about["precision"]
+    middle = ranked(summary.rows)
+    pyramid, pyramid_of = None, ""
+    if estimator.levels is not None and middle and config.pictures:
+        chosen = middle[len(middle) // 2]
+        pyramid, pyramid_of = _draw_pyramid(estimator.levels, source, chosen.number), chosen.id
+    return Evaluation(
+        title=f"{estimator.name} on {_name(source)}",
+        summary=summary,
+        about=about | ({"run": config.run} if config.run else {}) | {"split": str(config.split)},
+        data=data,
+        made_by=describe_process(),
+        worst=gallery.worst,
+        best=gallery.best,
+        pyramid=pyramid,
+        pyramid_of=pyramid_of,
     )
 
 
-def _flow_files(folder: Path) -> Iterator[Path]:
-    files: Sequence[Path] = sorted(folder.iterdir()) if folder.is_dir() else []
-    return (path for path in files if path.suffix in (".flo", ".png", ".pfm"))
+def _draw_pyramid(levels_of: Callable[[Batch], Levels], source: Source, number: int) -> np.ndarray:
+    place = tf.constant(number, tf.int64)
+    example = source.example(place)
+    frame1, frame2, flow, valid = (part[None] for part in example)
+    flows = levels_of(Batch(frame1, frame2, flow, valid, place[None]))
+    return panel(
+        example.frame1.numpy(),
+        example.frame2.numpy(),
+        target=example.flow.numpy(),
+        valid=example.valid.numpy(),
+        estimate=flows.estimate[0].numpy(),
+        flows={level: flow[0].numpy() for level, flow in flows.flows.items()},
+    )
 
 
-def _read_prediction(path: Path, batch: Batch) -> tf.Tensor:
-    """The estimate [1, H, W, 2] in a file."""
-    flow, known = read_flow(path)
-    if flow.shape != batch.flow.shape[1:]:
-        expected, received = batch.flow.shape[1:3], flow.shape[:2]
-        raise DataError(
-            f"{path} must be of the frames' size, {expected[0]} x {expected[1]} (height x width). "
-            f"Received: {received[0]} x {received[1]}"
+def _write(out: Path, page: Evaluation, source: Source, origin: Origin | None) -> None:
+    about: dict[str, object] = {**page.about, "data": source.name, "digest": source.digest}
+    about |= page.made_by
+    if origin is not None:
+        about["weights"] = origin.record()
+    durable.write_file(out / METRICS_FILE, as_json(page.summary, about, page.data).encode())
+    durable.write_file(out / SAMPLES_FILE, as_csv(page.summary.rows).encode())
+    durable.write_file(out / REPORT_FILE, render(page).encode())
+
+
+def _track(config: EvaluateConfig, out: Path, page: Evaluation, source: Source) -> None:
+    """Makes the evaluation a run of its own in the stores: figures, pictures, files."""
+    tracker = Tracker(
+        out.absolute(),
+        run_name=f"evaluate/{out.name}",
+        params=flatten(config),
+        tags={"run_dir": str(out.absolute()), **{k: str(v) for k, v in page.about.items()}},
+        uri=config.tracking.uri,
+        experiment=config.tracking.experiment,
+        outputs=Path(config.outputs),
+        mlflow=config.tracking.mlflow,
+        tensorboard=config.tracking.tensorboard,
+        required=config.tracking.required,
+    )
+    summary = page.summary
+    with tracker:
+        tracker.dataset(
+            source.name,
+            digest=source.digest,
+            sizes={str(config.split): len(summary.rows)},
+            context="evaluation",
         )
-    missing = int(((known == 0) & (batch.valid[0].numpy() > 0)).sum())
-    if missing:
-        raise DataError(
-            f"{path} must give a flow wherever the truth is known. Received: {missing} gaps"
+        tracker.scalars(0, _points("eval", summary.whole.means))
+        if len(summary.datasets) > 1:
+            for name, part in summary.datasets.items():
+                tracker.scalars(0, _points(f"eval/{name}", part.means))
+        for kind, shown in (("worst", page.worst), ("best", page.best)):
+            for place, sample in enumerate(shown, start=1):
+                row = np.concatenate(list(sample.tiles.values()), axis=1)
+                tracker.image(0, f"{kind}/{place:02d}/{sample.id}", row)
+        if page.pyramid is not None:
+            tracker.image(0, f"pyramid/{page.pyramid_of}", page.pyramid)
+        for name in (METRICS_FILE, SAMPLES_FILE, REPORT_FILE):
+            tracker.artifact((out / name).absolute(), "")
+
+
+def _name(source: Source) -> str:
+    if isinstance(source, MixedSource) and len(source.members) > 1:
+        return f"{len(source.members)} data sets"
+    return source.name
+
+
+def _points(prefix: str, means: Mapping[str, float]) -> dict[str, float]:
+    return {f"{prefix}/{name}": value for name, value in means.items() if not np.isnan(value)}
+
+
+def _kinds(data: DataConfig, names: list[str]) -> dict[str, Kind]:
+    """What the truth of each data set is like, for the definitions of others."""
+    return {
+        name: Kind(
+            sparse=isinstance(part, KittiConfig | Hd1kConfig),
+            visible_only=isinstance(part, KittiConfig) and part.truth == Truth.noc,
         )
-    return tf.constant(flow[None])
+        for name, part in zip(names, _parts(data), strict=True)
+    }
+
+
+def _parts(data: DataConfig) -> list[DataConfig]:
+    return data.part_configs() if isinstance(data, MixConfig) else [data]
+
+
+def _describe_data(data: DataConfig, source: Source) -> dict[str, str]:
+    """Name of each data set -> where it lies, the knobs that it alone has, its digest."""
+    parts = _parts(data)
+    names = distinct([str(part.name) for part in parts])
+    members = dict(source.members) if isinstance(source, MixedSource) else {source.name: source}
+    described = {}
+    for name, part, member in zip(names, parts, members.values(), strict=True):
+        own = {knob.name for knob in fields(part)} - {knob.name for knob in fields(FilesConfig)}
+        knobs = [f"{key}={value}" for key, value in asdict(part).items() if key in own]
+        root = [part.root or ""] if isinstance(part, FilesConfig) else []
+        place = [*root, *knobs, f"{member.size:,} samples", f"digest {member.digest}"]
+        described[f"data: {name}"] = ", ".join(place)
+    return described

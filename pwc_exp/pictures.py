@@ -34,6 +34,7 @@ ERROR_COLOURS = np.array(
 )
 
 _TILE = 300  # longer side of a tile, in pixels
+_LARGE_TILE = 420  # of one that stands alone on a page
 _NARROWEST = 170  # a column, so that its caption fits
 _LEGEND = 110  # column of the legends
 _GAP = 8
@@ -114,6 +115,33 @@ def sheet(examples: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
         rows.append(tiles)
         wheels.append(_wheel(size[0], max_speed))
     return _compose(rows, wheels, size)
+
+
+def tiles(
+    frame1: np.ndarray,
+    frame2: np.ndarray,
+    *,
+    target: np.ndarray,
+    valid: np.ndarray,
+    estimate: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Draws a sample as four pictures of one size, [h, w, 3] uint8 RGB, by their captions.
+
+    Both frames, half of each; estimate and truth in one colour code; the error. The arguments are
+    those of `panel`.
+    """
+    known = valid > 0
+    height, width = known.shape
+    size = _tile_size(height, width, _LARGE_TILE)
+    max_speed = _full_speed(target, known)
+    everywhere = np.ones_like(known)
+    parts = (
+        _flow_tile("estimate", estimate, size, max_speed, everywhere),
+        _flow_tile("truth", target, size, max_speed, known),
+        _error_tile(estimate, target, known, size),
+    )
+    both = {"both frames, half of each": _frame((frame1 + frame2) / 2, size)}
+    return both | {part.caption: part.pixels for part in parts}
 
 
 def error_to_colour(error: np.ndarray, *, valid: np.ndarray | None = None) -> np.ndarray:
@@ -209,8 +237,8 @@ def _paste(canvas: PIL.Image.Image, tile: _Tile, corner: tuple[int, int]) -> Non
     canvas.paste(PIL.Image.fromarray(tile.pixels), (x, y + _CAPTION))
 
 
-def _tile_size(height: int, width: int) -> tuple[int, int]:
-    scale = _TILE / max(height, width)
+def _tile_size(height: int, width: int, longer: int = _TILE) -> tuple[int, int]:
+    scale = longer / max(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 

@@ -1,23 +1,37 @@
 """The errors and pictures of a network on validation samples, again and again during a run."""
 
 import functools
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from pwc_exp.build import build_eval_feed
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.distribution import Replicas
-from pwc_exp.evaluation import UNITS, errors_of
+from pwc_exp.flow.metrics import COUNT, SUMS, mean_of_sums
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.pictures import panel
-from pwc_exp.steps import Levels, make_estimate, make_eval_step, make_levels
+from pwc_exp.steps import EvalStep, Levels, make_estimate, make_eval_step, make_levels
 from pwc_exp.stopping import say
 from pwc_exp.stuck import spread_over_inputs
 from pwc_exp.tracking import Tracker
 from pwc_exp.weights import BEST_KEY
+
+COLUMNS = (COUNT, *SUMS)  # of a sample
+POINTS = ("aepe", "aepe_per_image", "fl_all", "outlier_3px")  # of the curves
+
+
+class Errors(NamedTuple):
+    """What an evaluation found; `python -m pwc_exp.evaluate` finds more, and takes longer."""
+
+    means: dict[str, float]  # of the split, see `mean_of_sums`
+    samples: list[dict[str, float]]  # the sums of each, see `error_sums`
+    ids: list[str]  # of the samples
 
 
 class Validation:
@@ -61,7 +75,7 @@ class Validation:
         errors = errors_of(self._eval_step, self._batches, self._source, replicas=self._replicas)
         aepe = errors.means["aepe"]
         if self._tracker is not None:
-            self._tracker.scalars(step, {f"val/{name}": errors.means[name] for name in UNITS})
+            self._tracker.scalars(step, {f"val/{name}": errors.means[name] for name in POINTS})
             self._draw(step, self._tracker)
             say(f"step {step:>9,}   {BEST_KEY} {aepe:.3f} px")
         return aepe
@@ -78,6 +92,25 @@ class Validation:
             self.spreads = spread_over_inputs(
                 {level: np.stack([shown[level] for shown in alike]) for level in alike[0]}
             )
+
+
+def errors_of(
+    eval_step: EvalStep, batches: Iterable[Batch], source: Source, *, replicas: Replicas
+) -> Errors:
+    """Runs a compiled step over all batches of `source`, those of other workers too.
+
+    batches: those of this worker. All workers get the same errors, in the order of the source.
+    """
+    table = np.zeros((source.size, 1 + len(COLUMNS)), np.float32)  # 1 if evaluated, and the sums
+    shown = tqdm(batches, desc="evaluate", disable=None, leave=False)
+    for batch, sums in replicas.each(eval_step, shown):
+        rows = np.stack([sums[name].numpy() for name in COLUMNS], axis=1)
+        table[batch.index.numpy(), 0] = 1
+        table[batch.index.numpy(), 1:] = rows
+    table = replicas.sum_over_workers(table)
+    found = np.flatnonzero(table[:, 0]).tolist()
+    samples = [dict(zip(COLUMNS, map(float, table[i, 1:]), strict=True)) for i in found]
+    return Errors(mean_of_sums(samples), samples, [source.ids[i] for i in found])
 
 
 def _picture(batch: Batch, levels: Levels, flows: dict[int, np.ndarray]) -> np.ndarray:

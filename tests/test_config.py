@@ -18,6 +18,7 @@ from pwc_exp.groups.training import CyclicConfig, Precision, RobustConfig
 # What a command or a choice cannot do without.
 NEEDS = {
     "evaluate": ["run=somewhere"],
+    "compare": ["runs=[a,b]"],
     "predict": ["weights=somewhere", "frames=[a.png,b.png]", "out=somewhere"],
     "sync": ["run=somewhere"],
     "data_check": ["data=synthetic"],

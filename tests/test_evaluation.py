@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from small_sets import write_chairs
+from small_sets import write_chairs, write_sintel
 
 from pwc_exp import checkpoints
 from pwc_exp.build import build_model, build_source
@@ -18,11 +19,12 @@ from pwc_exp.config import CONFIG_FILE, to_yaml
 from pwc_exp.data.feed import EvalFeed
 from pwc_exp.data.formats.io import read_flow, write_flo
 from pwc_exp.errors import DataError, MissingInputError
-from pwc_exp.evaluation import errors_of_files, evaluate, table
+from pwc_exp.estimates import of_files
+from pwc_exp.evaluation import evaluate
 from pwc_exp.groups.data import Split
 
 LUCAS_KANADE = "LKflow_000045_10.png"  # an estimate that comes with KITTI
-SCENES = ("data=synthetic", "data.crop=[32,48]", "data.val_size=4", "xla=false")
+SCENES = ("data=synthetic", "data.crop=[32,48]", "data.val_size=4", "xla=false", "pictures=0")
 
 
 @pytest.fixture
@@ -66,12 +68,14 @@ def test_lucas_kanade_has_its_known_errors(
     assert (metrics["valid_pixels"], metrics["samples"]) == (104_330, 1)
     assert (metrics["estimate"], metrics["data"]) == (predictions.partition("=")[2], "kitti")
     assert metrics["digest"]
+    assert metrics["fl_fg"] is None  # KITTI 2012 tells no objects
     (row,) = rows_of(tmp_path)
-    assert list(row) == ["id", "aepe", "aepe_per_image", "fl_all", "outlier_3px", "valid_pixels"]
-    assert (row["id"], row["valid_pixels"]) == ("000045_10", "104330")
+    assert list(row)[:5] == ["id", "dataset", "scene", "aepe", "aepe_per_image"]
+    assert (row["id"], row["dataset"], row["valid_pixels"]) == ("000045_10", "kitti", "104330")
+    assert (row["fl_fg"], row["pixels_fg"]) == ("", "0")
     assert float(row["aepe"]) == aepe
     printed = capsys.readouterr().out
-    for text in ("10.6271 px", " %", "104,330 in 1 samples", "samples.csv"):
+    for text in ("10.6271 px", " %", "104,330 in 1 samples", "samples.csv", "report.html"):
         assert text in printed
 
 
@@ -79,20 +83,19 @@ def test_a_prediction_is_named_by_its_sample_alone_or_after_a_prefix(
     kitti: list[str], shared: Path, configure: Callable[..., Any], tmp_path: Path
 ) -> None:
     source = build_source(configure("evaluate", *kitti, f"predictions={tmp_path}").data, Split.all)
-    feed = EvalFeed(source, batch_size=1, multiple=1)
+    (batch,) = EvalFeed(source, batch_size=1, multiple=1)
     file = shared / "data/kitti2012/results" / LUCAS_KANADE
     with pytest.raises(MissingInputError, match=r"must hold 000045_10.flo, .png.*Received: none"):
-        errors_of_files(tmp_path, feed, source)
+        of_files(tmp_path, source, [0])
     shutil.copy(file, tmp_path / "LK_000045_10.png")
-    found = errors_of_files(tmp_path, feed, source)
+    np.testing.assert_array_equal(
+        of_files(tmp_path, source, [0]).estimate(batch)[0], read_flow(file)[0]
+    )
     shutil.copy(file, tmp_path / "other_000045_10.png")
     with pytest.raises(MissingInputError, match=r"several \(LK_000045_10.png, other_000045_10"):
-        errors_of_files(tmp_path, feed, source)
+        of_files(tmp_path, source, [0])
     write_flo(tmp_path / "000045_10.flo", np.zeros((376, 1241, 2), np.float32))
-    of_still = errors_of_files(tmp_path, feed, source)
-    assert found.means["aepe"] == pytest.approx(10.6271, abs=5e-5)
-    assert of_still.means["aepe"] != found.means["aepe"]
-    assert found.ids == of_still.ids == ["000045_10"]
+    assert not of_files(tmp_path, source, [0]).estimate(batch).any()
 
 
 def test_a_sample_that_cannot_be_read_is_left_out_of_the_means_if_it_may_be(
@@ -105,7 +108,8 @@ def test_a_sample_that_cannot_be_read_is_left_out_of_the_means_if_it_may_be(
         write_flo(tmp_path / f"guess/{number:05d}.flo", flow + np.array([3, 4], np.float32))
     (root / "data/00002_img1.ppm").write_bytes(b"P6")
     (tmp_path / "guess/00002.flo").unlink()
-    chairs = ("data=flyingchairs", f"data.root={root}", f"predictions={tmp_path}/guess")
+    guess = (f"predictions={tmp_path}/guess", "pictures=0")
+    chairs = ("data=flyingchairs", f"data.root={root}", *guess)
     out = tmp_path / "out"
     with pytest.raises(MissingInputError, match="00002.flo"):
         evaluate(configure("evaluate", *chairs, f"out={out}"))
@@ -174,9 +178,11 @@ def test_the_size_of_batches_does_not_change_the_errors(
     assert [row.pop("id") for row in alone] == [f"{number:06d}" for number in range(4)]
     assert [row.pop("id") for row in together] == [f"{number:06d}" for number in range(4)]
     for one, other in zip(alone, together, strict=True):
-        expected = {name: float(value) for name, value in one.items()}
-        received = {name: float(value) for name, value in other.items()}
-        assert received == pytest.approx(expected, rel=1e-4)
+        for texts in (one, other):
+            assert (texts.pop("dataset"), texts.pop("scene")[:4]) == ("synthetic", "0000")
+        expected = {name: float(value or "nan") for name, value in one.items()}
+        received = {name: float(value or "nan") for name, value in other.items()}
+        assert received == pytest.approx(expected, rel=1e-4, nan_ok=True)
     assert alone[0] != alone[1]
 
 
@@ -186,21 +192,77 @@ def test_weights_that_are_missing_end_it(configure: Callable[..., Any], tmp_path
         evaluate(configure("evaluate", "model=tiny", *SCENES, *place))
 
 
-def test_the_table_states_value_and_unit_of_each_error() -> None:
-    means = {
-        "aepe": 1.5,
-        "aepe_per_image": 2.25,
-        "fl_all": 12.0,
-        "outlier_3px": 13.0,
-        "valid_pixels": 12345.0,
-        "samples": 2.0,
-    }
-    lines = [" ".join(line.split()) for line in table(means, title="mine").splitlines()]
-    assert lines == [
-        "mine",
-        "aepe 1.5000 px",
-        "aepe_per_image 2.2500 px",
-        "fl_all 12.0000 %",
-        "outlier_3px 13.0000 %",
-        "valid_pixels 12,345 in 2 samples",
+def test_zero_flow_is_off_by_the_true_motion(
+    configure: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_chairs(tmp_path / "chairs", 2)
+    speeds = [
+        np.linalg.norm(read_flow(root / f"data/{number:05d}_flow.flo")[0], axis=-1)
+        for number in (1, 2)
     ]
+    zero = ("estimate=zero", f"out={tmp_path}/out", "pictures=1")
+    chairs = ("data=flyingchairs", f"data.root={root}", *zero)
+    assert evaluate(configure("evaluate", *chairs)) == pytest.approx(np.mean(speeds))
+    assert "zero flow on flyingchairs" in capsys.readouterr().out
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert files == {"metrics.json", "samples.csv", "report.html"}  # nothing goes to MLflow
+
+
+def test_one_command_evaluates_several_data_sets_with_a_row_for_each_and_for_its_sequences(
+    configure: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_chairs(tmp_path / "chairs", 2)
+    write_sintel(tmp_path / "film", 2)
+    parts = "[{name:flyingchairs,root:chairs},{name:sintel,root:film,render_pass:both}]"
+    mix = ("data=mix", f"data.root={tmp_path}", f"data.parts={parts}", "estimate=zero")
+    evaluate(configure("evaluate", *mix, f"out={tmp_path}/out", "dialect=raft"))
+    found = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert list(found["datasets"]) == ["flyingchairs", "sintel"]
+    rows = rows_of(tmp_path / "out")
+    pixels = sum(int(row["valid_pixels"]) for row in rows)
+    pooled = sum(float(row["aepe"]) * int(row["valid_pixels"]) for row in rows) / pixels
+    assert found["aepe"] == pytest.approx(pooled)
+    for name in ("flyingchairs", "sintel"):
+        own = [float(row["aepe"]) for row in rows if row["dataset"] == name]
+        assert found["datasets"][name]["aepe_per_image"] == pytest.approx(np.mean(own))
+    assert list(found["sequences"]) == ["sintel"]  # a pair of FlyingChairs is its own scene
+    assert set(found["sequences"]["sintel"]) == {row["scene"] for row in rows[2:]}
+    assert set(found["dialects"]["sintel"]["raft"]) == {"EPE", "1px", "3px", "5px"}
+    printed = capsys.readouterr().out
+    assert "zero flow on 2 data sets" in printed
+    for name in ("flyingchairs", "sintel", *found["sequences"]["sintel"]):
+        assert f"  {name} " in printed
+
+
+def test_the_report_is_one_file_that_needs_no_other(
+    run: Path, configure: Callable[..., Any], tmp_path: Path
+) -> None:
+    chairs = ("data=flyingchairs", f"data.root={write_chairs(tmp_path / 'chairs', 3)}")
+    choices = (f"run={run}", f"out={tmp_path}", "pictures=1", "xla=false")
+    evaluate(configure("evaluate", *chairs, *choices))
+    page = (tmp_path / "report.html").read_text()
+    links = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"'\s>)]{0,30})""", page)
+    assert links and all(link.startswith("data:image/") for link in links)
+    assert "<script" not in page
+    for text in ("Pyramid of one sample", "Worst samples", "Best samples", str(run), "sha256"):
+        assert text in page
+    assert page.count('class="sample"') == 2
+    assert not re.search(r">\s*nan", page, re.IGNORECASE)
+
+
+def test_an_evaluation_that_is_followed_is_a_run_of_its_own(
+    configure: Callable[..., Any], root: Path
+) -> None:
+    chairs = ("data=flyingchairs", f"data.root={write_chairs(root / 'chairs', 2)}")
+    follow = ("tracking=local", "tracking.tensorboard=false", "pictures=1")
+    evaluate(configure("evaluate", *chairs, "estimate=zero", "out=followed", *follow))
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{root}/outputs/mlflow/mlflow.db")
+    ledger = json.loads((root / "followed/mlflow.json").read_text())
+    metrics = json.loads((root / "followed/metrics.json").read_text())
+    found = client.get_run(ledger["run_id"])
+    assert found.info.status == "FINISHED"
+    assert found.data.metrics["eval/aepe"] == metrics["aepe"]
+    names = {item.path for item in client.list_artifacts(ledger["run_id"])}
+    assert {"report.html", "samples.csv", "metrics.json", "images"} <= names

@@ -170,3 +170,21 @@ def test_a_sheet_shows_frame2_where_the_flow_points_and_black_where_it_is_unknow
         assert not flow[unknown].any()
         expected = flow_to_colour(constant(40, 0, 1, 1), max_speed=40)[0, 0]
         np.testing.assert_array_equal(flow[100, 100], expected)
+
+
+def test_pictures_for_a_page_share_their_size_and_the_colours_of_the_truth() -> None:
+    height, width = 4, 6
+    target = np.zeros((height, width, 2))
+    target[..., 0] = 4
+    valid = np.ones((height, width))
+    valid[0] = 0
+    target[0] = np.nan
+    frame1, frame2 = np.zeros((height, width, 3)), np.ones((height, width, 3))
+    made = pictures.tiles(frame1, frame2, target=target, valid=valid, estimate=target / 2)
+    both, estimate, truth, error = made.values()
+    assert {tile.shape for tile in made.values()} == {(280, 420, 3)}
+    assert abs(int(both[100, 100, 0]) - 127) <= 1
+    np.testing.assert_array_equal(truth[200, 200], flow_to_colour(target, max_speed=4)[2, 2])
+    np.testing.assert_array_equal(estimate[200, 200], flow_to_colour(target / 2, max_speed=4)[2, 2])
+    assert not truth[0].any() and not error[0].any()
+    assert list(made)[-1] == "error, AEPE 2.00 px"

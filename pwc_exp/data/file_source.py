@@ -53,7 +53,7 @@ class FileSource:
         self.ids: Sequence[str] = [sample.id for sample in samples]
         self.digest = _digest(name, samples)
         self.parts: Sequence[Part] = (Part(self.size, 1.0),)
-        self._samples = list(samples)
+        self.samples: Sequence[Sample] = list(samples)
         self._crop = None if crop is None else Size(*crop)
         self._records = records
         self._check_first()
@@ -75,7 +75,7 @@ class FileSource:
 
     def failure(self, index: int) -> UserError | None:
         """Why example `index` cannot be read."""
-        sample = self._samples[index]
+        sample = self.samples[index]
         try:
             if self._records is not None:
                 check_record(self._records[index])
@@ -99,7 +99,7 @@ class FileSource:
             flow, valid = tf.cond(
                 paths["flow"] == "", lambda: (flow, valid), lambda: decode_flow(paths["flow"])
             )
-        if any(sample.flow_stride > 1 for sample in self._samples):
+        if any(sample.flow_stride > 1 for sample in self.samples):
             stride = self._strides[index]
             flow, valid = flow[::stride, ::stride], valid[::stride, ::stride]
         for role, kept in _MASKS:
@@ -118,7 +118,7 @@ class FileSource:
     def _check_first(self) -> None:
         """Checks the first sample whose frames have readable headers, if one of the first has."""
         failures: list[UserError] = []
-        for sample in self._samples[:_TRIED]:
+        for sample in self.samples[:_TRIED]:
             try:
                 size = inspect_frame(sample.frame1)
                 _check_same(sample.frame1, size, sample.frame2, inspect_frame(sample.frame2))

@@ -31,6 +31,7 @@ class MixedSource:
             self.parts = [Part(source.size, weight) for source, weight in pairs]
         recipe = [(source.digest, source.size) for source in sources]
         self.digest = hashlib.sha256(repr((recipe, weights)).encode()).hexdigest()[:16]
+        self.members: Sequence[tuple[str, Source]] = list(zip(names, sources, strict=True))
         self._sources = list(sources)
         self._starts = [sum(s.size for s in sources[:number]) for number in range(len(sources))]
 

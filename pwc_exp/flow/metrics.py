@@ -10,10 +10,10 @@ import numpy as np
 from keras import ops
 
 from pwc_exp.flow.losses import l2_norm
+from pwc_exp.flow.outliers import FL_PIXELS, FL_SHARE
 
 Tensor = Any  # a tensor of the Keras backend in use
 
-FL_PIXELS, FL_SHARE = 3.0, 0.05  # KITTI: an outlier is off by > 3 px and > 5 % of the true motion
 COUNT = "valid_pixels"
 SUMS = ("aepe", "fl_all", "outlier_3px")  # names of the sums beside the count
 

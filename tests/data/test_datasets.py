@@ -235,7 +235,7 @@ def test_masks_of_tartanair_tell_what_not_to_use(tmp_path: Path) -> None:
     samples = datasets.tartanair(tmp_path)
     assert {sample.scene for sample in samples} == {"abandonedfactory", "ocean"}
     place = tmp_path / "abandonedfactory/Easy/P000"
-    assert samples[1] == (
+    assert samples[1][:9] == (
         "abandonedfactory/Easy/P000/000001",
         "abandonedfactory",
         place / "image_left/000001_left.png",

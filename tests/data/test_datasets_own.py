@@ -42,7 +42,7 @@ def test_pairs_are_matched_by_what_the_wildcards_matched(tmp_path: Path) -> None
     samples = pairs(tmp_path, **PATTERNS)
     assert [sample.id for sample in samples] == ["north/9", "north/10", "south/9"]
     north = tmp_path / "north"
-    assert samples[0] == (
+    assert samples[0][:9] == (
         "north/9",
         "north/9",
         north / "9-img0.ppm",

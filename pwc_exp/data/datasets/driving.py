@@ -17,6 +17,11 @@ def kitti(root: Path, *, truth: str) -> list[Sample]:
     first = f"training/image_2/000000_10.png (2012: colored_0), training/flow_{truth}/000000_10.png"
     tree = Tree(root, first)
     tree.require(frames)
+
+    def beside(folder: str, pair: str) -> Path | None:
+        path = training / folder / f"{pair}_10.png"
+        return path if tree.has(path) else None
+
     return tree.complete(
         Sample(
             id=f"{pair}_10",
@@ -24,6 +29,8 @@ def kitti(root: Path, *, truth: str) -> list[Sample]:
             frame1=frames / f"{pair}_10.png",
             frame2=frames / f"{pair}_11.png",
             flow=flows / f"{pair}_10.png",
+            visible=beside("flow_noc", pair) if truth == "occ" else None,
+            objects=beside("obj_map", pair),
         )
         for pair in tree.stems(frames, "_10.png") | tree.stems(flows, "_10.png")
     )

@@ -32,8 +32,9 @@ def sintel(root: Path, *, render_pass: str) -> list[Sample]:
 
 
 def _sintel_scene(tree: Tree, render_pass: str, scene: str, prefix: str) -> list[Sample]:
-    frames, flows, invalid = (
-        tree.root / "training" / name / scene for name in (render_pass, "flow", "invalid")
+    frames, flows, invalid, occlusions = (
+        tree.root / "training" / name / scene
+        for name in (render_pass, "flow", "invalid", "occlusions")
     )
     starts = pair_starts(
         tree.numbers(frames, "frame_", ".png"), tree.numbers(flows, "frame_", ".flo"), step=1
@@ -41,7 +42,7 @@ def _sintel_scene(tree: Tree, render_pass: str, scene: str, prefix: str) -> list
     samples = []
     for number in starts:
         name = f"frame_{number:04d}"
-        mask = invalid / f"{name}.png"
+        mask, hidden = invalid / f"{name}.png", occlusions / f"{name}.png"
         samples.append(
             Sample(
                 id=f"{prefix}{scene}/{name}",
@@ -50,6 +51,7 @@ def _sintel_scene(tree: Tree, render_pass: str, scene: str, prefix: str) -> list
                 frame2=frames / f"frame_{number + 1:04d}.png",
                 flow=flows / f"{name}.flo",
                 invalid=mask if tree.has(mask) else None,
+                occlusion=hidden if tree.has(hidden) else None,
             )
         )
     return samples
