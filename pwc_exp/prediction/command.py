@@ -17,7 +17,7 @@ from pwc_exp.networks import load_network
 from pwc_exp.prediction.estimation import GIGABYTE, Estimator
 from pwc_exp.prediction.films import Films
 from pwc_exp.prediction.records import weights_record
-from pwc_exp.prediction.results import COLOURED, Estimated, Results
+from pwc_exp.prediction.results import SCALED, Estimated, Results
 from pwc_exp.prediction.sources import Pair, Source, open_source
 
 FILM_RATE = 24  # pictures per second of a video that is made of images
@@ -261,7 +261,7 @@ class _Work:
 
     @property
     def _draws(self) -> bool:
-        return not COLOURED.isdisjoint(self.config.outputs)
+        return not SCALED.isdisjoint(self.config.outputs)
 
     def _speed(self, flow: np.ndarray) -> float:
         """The speed of full colour, the same for all pairs.

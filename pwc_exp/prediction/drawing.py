@@ -47,12 +47,14 @@ def coloured(flow: np.ndarray, *, max_speed: float, wheel: bool) -> np.ndarray:
     return np.asarray(canvas)
 
 
-def with_arrows(frame: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Arrows on a darkened frame: each begins where it is true, and is as long as the motion.
+def with_arrows(frame: np.ndarray, flow: np.ndarray, *, max_speed: float) -> np.ndarray:
+    """Arrows on a darkened frame; each begins at the pixel whose motion it shows.
 
     Args:
         frame: [H, W, 3] RGB in [0, 1].
         flow: [H, W, 2] in pixels.
+        max_speed: in pixels; if such an arrow would not reach the next one, all are made longer, by
+            a whole factor.
 
     Returns:
         [H, W, 3] uint8.
@@ -61,11 +63,12 @@ def with_arrows(frame: np.ndarray, flow: np.ndarray) -> np.ndarray:
     step = max(8, -(-max(height, width) // ARROWS))
     canvas = PIL.Image.fromarray(to_bytes(0.6 * frame))
     draw = PIL.ImageDraw.Draw(canvas)
-    line = max(1, step // 12)
+    line = max(1, step // 10)
+    factor = max(1, round(step / max_speed))
     for y, x in product(range(step // 2, height, step), range(step // 2, width, step)):
-        start, motion = np.array([x, y]), flow[y, x]
+        start, motion = np.array([x, y]), factor * flow[y, x]
         length = float(np.hypot(*motion))
-        if not np.isfinite(length) or length < 0.5:
+        if not np.isfinite(length) or length < 1:
             draw.point((x, y), fill="yellow")
             continue
         tip, along = start + motion, motion / length

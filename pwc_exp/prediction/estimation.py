@@ -124,7 +124,7 @@ class Estimator:
             if needed > psutil.virtual_memory().available and not _on_gpu():
                 raise self._too_large(padded)
             return _Plan(make_estimate(self.model, xla=self.xla), self.batch_size, None)
-        room = int(self.memory_limit - psutil.Process().memory_info().rss)
+        room = int(0.95 * self.memory_limit - psutil.Process().memory_info().rss)
         if needed <= room:
             together = min(self.batch_size, room // needed)
             return _Plan(make_estimate(self.model, xla=self.xla), together, None)

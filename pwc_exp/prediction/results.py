@@ -39,7 +39,7 @@ TAILS = {
     Output.confidence: "_confidence.png",
 }
 VIDEOS = {Output.flow_video: "_flow.mp4", Output.side_by_side: "_side_by_side.mp4"}
-COLOURED = {Output.picture, *VIDEOS}
+SCALED = {Output.picture, Output.arrows, *VIDEOS}  # by a speed that is the same for all pairs
 # They compare the flow with that of the swapped frames.
 COMPARING = {Output.warped, Output.occlusion, Output.confidence}
 _EXACT = (Output.flo, Output.npy, Output.flo5, Output.pfm)  # of these a flow can be read back
@@ -138,7 +138,7 @@ class Results:
             durable.make_folder(path.parent)
             draw.write(kind, path)
         record = self._path(pair.name, direction, _RECORD)
-        content = self._content(estimated, max_speed if Output.picture in paths else None)
+        content = self._content(estimated, max_speed)
         write_record(record, content, {kind.value: path for kind, path in paths.items()})
         return [*paths.values(), record]
 
@@ -225,7 +225,7 @@ class _Drawing:
             case Output.picture:
                 picture = coloured(flow, max_speed=self.max_speed or 1.0, wheel=self.wheel)
             case Output.arrows:
-                picture = with_arrows(frame.pixels, flow)
+                picture = with_arrows(frame.pixels, flow, max_speed=self.max_speed or 1.0)
             case Output.warped:
                 picture = warped(other.pixels, flow, self._compared(occlusion))
             case Output.occlusion:

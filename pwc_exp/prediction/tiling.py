@@ -175,10 +175,13 @@ def whole_bytes(model: PWCNet, height: int, width: int) -> int:
 
 
 def kept_bytes(model: PWCNet, height: int, width: int) -> int:
-    """What is held of whole frames while the finest level is decoded, about: frames, features."""
+    """What is held of whole frames while the finest level is decoded, about.
+
+    Frames as they were read, padded, and as tensors; flow; features of both frames and their warp.
+    """
     level = model.output_level
     features = 4 * model.pyramid.blocks[level - 1][-1].channels / 4**level
-    return int(4 * height * width * (8 + features))
+    return int(4 * height * width * (20 + features))
 
 
 def decoding_bytes(model: PWCNet, level: int) -> int:
