@@ -5,6 +5,7 @@ clips.py                videos, read and written
 estimation.py           batches, sizes, memory
 tiling.py               the same flow in less memory
 results.py, films.py    what is written of a pair, and of all pairs together
+speeds.py               the speed of full colour, one for all pairs
 drawing.py              pictures of one flow
 records.py              the small JSON beside each result
 command.py              the command

@@ -1,6 +1,5 @@
 """The command: every pair of a source through the network, and what is made of its flow."""
 
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -12,19 +11,16 @@ from tqdm import tqdm
 
 from pwc_exp import durable
 from pwc_exp.commands.prediction import Direction, PredictConfig
-from pwc_exp.errors import DataError, DeviceMemoryError, MissingInputError, UserError
+from pwc_exp.errors import DataError, UserError
 from pwc_exp.networks import load_network
 from pwc_exp.prediction.estimation import GIGABYTE, Estimator
 from pwc_exp.prediction.films import Films
 from pwc_exp.prediction.records import weights_record
 from pwc_exp.prediction.results import SCALED, Estimated, Results
-from pwc_exp.prediction.sources import Pair, Source, open_source
+from pwc_exp.prediction.sources import OF_ONE_PAIR, Pair, Source, open_source
+from pwc_exp.prediction.speeds import first_pass
 
 FILM_RATE = 24  # pictures per second of a video that is made of images
-FIRST_PASS = 9  # pairs that decide the colours of all
-FIRST_PASS_SIDE = 512  # px; they are made smaller
-FULL_COLOUR = 99  # percent of their pixels that are not faster than full colour
-_OF_ONE_PAIR = (DataError, MissingInputError, DeviceMemoryError)  # what the next may not have
 
 
 class Failure(NamedTuple):
@@ -148,7 +144,7 @@ class _Work:
         while True:
             try:
                 pair = next(pairs, None)
-            except _OF_ONE_PAIR as error:  # the rest of a damaged video cannot be had
+            except OF_ONE_PAIR as error:  # the rest of a damaged video cannot be had
                 self._fail(self.source.title, error)
                 return
             if pair is None:
@@ -161,7 +157,7 @@ class _Work:
         for pair in pairs:
             try:
                 size = pair.size
-            except _OF_ONE_PAIR as error:
+            except OF_ONE_PAIR as error:
                 if batch:
                     yield batch
                 batch = []
@@ -185,7 +181,7 @@ class _Work:
         missing = [pair for pair in batch if pair.name not in stored]
         try:
             estimates = self._estimate(missing)
-        except _OF_ONE_PAIR as error:
+        except OF_ONE_PAIR as error:
             for pair in missing:
                 self._fail(str(pair), error)
             estimates = {}
@@ -243,7 +239,7 @@ class _Work:
                 speed = self._speed(estimated.flow) if self._draws else None
                 paths += self.results.write(estimated, max_speed=speed)
         except UserError as error:
-            if not isinstance(error, _OF_ONE_PAIR):
+            if not isinstance(error, OF_ONE_PAIR):
                 raise
             self._fail(str(pair), error)
             return
@@ -269,37 +265,16 @@ class _Work:
         Without a given one, that of a first pass; of a stream, that of its first flow.
         """
         if self._max_speed is None:
-            self._max_speed = self._first_pass() or full_speed([flow])
+            known = None if self.config.overwrite else self._drawn_with()
+            self._max_speed = known or first_pass(self.source, self.estimator.model, [flow])
         return self._max_speed
 
-    def _first_pass(self) -> float | None:
-        """The speed of a few pairs, or that of results which are there already."""
-        flows = []
-        for number, pair in enumerate(self.source.sample(FIRST_PASS)):
-            known = None if self.config.overwrite or number else self.results.max_speed(pair)
-            if known:
-                return known
-            try:
-                scale = min(1.0, FIRST_PASS_SIDE / max(pair.size))
-            except _OF_ONE_PAIR:
-                continue  # it fails again when its turn comes
-            estimate = Estimator(self.estimator.model, scale=scale)
-            flows += estimate([pair.frame1.pixels], [pair.frame2.pixels])
-        return full_speed(flows) if flows else None
+    def _drawn_with(self) -> float | None:
+        """The speed of full colour of results that are there already: those of the first pair."""
+        first = next(iter(self.source.sample(1)), None)
+        return self.results.max_speed(first) if first else None
 
     def _fail(self, what: str, error: Exception) -> None:
         failure = Failure(what, " ".join(str(error).split()))
         self.failures.append(failure)
         tqdm.write(f"failed: {failure.what}: {failure.why}", file=sys.stderr)
-
-
-def full_speed(flows: Sequence[np.ndarray]) -> float:
-    """The speed, in px, that 99 % of the pixels of flows [H, W, 2] do not exceed; at least 1.
-
-    It is rounded up to two digits, so that rounding in the network does not change the colours.
-    """
-    speeds = np.concatenate([np.hypot(flow[..., 0], flow[..., 1]).ravel() for flow in flows])
-    finite = speeds[np.isfinite(speeds)]
-    speed = max(1.0, float(np.percentile(finite, FULL_COLOUR))) if finite.size else 1.0
-    digit = 10.0 ** (math.floor(math.log10(speed)) - 1)
-    return round(math.ceil(speed / digit) * digit, 6)

@@ -19,10 +19,11 @@ import numpy as np
 from pwc_exp.commands.prediction import STANDARD_INPUT
 from pwc_exp.data.datasets import unlabelled
 from pwc_exp.data.formats.images import read_frame
-from pwc_exp.errors import ConfigError, DataError, MissingInputError
+from pwc_exp.errors import ConfigError, DataError, DeviceMemoryError, MissingInputError
 from pwc_exp.prediction.clips import inspect_clip, read_clip, sample_clip
 from pwc_exp.prediction.lists import Listed, match_images, read_csv, read_lines, read_text
 
+OF_ONE_PAIR = (DataError, MissingInputError, DeviceMemoryError)  # the next may not have it
 LISTS = {".csv": read_csv, ".txt": read_text}
 _TEXT_MAGIC = b"YUV4MPEG2"  # a raw video that begins as text
 

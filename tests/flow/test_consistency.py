@@ -32,7 +32,7 @@ def test_the_confidence_is_one_where_the_flows_agree_and_below_half_where_occlud
 
 
 def test_what_leaves_the_frame_is_occluded() -> None:
-    flow = np.broadcast_to(np.float32([3, 0]), (1, 6, 10, 2))
+    flow = np.broadcast_to(np.array([3, 0], np.float32), (1, 6, 10, 2))
     hidden = np.asarray(occlusion(flow, -flow, **BOUND))[0]
     np.testing.assert_array_equal(hidden, np.broadcast_to(np.arange(10) > 6, (6, 10)))
     assert (np.asarray(confidence(flow, -flow, **BOUND))[0][:, 7:] == 0).all()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pwc_exp.data.formats.images import write_image
-from pwc_exp.prediction import command
+from pwc_exp.prediction import command, speeds
 
 HEIGHT, WIDTH = 30, 46
 # Two levels: every part of a PWC-Net once or twice, soon compiled.
@@ -52,7 +52,9 @@ class BrightnessEstimator:
             step = 255 * float(frame2.mean() - frame1.mean())
             step *= 4 if abs(step) > 200 else 1
             flows.append(
-                np.broadcast_to(np.float32([step, step / 2]), (*frame1.shape[:2], 2)).copy()
+                np.broadcast_to(
+                    np.array([step, step / 2], np.float32), (*frame1.shape[:2], 2)
+                ).copy()
             )
         return flows
 
@@ -84,7 +86,8 @@ def without_network(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Model:
     (folder / "weights").write_bytes(b"weights")
     network = Network(model, folder / "weights")
     monkeypatch.setattr(command, "load_network", lambda **knobs: network)
-    monkeypatch.setattr(command, "Estimator", BrightnessEstimator)
+    for module in (command, speeds):
+        monkeypatch.setattr(module, "Estimator", BrightnessEstimator)
     return model
 
 

@@ -144,7 +144,7 @@ def test_from_a_video_to_the_flow_beside_the_frame(
     command = (path, "outputs=[flo,flow_video,side_by_side]", "max_speed=80", "batch_size=2")
     out = predict(*command)
     assert inspect_clip(out / "clip_side_by_side.mp4") == (2, RATE)
-    expected = flow_to_colour(np.float32([[[40, 20]]]), max_speed=80)[0, 0]
+    expected = flow_to_colour(np.array([[[40, 20]]], np.float32), max_speed=80)[0, 0]
     for frame in read_clip(out / "clip_side_by_side.mp4", "out"):
         assert frame.shape == (34, 124, 3)
         np.testing.assert_allclose(frame[17, 80], expected, atol=6)

@@ -14,7 +14,7 @@ from pwc_exp.data.formats.images import read_frame
 from pwc_exp.data.formats.io import read_flow
 from pwc_exp.errors import ConfigError, DataError, DiskFullError
 from pwc_exp.flow.colour import flow_to_colour
-from pwc_exp.prediction.command import full_speed
+from pwc_exp.prediction.speeds import full_speed
 
 Predict = Callable[..., Path]
 
@@ -193,9 +193,11 @@ def test_one_colour_is_one_motion_in_all_pictures_of_a_sequence(
 ) -> None:
     out = predict(clip(tmp_path / "clip", 10, 12, 20), "outputs=[picture]")
     speed = json.loads((out / "frame_8.json").read_text())["max_speed"]
-    assert speed == full_speed([np.float32([[[8, 4]]])]) == 9.0  # |(8, 4)| = 8.94, the fastest
+    assert (
+        speed == full_speed([np.array([[[8, 4]]], np.float32)]) == 9.0
+    )  # |(8, 4)| = 8.94, the fastest
     for name, step in (("frame_8", 2), ("frame_9", 8)):
-        expected = flow_to_colour(np.float32([[[step, step / 2]]]), max_speed=speed)[0, 0]
+        expected = flow_to_colour(np.array([[[step, step / 2]]], np.float32), max_speed=speed)[0, 0]
         picture = read_frame(out / f"{name}_flow.png")
         np.testing.assert_allclose(255 * picture, np.broadcast_to(expected, picture.shape), atol=1)
     fixed = predict(tmp_path / "clip", "outputs=[picture]", "max_speed=4")

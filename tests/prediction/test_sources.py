@@ -89,7 +89,7 @@ def test_a_csv_file_names_pairs_relative_to_its_folder(at: Path) -> None:
 
 
 def give(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
-    stream = io.BufferedReader(io.BytesIO(data))  # type: ignore[arg-type]
+    stream = io.BufferedReader(io.BytesIO(data))
     monkeypatch.setattr(sources.sys, "stdin", SimpleNamespace(buffer=stream))
 
 
@@ -170,14 +170,14 @@ def test_frames_of_two_sizes_are_refused_by_name(at: Path) -> None:
 def test_grey_alpha_and_16_bits_are_brought_to_rgb(at: Path, kind: str) -> None:
     import PIL.Image
 
-    pixels = {
+    kinds: dict[str, np.ndarray] = {
         "L": np.full((8, 9), 51, np.uint8),
         "LA": np.full((8, 9, 2), (51, 7), np.uint8),
         "RGBA": np.full((8, 9, 4), (51, 51, 51, 7), np.uint8),
         "I;16": np.full((8, 9), 13107, np.uint16),
-    }[kind]
+    }
     for name in ("x.png", "y.png"):
-        PIL.Image.fromarray(pixels).save(at / name)
+        PIL.Image.fromarray(kinds[kind]).save(at / name)
     (pair,) = open_source(["x.png", "y.png"]).pairs()
     np.testing.assert_allclose(pair.frame1.pixels, np.full((8, 9, 3), 0.2), atol=1e-6)
 
