@@ -41,6 +41,7 @@ def predict(config: PredictConfig) -> None:
         run=config.run, weights=config.weights, model=config.model, precision=config.precision
     )
     out = Path(config.out)
+    weights = weights_record(network.source)
     settings = {
         "model": config.model.name if config.weights else None,
         "precision": network.model.dtype_policy.name,
@@ -58,7 +59,7 @@ def predict(config: PredictConfig) -> None:
         absolute=config.occlusion_absolute,
         wheel=config.legend,
         settings=settings,
-        weights=weights_record(network.source),
+        weights=weights,
     )
     results.check_names(source)
     estimator = Estimator(
@@ -78,10 +79,16 @@ def predict(config: PredictConfig) -> None:
         frame_rate=rate or source.frame_rate or Fraction(FILM_RATE),
         wheel=config.legend,
         replaced=source.inputs,
+        origin={
+            "weights": weights,
+            "settings": {**settings, "direction": config.direction.value},
+            "frames": [{"title": source.title, "identity": source.identity}],
+        },
+        overwrite=config.overwrite,
     ) as films:
         work = _Work(config, source, estimator, results, films)
         work.run()
-        films.finish()
+        films.finish(gaps=bool(work.failures), max_speed=work.max_speed)
     work.report()
 
 
@@ -104,7 +111,7 @@ class _Work:
         self.failures: list[Failure] = []
         self.written = 0
         self.found = 0
-        self._max_speed = config.max_speed
+        self.max_speed = config.max_speed
 
     def run(self) -> None:
         """Takes every pair of the source, in order."""
@@ -244,7 +251,8 @@ class _Work:
             self._fail(str(pair), error)
             return
         self.written += 1
-        tqdm.write(f"{pair}: {', '.join(map(str, paths))}")
+        if paths:
+            tqdm.write(f"{pair}: {', '.join(map(str, paths))}")
 
     def _film(self, pair: Pair, flow: np.ndarray | None) -> None:
         if flow is None:
@@ -264,10 +272,10 @@ class _Work:
 
         Without a given one, that of a first pass; of a stream, that of its first flow.
         """
-        if self._max_speed is None:
+        if self.max_speed is None:
             known = None if self.config.overwrite else self._drawn_with()
-            self._max_speed = known or first_pass(self.source, self.estimator.model, [flow])
-        return self._max_speed
+            self.max_speed = known or first_pass(self.source, self.estimator.model, [flow])
+        return self.max_speed
 
     def _drawn_with(self) -> float | None:
         """The speed of full colour of results that are there already: those of the first pair."""

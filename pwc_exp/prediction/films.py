@@ -3,11 +3,11 @@
 Letters: H height, W width.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -15,11 +15,14 @@ from pwc_exp.commands.prediction import Output
 from pwc_exp.errors import ConfigError
 from pwc_exp.prediction.clips import ClipWriter
 from pwc_exp.prediction.drawing import coloured, side_by_side
+from pwc_exp.prediction.records import intact, read_record, same, write_record
 from pwc_exp.prediction.results import VIDEOS
 
 
 class Films:
     """Videos that appear when `finish` is called; without it, nothing is left of them.
+
+    One that is there, intact and made as it would be now, is not made again.
 
     Args:
         out: their folder.
@@ -28,6 +31,8 @@ class Films:
         frame_rate: pictures per second.
         wheel: whether pictures get a colour wheel.
         replaced: files that must not be replaced, resolved.
+        origin: what decides their content: weights, settings, frames.
+        overwrite: make them again in any case.
     """
 
     def __init__(
@@ -39,17 +44,19 @@ class Films:
         frame_rate: Fraction,
         wheel: bool,
         replaced: Collection[Path],
+        origin: Mapping[str, Any],
+        overwrite: bool,
     ) -> None:
         self.paths: list[Path] = []
         self._wheel = wheel
-        self._writers = {
-            kind: ClipWriter(out / f"{title}{tail}", frame_rate=frame_rate)
-            for kind, tail in VIDEOS.items()
-            if kind in outputs
-        }
-        for writer in self._writers.values():
-            if writer.path.resolve() in replaced:
-                raise ConfigError(f"out: {writer.path} is the input; choose another folder")
+        self._origin = {"frame_rate": str(frame_rate), **origin}
+        self._writers: dict[Output, ClipWriter] = {}
+        for kind, path in ((kind, out / f"{title}{VIDEOS[kind]}") for kind in VIDEOS):
+            if kind not in outputs or (not overwrite and self._is_there(kind, path)):
+                continue
+            if path.resolve() in replaced:
+                raise ConfigError(f"out: {path} is the input; choose another folder")
+            self._writers[kind] = ClipWriter(path, frame_rate=frame_rate)
 
     @property
     def wanted(self) -> bool:
@@ -68,9 +75,25 @@ class Films:
             if writer.size is not None:
                 writer.add(np.zeros((*writer.size, 3), np.uint8))
 
-    def finish(self) -> None:
-        """Completes the videos; one without a picture is not written."""
-        self.paths = [writer.path for writer in self._writers.values() if writer.finish()]
+    def finish(self, *, gaps: bool, max_speed: float | None) -> None:
+        """Completes the videos; one without a picture is not written.
+
+        Args:
+            gaps: some pairs have no flow; so there is no record, and the videos are made again.
+            max_speed: the speed of full colour, in pixels.
+        """
+        for kind, writer in self._writers.items():
+            if not writer.finish():
+                continue
+            self.paths.append(writer.path)
+            if not gaps:
+                content = {"max_speed": max_speed, **self._origin}
+                write_record(_record(writer.path), content, {kind.value: writer.path})
+
+    def _is_there(self, kind: Output, path: Path) -> bool:
+        record = read_record(_record(path))
+        same_rate = record.get("frame_rate") == self._origin["frame_rate"]
+        return same_rate and same(record, self._origin) and intact(record, path.parent, {kind})
 
     def __enter__(self) -> Self:
         return self
@@ -83,3 +106,7 @@ class Films:
     ) -> None:
         for writer in self._writers.values():
             writer.discard()
+
+
+def _record(path: Path) -> Path:
+    return path.with_suffix(".json")

@@ -113,7 +113,9 @@ class Results:
 
     def done(self, pair: Pair) -> bool:
         """Whether all results of a pair are there, intact, and made as they would be now."""
-        return all(self._known(pair, direction) is not None for direction in self.directions)
+        return not self.kinds or all(
+            self._known(pair, direction) is not None for direction in self.directions
+        )
 
     def stored_flow(self, pair: Pair) -> np.ndarray | None:
         """The flow of the first direction, [H, W, 2], if a file that is intact holds it exactly."""
@@ -130,6 +132,8 @@ class Results:
 
     def write(self, estimated: Estimated, *, max_speed: float | None) -> list[Path]:
         """Writes all results of one flow, and their record last; returns their paths."""
+        if not self.kinds:
+            return []
         pair, direction = estimated.pair, estimated.direction
         self._refuse_replacing(pair)
         draw = _Drawing(estimated, self._bound, max_speed, self._wheel)

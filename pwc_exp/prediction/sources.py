@@ -3,6 +3,8 @@
 Nothing is decoded before it is asked for, and a frame that two pairs share is decoded once.
 """
 
+import hashlib
+import json
 import os
 import sys
 from collections import Counter
@@ -82,6 +84,7 @@ class Source(NamedTuple):
     sample: Callable[[int], Iterable[Pair]]  # at most so many pairs, spread over all; none: stream
     total: int | None  # pairs, if that is known
     frame_rate: Fraction | None  # of a video, per second
+    identity: dict[str, Any] | None  # tells that all is as it was before; None: nothing does
     inputs: frozenset[Path]  # files that no result may replace, resolved
     names: Sequence[str]  # of the pairs, where they are known
 
@@ -138,6 +141,7 @@ def _files(listed: Sequence[Listed], *, title: str) -> Source:
         sample=lambda count: pairs(sorted({n * total // count for n in range(count)})),
         total=total,
         frame_rate=None,
+        identity=_identity_of_all(listed),
         inputs=frozenset(path.resolve() for item in listed for path in item[:2]),
         names=names,
     )
@@ -153,6 +157,13 @@ def _identity(path: Path) -> dict[str, Any] | None:
     except OSError:
         return None  # it will be missed when it is read
     return {"file": str(path.resolve()), "bytes": status.st_size, "modified": status.st_mtime_ns}
+
+
+def _identity_of_all(listed: Sequence[Listed]) -> dict[str, Any] | None:
+    each = [_identity(path) for item in listed for path in item[:2]]
+    if None in each:
+        return None
+    return {"pairs": len(listed), "sha256": hashlib.sha256(json.dumps(each).encode()).hexdigest()}
 
 
 def _names(listed: Sequence[Listed]) -> list[str]:
@@ -195,6 +206,7 @@ def _clip(path: Path) -> Source:
         sample=sample,
         total=facts.frames and facts.frames - 1,
         frame_rate=facts.frame_rate,
+        identity=identity,
         inputs=frozenset({path.resolve()}),
         names=[],
     )
@@ -248,6 +260,7 @@ def _stream(pairs: Callable[[], Iterator[Pair]]) -> Source:
         sample=lambda count: [],
         total=None,
         frame_rate=None,
+        identity=None,
         inputs=frozenset(),
         names=[],
     )

@@ -153,9 +153,23 @@ def test_from_a_video_to_the_flow_beside_the_frame(
     for frame in read_clip(out / "clip_flow.mp4", "out"):
         np.testing.assert_allclose(frame[17, 20], expected, atol=6)
     batches = list(model.batches)
+    (out / "clip_flow.mp4").unlink()
     predict(*command)  # the flows are read from their files
     assert model.batches == batches
     assert inspect_clip(out / "clip_flow.mp4") == (2, RATE)
+
+
+def test_a_video_that_is_there_is_not_made_again_and_needs_no_other_results(
+    predict: Callable[..., Path], model: Model, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "clip.mp4", [40, 80, 120])
+    out = predict(path, "outputs=[flow_video]")
+    assert sorted(item.name for item in out.iterdir()) == ["clip_flow.json", "clip_flow.mp4"]
+    predict(path, "outputs=[flow_video]")
+    assert len(model.batches) == 2
+    predict(path, "outputs=[flow_video]", "frame_rate=10")
+    assert len(model.batches) == 4
+    assert inspect_clip(out / "clip_flow.mp4").frame_rate == 10
 
 
 def test_a_pair_that_fails_is_black_in_the_video(
