@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
 from pwc_exp import durable
@@ -36,6 +37,8 @@ def predict(config: PredictConfig) -> None:
     Raises:
         DataError: some pairs have none; those of all others are written.
     """
+    # It would warn that a function is compiled for each size of frames, which is meant.
+    tf.get_logger().setLevel("ERROR")
     source = open_source(config.frames)
     network = load_network(
         run=config.run, weights=config.weights, model=config.model, precision=config.precision
@@ -114,13 +117,16 @@ class _Work:
         self.max_speed = config.max_speed
 
     def run(self) -> None:
-        """Takes every pair of the source, in order."""
-        with tqdm(
-            total=self.source.total, desc="predict", unit="pair", leave=False, disable=None
-        ) as bar:
-            for batch in self._batches(self._missing(bar)):
-                self._take(batch)
-                bar.update(len(batch))
+        """Takes every pair of the source, in order; lists those that failed, also if stopped."""
+        bar = tqdm(total=self.source.total, desc="predict", unit="pair", leave=False, disable=None)
+        try:
+            with bar:
+                for batch in self._batches(self._missing(bar)):
+                    self._take(batch)
+                    bar.update(len(batch))
+        finally:
+            for failure in self.failures:
+                print(f"failed: {failure.what}: {failure.why}", file=sys.stderr)
 
     def report(self) -> None:
         """Says what was done; a failure of any pair is one of the command."""
@@ -130,8 +136,6 @@ class _Work:
         found = f", {self.found} were there" if self.found else ""
         failed = f", {len(self.failures)} failed" if self.failures else ""
         print(f"{out}: {self.written} pairs written{found}{failed}")
-        for failure in self.failures:
-            print(f"failed: {failure.what}: {failure.why}", file=sys.stderr)
         if self.failures:
             raise DataError(
                 f"{len(self.failures)} failed, as listed; all others are written in {out}"
@@ -283,6 +287,4 @@ class _Work:
         return self.results.max_speed(first) if first else None
 
     def _fail(self, what: str, error: Exception) -> None:
-        failure = Failure(what, " ".join(str(error).split()))
-        self.failures.append(failure)
-        tqdm.write(f"failed: {failure.what}: {failure.why}", file=sys.stderr)
+        self.failures.append(Failure(what, " ".join(str(error).split())))

@@ -24,10 +24,12 @@ def first_pass(source: Source, model: PWCNet, flows: Sequence[np.ndarray]) -> fl
         flows: those to take where there is no such pair, as of a stream.
     """
     found = []
+    estimators: dict[float, Estimator] = {}
     for pair in source.sample(PAIRS):
         try:
             scale = min(1.0, SIDE / max(pair.size))
-            found += Estimator(model, scale=scale)([pair.frame1.pixels], [pair.frame2.pixels])
+            estimate = estimators.setdefault(scale, Estimator(model, scale=scale))
+            found += estimate([pair.frame1.pixels], [pair.frame2.pixels])
         except OF_ONE_PAIR:
             continue  # it is told when its turn comes
     return full_speed(found or flows)
