@@ -57,14 +57,17 @@ class TiledEstimate:
 
     def __init__(self, model: PWCNet, height: int, width: int, *, memory: int) -> None:
         self.model = model
+        sizes = {level: (height >> level, width >> level) for level in model.estimators}
         room = memory - kept_bytes(model, height, width)
-        self.grids = {
-            level: _grid(
-                (height >> level, width >> level),
-                reach(model, level),
-                most=room // decoding_bytes(model, level),
+        least = max(_least_bytes(model, level, size) for level, size in sizes.items())
+        if room < least:
+            raise DeviceMemoryError(
+                f"memory_limit must be {(least - room) / 1e9:.2f} GB higher, at least, for frames "
+                f"of {height} x {width} (height x width, padded)"
             )
-            for level in model.estimators
+        self.grids = {
+            level: _grid(size, reach(model, level), most=room // decoding_bytes(model, level))
+            for level, size in sizes.items()
         }
         self._encode = tf.function(model.frame_features)
         self._compare = {level: _of_level(model.compared, level) for level in self.grids}
@@ -132,8 +135,14 @@ def spans(size: int, inner: int, border: int) -> list[Span]:
     return tiles
 
 
+def _least_bytes(model: PWCNet, level: int, size: tuple[int, int]) -> int:
+    """What the smallest tile of a level takes."""
+    height, width = (min(length, LEAST_TILE + 2 * reach(model, level)) for length in size)
+    return height * width * decoding_bytes(model, level)
+
+
 def _grid(size: tuple[int, int], border: int, *, most: int) -> Grid:
-    """The fewest tiles of at most so many cells, about square."""
+    """Few tiles of at most so many cells, about square; the smallest tile has no more."""
     inner = list(size)
     while True:
         grid = Grid(
@@ -142,8 +151,6 @@ def _grid(size: tuple[int, int], border: int, *, most: int) -> Grid:
         if grid.cells <= most:
             return grid
         longer = int(inner[1] > inner[0])
-        if inner[longer] <= LEAST_TILE:
-            raise DeviceMemoryError("memory_limit leaves no room for the smallest tiles: raise it")
         inner[longer] = max(LEAST_TILE, inner[longer] * 7 // 8)
 
 
