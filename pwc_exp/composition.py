@@ -6,6 +6,7 @@ or the checks refuse is raised as a `UserError` that names the key or the file, 
 
 import dataclasses
 import difflib
+import glob
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from pwc_exp import config
 from pwc_exp.commands.data import DataFetchConfig
+from pwc_exp.commands.prediction import STANDARD_INPUT
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.config import COMMANDS, Config, flatten
 from pwc_exp.errors import ConfigError, MissingInputError, OutputError, UserError
@@ -96,6 +98,8 @@ def check_places(checked: Config, run_dir: Path) -> None:
         for path in value if isinstance(value, list) else [value]:
             # The weights of a TensorFlow checkpoint are named by what its files' names begin with.
             if not Path(path).exists() and not Path(f"{path}.index").exists():
+                if key == "frames" and (path == STANDARD_INPUT or glob.glob(path)):
+                    continue
                 raise MissingInputError(f"{key}: no such file or folder: {path}")
     if isinstance(checked, TrainConfig):
         _prepare_outputs(run_dir.parent)

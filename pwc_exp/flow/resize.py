@@ -42,6 +42,19 @@ def upsample(flow: Tensor, factor: int, *, alignment: str) -> Tensor:
     return _upsample_corner(_upsample_corner(flow, factor, axis=1), factor, axis=2)
 
 
+def resize_frames(frames: Tensor, height: int, width: int) -> Tensor:
+    """Interpolates `frames` [B, H, W, 3] to another size; shrinking averages over what it drops."""
+    return ops.image.resize(frames, (height, width), interpolation="bilinear", antialias=True)
+
+
+def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:
+    """Brings `flow` [B, H, W, 2] to frames of another size: its values change with the ratios."""
+    old_height, old_width = flow.shape[1:3]
+    ratios = ops.convert_to_tensor([width / old_width, height / old_height], dtype=flow.dtype)
+    resized = ops.image.resize(flow, (height, width), interpolation="bilinear", antialias=True)
+    return resized * ratios
+
+
 def downsample_target(
     target: Tensor, valid: Tensor, factor: int, *, alignment: str
 ) -> tuple[Tensor, Tensor]:

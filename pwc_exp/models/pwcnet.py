@@ -12,12 +12,11 @@ from keras import ops
 from pwc_exp.flow.cost_volume import cost_volume
 from pwc_exp.flow.resize import pad, unpad, upsample
 from pwc_exp.flow.warp import backward_warp
-from pwc_exp.models.layers import LEAKINESS, Convolution, Shape, upsampling
+from pwc_exp.models.layers import LEAKINESS, Convolution, Shape, normalize, upsampling
 
 Tensor = Any  # a tensor of the Keras backend in use
 Pyramid = dict[int, Tensor]
 
-VARIANCE_FLOOR = 1e-6  # of a channel that does not vary
 FLOW_SCALE = 20.0  # the paper's unit of flow inside the network, in full-resolution pixels
 
 
@@ -228,38 +227,58 @@ class PWCNet(keras.Model):
 
     def features(self, frame1: Tensor, frame2: Tensor) -> tuple[Pyramid, Pyramid]:
         """The feature pyramids of both frames: {level: [B, H/2^level, W/2^level, C]}."""
-        frames = ops.concatenate([frame1, frame2], axis=0)
-        both = self.pyramid(2.0 * frames - 1.0 if self.center_frames else frames)
-        wanted = {level: both[level] for level in self.units}
-        halves = {level: ops.split(features, 2, axis=0) for level, features in wanted.items()}
+        both = self.frame_features(ops.concatenate([frame1, frame2], axis=0))
+        halves = {level: ops.split(features, 2, axis=0) for level, features in both.items()}
         first = {level: half[0] for level, half in halves.items()}
         return first, {level: half[1] for level, half in halves.items()}
+
+    def frame_features(self, frames: Tensor) -> Pyramid:
+        """What `decode` reads of frames [B, H, W, 3]: {level: [B, H/2^level, W/2^level, C]}."""
+        features = self.pyramid(2.0 * frames - 1.0 if self.center_frames else frames)
+        return {level: features[level] for level in self.units}
 
     def decode(self, pyramid1: Pyramid, pyramid2: Pyramid) -> Pyramid:
         """The flow at every level, from coarse to fine, from the features of both frames."""
         flows: Pyramid = {}
-        from_coarser: list[Tensor] = []  # up_flow and up_features
+        from_coarser: list[Tensor] = []
         for level in self.estimators:
-            features1, warped2 = pyramid1[level], pyramid2[level]
-            if from_coarser:
-                motion = from_coarser[0] * (FLOW_SCALE / 2**level)  # in pixels of this grid
-                warped2 = backward_warp(warped2, motion, border=self.warp_border)
-            compared = (features1, warped2)
-            if self.normalize_features:
-                compared = (_normalize(features1), _normalize(warped2))
-            cost = cost_volume(*compared, search_range=self.search_range)
-            cost = ops.leaky_relu(cost, LEAKINESS)
-            inputs = [cost, features1, *from_coarser] if from_coarser else [cost]
-            inputs = [ops.cast(part, cost.dtype) for part in inputs]
-            features, flow = self.estimators[level](ops.concatenate(inputs, axis=-1))
-            flow = ops.cast(flow, "float32")
-            if level in self.contexts:
-                flow = flow + ops.cast(self.contexts[level](features), "float32")
-            flows[level] = flow
-            if level != self.output_level:
-                joined = ops.concatenate(features, axis=-1)
-                from_coarser = [self.up_flow[level](flow), self.up_features[level](joined)]
+            features1 = pyramid1[level]
+            compared = self.compared(level, features1, pyramid2[level], from_coarser)
+            flows[level], from_coarser = self.decode_level(level, features1, compared, from_coarser)
         return flows
+
+    def compared(
+        self, level: int, features1: Tensor, features2: Tensor, from_coarser: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """What the cost volume of a level compares: features, those of frame 2 warped."""
+        warped2 = features2
+        if from_coarser:
+            motion = from_coarser[0] * (FLOW_SCALE / 2**level)  # in pixels of this grid
+            warped2 = backward_warp(features2, motion, border=self.warp_border)
+        if self.normalize_features:
+            return normalize(features1), normalize(warped2)
+        return features1, warped2
+
+    def decode_level(
+        self,
+        level: int,
+        features1: Tensor,
+        compared: tuple[Tensor, Tensor],
+        from_coarser: list[Tensor],
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The flow of a level, and what the next finer one gets of it: up_flow and up_features."""
+        cost = cost_volume(*compared, search_range=self.search_range)
+        cost = ops.leaky_relu(cost, LEAKINESS)
+        inputs = [cost, features1, *from_coarser] if from_coarser else [cost]
+        inputs = [ops.cast(part, cost.dtype) for part in inputs]
+        features, flow = self.estimators[level](ops.concatenate(inputs, axis=-1))
+        flow = ops.cast(flow, "float32")
+        if level in self.contexts:
+            flow = flow + ops.cast(self.contexts[level](features), "float32")
+        if level == self.output_level:
+            return flow, []
+        joined = ops.concatenate(features, axis=-1)
+        return flow, [self.up_flow[level](flow), self.up_features[level](joined)]
 
     def estimate(
         self, frame1: Tensor, frame2: Tensor, *, decode: Callable[..., Pyramid] | None = None
@@ -282,13 +301,6 @@ class PWCNet(keras.Model):
         return upsample(
             flows[level] * self.units[level], 2**level, alignment=self.upsample_alignment
         )
-
-
-def _normalize(features: Tensor) -> Tensor:
-    """Gives each channel of `features` [B, H, W, C] mean 0 and variance 1 over H and W."""
-    values = ops.cast(features, "float32")
-    mean, variance = ops.moments(values, axes=(1, 2), keepdims=True)
-    return ops.cast((values - mean) * ops.rsqrt(variance + VARIANCE_FLOOR), features.dtype)
 
 
 def _flow_head(name: str, *, initializer: str) -> Convolution:

@@ -16,6 +16,7 @@ from pwc_exp.data.formats.io import (
     write_flo,
     write_flo5,
     write_kitti_png,
+    write_npy,
     write_pfm,
 )
 from pwc_exp.errors import DataError, MissingInputError, OutputError
@@ -29,7 +30,7 @@ def ones_png(bits: int, channels: int) -> bytes:
     return png(np.ones((HEIGHT, WIDTH, channels), np.uint16 if bits == 16 else np.uint8))
 
 
-@pytest.mark.parametrize("write", [write_flo, write_pfm, write_flo5])
+@pytest.mark.parametrize("write", [write_flo, write_pfm, write_flo5, write_npy])
 def test_flow_and_mask_survive_a_round_trip(write: Callable[..., None], tmp_path: Path) -> None:
     path, flow = tmp_path / "flow", some_flow()
     valid = np.ones((HEIGHT, WIDTH), np.float32)
@@ -78,7 +79,7 @@ def test_unknown_flow_is_read_as_invalid_zero(unknown: float, tmp_path: Path) ->
     assert read[2, 3].tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("write", [write_flo, write_pfm, write_kitti_png, write_flo5])
+@pytest.mark.parametrize("write", [write_flo, write_pfm, write_kitti_png, write_flo5, write_npy])
 def test_flow_that_is_not_finite_is_not_written(write: Callable[..., None], tmp_path: Path) -> None:
     flow = some_flow()
     flow[0, 1, 0] = np.nan
@@ -178,7 +179,7 @@ def test_malformed_flow_is_refused_in_one_line_with_the_name(
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("write", [write_flo, write_pfm, write_kitti_png, write_flo5])
+@pytest.mark.parametrize("write", [write_flo, write_pfm, write_kitti_png, write_flo5, write_npy])
 def test_no_truncation_of_a_flow_file_is_accepted(
     write: Callable[..., None], tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.flow.resize import downsample_target, pad, padded_size, unpad, upsample
+from pwc_exp.flow.resize import downsample_target, pad, padded_size, resize_flow, unpad, upsample
 
 rng = np.random.default_rng(9)
 
@@ -58,3 +58,18 @@ def test_center_downsampling_averages_valid_pixels_only() -> None:
 def test_an_unknown_alignment_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="corner.*center.*middle"):
         upsample(random_flow(1, 2, 2), 2, alignment="middle")
+
+
+def test_a_resized_flow_still_leads_to_the_same_places() -> None:
+    y, x = np.mgrid[:24, :40].astype(np.float32)
+    flow = np.stack([0.1 * x + 2, 0.2 * y - 1], axis=-1)[None]
+    resized = np.asarray(resize_flow(flow, 12, 60))
+    # The centre of pixel (i, j) lies at (j + ½, i + ½), in both.
+    at_x, at_y = (np.arange(60) + 0.5) * 40 / 60 - 0.5, (np.arange(12) + 0.5) * 24 / 12 - 0.5
+    inner = (slice(1, -1), slice(1, -1))
+    np.testing.assert_allclose(
+        resized[0, ..., 0][inner], np.tile((0.1 * at_x + 2) * 1.5, (12, 1))[inner], atol=1e-3
+    )
+    np.testing.assert_allclose(
+        resized[0, ..., 1][inner], np.tile((0.2 * at_y - 1)[:, None] / 2, (1, 60))[inner], atol=1e-3
+    )

@@ -58,9 +58,11 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Writes a PNG of `image`, [H, W, 3] uint8 RGB."""
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"image must be uint8 [H, W, 3]. Received: {image.dtype} {image.shape}")
+    """Writes a PNG of `image`, uint8: [H, W, 3] RGB, or [H, W, 1] grey."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3):
+        raise ValueError(
+            f"image must be uint8 [H, W, 3] or [H, W, 1]. Received: {image.dtype} {image.shape}"
+        )
     write_file(path, tf.io.encode_png(image).numpy())
 
 

@@ -22,7 +22,7 @@ from pwc_exp.data.formats.image_headers import (
     read_header,
 )
 from pwc_exp.data.formats.images import decode_png
-from pwc_exp.data.formats.npy import NPY_MAGIC, npy_flow_size, read_npy_flow
+from pwc_exp.data.formats.npy import NPY_MAGIC, encode_npy, npy_flow_size, read_npy_flow
 from pwc_exp.durable import write_file
 from pwc_exp.errors import DataError
 
@@ -96,6 +96,14 @@ def write_flo5(path: Path, flow: np.ndarray, valid: np.ndarray | None = None) ->
     if valid is not None:
         flow = np.where(valid[..., None] > 0, flow, np.float32(np.nan))
     write_file(path, encode_flo5(flow))
+
+
+def write_npy(path: Path, flow: np.ndarray, valid: np.ndarray | None = None) -> None:
+    """Writes NumPy's .npy, float32 [H, W, 2]; pixels that are not valid get NaN."""
+    flow = _checked(path, flow, valid)
+    if valid is not None:
+        flow = np.where(valid[..., None] > 0, flow, np.float32(np.nan))
+    write_file(path, encode_npy(flow))
 
 
 def write_kitti_png(path: Path, flow: np.ndarray, valid: np.ndarray | None = None) -> None:

@@ -1,5 +1,6 @@
 """NumPy's .npy, version 1.0: flow as TartanAir stores it, and masks. Pickles are never loaded."""
 
+import io
 import math
 import re
 from pathlib import Path
@@ -47,6 +48,13 @@ def read_npy_mask(path: Path, content: bytes) -> np.ndarray:
     """Reads a mask, [H, W] bool: true where the number is not zero."""
     layout = _mask_layout(path, content, len(content))
     return _numbers(content, layout._replace(dtype=np.dtype(np.uint8))) != 0
+
+
+def encode_npy(flow: np.ndarray) -> bytes:
+    """Encodes flow, [H, W, 2] float32, as NumPy does."""
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, flow, version=(1, 0), allow_pickle=False)
+    return stream.getvalue()
 
 
 def _flow_layout(path: Path, head: bytes, length: int) -> _Layout:

@@ -1,0 +1,157 @@
+"""The flow of pairs of any size, in batches, within the memory that there is.
+
+Letters: B batch, H height, W width.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+import tensorflow as tf
+
+from pwc_exp.errors import DeviceMemoryError
+from pwc_exp.flow.resize import padded_size, resize_flow, resize_frames
+from pwc_exp.models.pwcnet import PWCNet
+from pwc_exp.prediction.tiling import TiledEstimate, whole_bytes
+from pwc_exp.steps import Estimate, make_estimate
+
+KEPT_SIZES = 8  # sizes whose compiled functions are kept: many sizes must not fill the memory
+GIGABYTE = 1e9
+
+
+class _Plan(NamedTuple):
+    """How pairs of one padded size go through the network."""
+
+    estimate: Estimate
+    batch_size: int
+    tiles: dict[int, int] | None  # of each level; None: all of it in one piece
+
+
+class Estimator:
+    """Frames [H, W, 3] float32 RGB in [0, 1] -> flow [H, W, 2] float32, in pixels.
+
+    Frames are padded with zeros, below and right, to multiples of 2^levels, and what that added is
+    cut off again: a frame smaller than that is padded as well, and has little for the network to
+    go by.
+
+    Args:
+        model: the network.
+        size: (height, width) at which the network sees the frames; None: their own.
+        scale: the same as a share of their own size.
+        batch_size: pairs that go through the network together.
+        memory_limit: bytes of this process that are not to be exceeded; frames that would are
+            decoded in tiles. None: what does not fit in the free memory is refused.
+        xla: let XLA compile the decoder, where that pays.
+    """
+
+    def __init__(
+        self,
+        model: PWCNet,
+        *,
+        size: tuple[int, int] | None = None,
+        scale: float | None = None,
+        batch_size: int = 1,
+        memory_limit: float | None = None,
+        xla: bool = False,
+    ) -> None:
+        self.model = model
+        self.size = size
+        self.scale = scale
+        self.batch_size = batch_size
+        self.memory_limit = memory_limit
+        self.xla = xla
+        self._plans: OrderedDict[tuple[int, int], _Plan] = OrderedDict()
+
+    def __call__(
+        self, frames1: Sequence[np.ndarray], frames2: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        """The flows from `frames1` to `frames2`, all of one size.
+
+        Raises:
+            DeviceMemoryError: they do not fit in the memory.
+        """
+        if not frames1:
+            return []
+        height, width = frames1[0].shape[:2]
+        seen = self._seen(height, width)
+        padded = padded_size(*seen, 2**self.model.levels)
+        plan = self._plan(padded)
+        flows: list[np.ndarray] = []
+        for start in range(0, len(frames1), plan.batch_size):
+            chunk = slice(start, start + plan.batch_size)
+            first, second = (_batch(frames[chunk], seen, padded) for frames in (frames1, frames2))
+            try:
+                flow = plan.estimate(first, second)[:, : seen[0], : seen[1]]
+            except tf.errors.ResourceExhaustedError as error:
+                raise self._too_large(padded) from error
+            if seen != (height, width):
+                flow = resize_flow(flow, height, width)
+            flows.extend(flow.numpy())
+        return flows
+
+    def account(self, height: int, width: int) -> dict[str, Any]:
+        """How frames of this size went through the network, for the record."""
+        seen = self._seen(height, width)
+        padded = padded_size(*seen, 2**self.model.levels)
+        plan = self._plan(padded)
+        return {
+            "resized_to": list(seen) if seen != (height, width) else None,
+            "padded_to": list(padded),
+            "tiles_of_levels": plan.tiles and {str(k): count for k, count in plan.tiles.items()},
+        }
+
+    def _seen(self, height: int, width: int) -> tuple[int, int]:
+        """The size at which the network sees frames, before they are padded."""
+        if self.size:
+            return self.size
+        if self.scale:
+            return max(1, round(height * self.scale)), max(1, round(width * self.scale))
+        return height, width
+
+    def _plan(self, padded: tuple[int, int]) -> _Plan:
+        if padded not in self._plans:
+            self._plans[padded] = self._make_plan(padded)
+        self._plans.move_to_end(padded)
+        while len(self._plans) > KEPT_SIZES:
+            self._plans.popitem(last=False)
+        return self._plans[padded]
+
+    def _make_plan(self, padded: tuple[int, int]) -> _Plan:
+        needed = whole_bytes(self.model, *padded)
+        if self.memory_limit is None:
+            if needed > psutil.virtual_memory().available and not _on_gpu():
+                raise self._too_large(padded)
+            return _Plan(make_estimate(self.model, xla=self.xla), self.batch_size, None)
+        room = int(0.95 * self.memory_limit - psutil.Process().memory_info().rss)
+        if needed <= room:
+            together = min(self.batch_size, room // needed)
+            return _Plan(make_estimate(self.model, xla=self.xla), together, None)
+        tiled = TiledEstimate(self.model, *padded, memory=room)
+        return _Plan(tiled, 1, tiled.tiles)
+
+    def _too_large(self, padded: tuple[int, int]) -> DeviceMemoryError:
+        height, width = padded
+        needed = self.batch_size * whole_bytes(self.model, *padded) / GIGABYTE
+        return DeviceMemoryError(
+            f"{self.batch_size} pair(s) of {height} x {width} (height x width, padded) need about "
+            f"{needed:.1f} GB, more than is free: give memory_limit=<GB> (tiles, the same result), "
+            "a smaller batch_size, or scale=0.5"
+        )
+
+
+def _batch(
+    frames: Sequence[np.ndarray], seen: tuple[int, int], padded: tuple[int, int]
+) -> tf.Tensor:
+    """Frames of one size as a batch [B, H, W, 3] of the padded size."""
+    if frames[0].shape[:2] != seen:
+        frames = [resize_frames(frame[None], *seen)[0].numpy() for frame in frames]
+    batch = np.zeros((len(frames), *padded, 3), np.float32)
+    for place, frame in zip(batch, frames, strict=True):
+        place[: seen[0], : seen[1]] = frame
+    return tf.constant(batch)
+
+
+def _on_gpu() -> bool:
+    return bool(tf.config.list_physical_devices("GPU"))

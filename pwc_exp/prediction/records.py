@@ -1,0 +1,71 @@
+"""The small JSON beside each result: what it is, how it was made, and whether it is intact."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pwc_exp import __version__
+from pwc_exp.checkpoints import STATE_FILE
+from pwc_exp.durable import write_file
+
+COMPONENTS = ["x, right", "y, down"]
+
+
+def write_record(path: Path, content: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+    """Writes a record, last of all: where it is, `files` (kind -> path) are whole."""
+    described = {kind: _describe(file) for kind, file in files.items()}
+    record = {"pwc_exp": __version__, **content, "files": described}
+    write_file(path, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Reads a record; {} for what is none."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def same(record: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
+    """Whether a record's results were made of the same frames, in the same way.
+
+    Frames without an identity, as those of a stream, are never known to be the same.
+    """
+    identities = [frame.get("identity") for frame in content["frames"]]
+    if None in identities or record.get("pwc_exp") != __version__:
+        return False
+    return all(record.get(key) == content[key] for key in ("frames", "weights", "settings"))
+
+
+def intact(record: Mapping[str, Any], folder: Path, kinds: set[str]) -> bool:
+    """Whether all results of these kinds are there, with the bytes that were written."""
+    files = record.get("files", {})
+    if not kinds <= files.keys():
+        return False
+    return all(_described_as(folder / str(files[kind].get("name")), files[kind]) for kind in kinds)
+
+
+def weights_record(source: Path) -> dict[str, Any]:
+    """Where weights lie, and their sha256 where they are one file."""
+    candidates = (source, source / STATE_FILE, Path(f"{source}.data-00000-of-00001"))
+    file = next((path for path in candidates if path.is_file()), None)
+    return {"path": str(source), "sha256": _sha256(file) if file else None}
+
+
+def _described_as(path: Path, description: Mapping[str, Any]) -> bool:
+    try:
+        return path.stat().st_size == description["bytes"] and _describe(path) == description
+    except (OSError, KeyError):
+        return False
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

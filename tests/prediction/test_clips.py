@@ -1,0 +1,184 @@
+"""Videos in and out."""
+
+import builtins
+import io
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from grey_frames import Model, predicting, without_network
+
+from pwc_exp.errors import DataError
+from pwc_exp.flow.colour import flow_to_colour
+from pwc_exp.prediction import sources
+from pwc_exp.prediction.clips import (
+    ClipWriter,
+    MissingExtraError,
+    inspect_clip,
+    read_clip,
+    sample_clip,
+)
+from pwc_exp.prediction.sources import open_source
+
+av = pytest.importorskip("av")
+
+RATE = Fraction(30000, 1001)
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Model:
+    return without_network(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def predict(model: Model, configure: Callable[..., Any], tmp_path: Path) -> Callable[..., Path]:
+    return predicting(configure, tmp_path)
+
+
+def write(path: Path, levels: list[int], size: tuple[int, int] = (34, 62)) -> Path:
+    writer = ClipWriter(path, frame_rate=RATE)
+    for level in levels:
+        writer.add(np.full((*size, 3), level, np.uint8))
+    assert writer.finish()
+    return path
+
+
+def levels(frames: Any) -> list[float]:
+    return [float(np.mean(frame)) for frame in frames]
+
+
+def test_a_video_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = write(tmp_path / "clip.mp4", [40, 80, 120, 160])
+    assert inspect_clip(path) == (4, RATE)
+    np.testing.assert_allclose(levels(read_clip(path, "clip")), [40, 80, 120, 160], atol=2)
+    assert [item.name for item in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_an_odd_size_is_made_even(tmp_path: Path) -> None:
+    path = write(tmp_path / "clip.mp4", [40, 80], size=(33, 61))
+    assert [frame.shape for frame in read_clip(path, "clip")] == [(34, 62, 3)] * 2
+
+
+def test_a_video_has_one_size_and_without_pictures_there_is_none(tmp_path: Path) -> None:
+    writer = ClipWriter(tmp_path / "clip.mp4", frame_rate=RATE)
+    assert not writer.finish()
+    writer.add(np.zeros((20, 30, 3), np.uint8))
+    with pytest.raises(DataError, match=r"of one size.*\(20, 30\). Received: \(30, 20\)"):
+        writer.add(np.zeros((30, 20, 3), np.uint8))
+    writer.discard()
+    assert not list(tmp_path.iterdir())
+
+
+def test_pairs_of_a_video_are_named_by_number(tmp_path: Path) -> None:
+    source = open_source([str(write(tmp_path / "clip.mp4", [40, 80, 120]))])
+    assert (source.total, source.frame_rate) == (2, RATE)
+    pairs = list(source.pairs())
+    assert [pair.name for pair in pairs] == ["clip_000001", "clip_000002"]
+    assert pairs[0].frame2 is pairs[1].frame1
+    assert pairs[1].frame2.pixels.mean() == pytest.approx(120 / 255, abs=0.01)
+
+
+def test_a_sample_of_a_video_comes_from_all_of_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "clip.mp4", [2 * n for n in range(100)])
+    starts = [first.mean() / 2 for first, _ in sample_clip(path, 4)]
+    assert starts[0] < 2
+    assert sorted(starts) == starts
+
+
+def test_a_damaged_video_gives_its_first_frames_and_then_an_error(tmp_path: Path) -> None:
+    path = write(tmp_path / "clip.mp4", [40, 80, 120])
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DataError, match="clip.mp4: not a video that can be decoded"):
+        open_source([str(path)])
+    (tmp_path / "text.mp4").write_text("no video" * 100)
+    with pytest.raises(DataError, match="text.mp4: not a video that can be decoded"):
+        open_source([str(tmp_path / "text.mp4")])
+
+
+def test_a_video_of_one_frame_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "clip.mp4", [40])
+    with pytest.raises(DataError, match="at least two frames"):
+        list(open_source([str(path)]).pairs())
+
+
+def test_a_video_through_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "clip.nut"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 62, 34, "bgr0"
+        for level in (40, 80, 120):
+            pixels = np.full((34, 62, 3), level, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    stream = io.BufferedReader(io.FileIO(path))
+    monkeypatch.setattr(sources.sys, "stdin", SimpleNamespace(buffer=stream))
+    pairs = list(open_source(["-"]).pairs())
+    assert [pair.name for pair in pairs] == ["frame_000001", "frame_000002"]
+    assert pairs[0].frame1.identity is None  # whether it is the same as before is not known
+
+
+def test_without_pyav_the_message_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "clip.mp4", [40, 80])
+    imported = builtins.__import__
+
+    def refuse(name: str, *args: Any) -> Any:
+        if name == "av":
+            raise ImportError(name)
+        return imported(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(MissingExtraError, match=r"pip install 'pwc_exp\[video\]'"):
+        inspect_clip(path)
+
+
+def test_from_a_video_to_the_flow_beside_the_frame(
+    predict: Callable[..., Path], model: Model, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "clip.mp4", [40, 80, 120])
+    command = (path, "outputs=[flo,flow_video,side_by_side]", "max_speed=80", "batch_size=2")
+    out = predict(*command)
+    assert inspect_clip(out / "clip_side_by_side.mp4") == (2, RATE)
+    expected = flow_to_colour(np.array([[[40, 20]]], np.float32), max_speed=80)[0, 0]
+    for frame in read_clip(out / "clip_side_by_side.mp4", "out"):
+        assert frame.shape == (34, 124, 3)
+        np.testing.assert_allclose(frame[17, 80], expected, atol=6)
+    film = next(iter(read_clip(out / "clip_side_by_side.mp4", "out")))
+    np.testing.assert_allclose(film[17, 20], 40, atol=3)
+    for frame in read_clip(out / "clip_flow.mp4", "out"):
+        np.testing.assert_allclose(frame[17, 20], expected, atol=6)
+    batches = list(model.batches)
+    (out / "clip_flow.mp4").unlink()
+    predict(*command)  # the flows are read from their files
+    assert model.batches == batches
+    assert inspect_clip(out / "clip_flow.mp4") == (2, RATE)
+
+
+def test_a_video_that_is_there_is_not_made_again_and_needs_no_other_results(
+    predict: Callable[..., Path], model: Model, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "clip.mp4", [40, 80, 120])
+    out = predict(path, "outputs=[flow_video]")
+    assert sorted(item.name for item in out.iterdir()) == ["clip_flow.json", "clip_flow.mp4"]
+    predict(path, "outputs=[flow_video]")
+    assert len(model.batches) == 2
+    predict(path, "outputs=[flow_video]", "frame_rate=10")
+    assert len(model.batches) == 4
+    assert inspect_clip(out / "clip_flow.mp4").frame_rate == 10
+
+
+def test_a_pair_that_fails_is_black_in_the_video(
+    predict: Callable[..., Path], model: Model, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "clip.mp4", [40, 80, 120, 160])
+    model.fails = [DataError("bad")]
+    with pytest.raises(DataError, match="1 failed"):
+        predict(path, "outputs=[flo,flow_video]", "max_speed=80", "frame_rate=10")
+    film = list(read_clip(tmp_path / "out/clip_flow.mp4", "out"))
+    assert len(film) == 2  # nothing is known of the size before the first picture
+    assert inspect_clip(tmp_path / "out/clip_flow.mp4").frame_rate == 10

@@ -1,0 +1,233 @@
+"""The command: every pair has its results, once, whatever becomes of the others."""
+
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from grey_frames import HEIGHT, WIDTH, Model, grey, predicting, without_network
+
+from pwc_exp.data.formats.images import read_frame
+from pwc_exp.data.formats.io import read_flow
+from pwc_exp.errors import ConfigError, DataError, DiskFullError
+from pwc_exp.flow.colour import flow_to_colour
+from pwc_exp.prediction.speeds import full_speed
+
+Predict = Callable[..., Path]
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Model:
+    return without_network(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def predict(model: Model, configure: Callable[..., Any], tmp_path: Path) -> Callable[..., Path]:
+    return predicting(configure, tmp_path)
+
+
+def clip(folder: Path, *levels: int) -> Path:
+    """Frames of these grey levels."""
+    for number, level in enumerate(levels, start=8):
+        grey(folder / f"frame_{number}.png", level)
+    return folder
+
+
+def names(out: Path) -> list[str]:
+    return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+
+
+def test_a_folder_stands_for_its_images_by_the_numbers_in_their_names(
+    predict: Predict, tmp_path: Path
+) -> None:
+    out = predict(clip(tmp_path / "clip", 10, 13, 14), "outputs=[flo]")
+    assert names(out) == ["frame_8.flo", "frame_8.json", "frame_9.flo", "frame_9.json"]
+    for name, step in (("frame_8", 3), ("frame_9", 1)):
+        np.testing.assert_allclose(read_flow(out / f"{name}.flo")[0][0, 0], (step, step / 2), 1e-4)
+
+
+def test_batches_are_of_one_size_and_the_last_pairs_are_not_lost(
+    predict: Predict, model: Model, tmp_path: Path
+) -> None:
+    frames = [grey(tmp_path / f"a{n}.png", n) for n in range(6)]
+    frames += [grey(tmp_path / f"b{n}.png", n, (20, 24)) for n in range(2)]
+    lines = [f"{one}\t{other}" for one, other in pairwise(frames)]
+    del lines[5]  # of two sizes
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    out = predict(tmp_path / "list.txt", "batch_size=2", "outputs=[npy]")
+    large = (HEIGHT, WIDTH)
+    assert model.batches == [(2, large), (2, large), (1, large), (1, (20, 24))]
+    assert len(names(out)) == 12
+
+
+def test_one_bad_pair_does_not_stop_the_rest(
+    predict: Predict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = clip(tmp_path / "clip", 1, 2, 3, 4, 5)
+    (folder / "frame_10.png").write_text("not a frame")
+    with pytest.raises(DataError, match="2 failed, as listed; all others are written"):
+        predict(folder, "outputs=[flo]", "batch_size=4")
+    assert names(tmp_path / "out") == [f"frame_{n}.{s}" for n in (11, 8) for s in ("flo", "json")]
+    told = capsys.readouterr().err
+    assert f"failed: {folder}/frame_9.png -> {folder}/frame_10.png: Not an image" in told
+
+
+def test_a_flow_that_a_format_cannot_hold_fails_alone(predict: Predict, tmp_path: Path) -> None:
+    folder = clip(tmp_path / "clip", 0, 3, 255, 250)  # 252 levels: 1008 px
+    with pytest.raises(DataError, match="1 failed"):
+        predict(folder, "outputs=[flo,kitti]")
+    whole = [f"frame_{n}{s}" for n in (10, 8) for s in (".flo", ".json", ".png")]
+    assert names(tmp_path / "out") == [*whole, "frame_9.flo"]  # without a record: made again
+
+
+def test_a_full_disk_stops_all(
+    predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise DiskFullError("full")
+
+    monkeypatch.setattr("pwc_exp.data.formats.io.write_file", full)
+    with pytest.raises(DiskFullError):
+        predict(clip(tmp_path / "clip", 1, 2, 3), "outputs=[flo]")
+
+
+def test_results_that_are_there_are_not_made_again(
+    predict: Predict, model: Model, tmp_path: Path
+) -> None:
+    folder = clip(tmp_path / "clip", 1, 2, 3)
+    out = predict(folder)
+    assert len(model.batches) == 2
+    times = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    predict(folder)
+    assert len(model.batches) == 2
+    assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == times
+    predict(folder, "overwrite=true")
+    assert len(model.batches) == 4
+
+
+@pytest.mark.parametrize("change", ["frame", "result", "record", "weights", "setting", "output"])
+def test_what_has_changed_is_made_again(
+    predict: Predict, model: Model, tmp_path: Path, change: str
+) -> None:
+    folder = clip(tmp_path / "clip", 1, 2, 3)
+    out = predict(folder, "outputs=[flo]")
+    if change == "frame":
+        grey(folder / "frame_8.png", 9)
+    elif change == "result":
+        data = bytearray((out / "frame_8.flo").read_bytes())
+        data[-1] ^= 1
+        (out / "frame_8.flo").write_bytes(data)
+    elif change == "record":
+        (out / "frame_8.json").write_text("{")
+    elif change == "weights":
+        (tmp_path / "weights").write_bytes(b"others")
+    more = {"setting": ["scale=0.5"], "output": ["outputs=[flo,npy]"]}.get(change, [])
+    predict(folder, "outputs=[flo]", *more)
+    assert len(model.batches) == 2 + (1 if change in ("frame", "result", "record") else 2)
+
+
+def test_an_interrupt_leaves_whole_files_only_and_the_next_call_makes_the_rest(
+    predict: Predict, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = clip(tmp_path / "clip", 1, 2, 3, 4)
+    written: list[Path] = []
+
+    def interrupted(path: Path, image: np.ndarray) -> None:
+        written.append(path)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        write_image(path, image)
+
+    from pwc_exp.prediction.results import write_image
+
+    command = (folder, "outputs=[flo,picture,side_by_side]", "max_speed=2")
+    with monkeypatch.context() as patched:
+        patched.setattr("pwc_exp.prediction.results.write_image", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            predict(*command)
+    out = tmp_path / "out"
+    assert names(out) == ["frame_8.flo", "frame_8.json", "frame_8_flow.png", "frame_9.flo"]
+    model.batches.clear()
+    predict(*command)
+    assert [count for count, _ in model.batches] == [1, 1]
+    assert "clip_side_by_side.mp4" in names(out)
+
+
+def test_both_directions_are_the_flows_of_the_swapped_frames(
+    predict: Predict, tmp_path: Path
+) -> None:
+    out = predict(clip(tmp_path / "clip", 10, 14), "outputs=[flo]", "direction=both")
+    forward, backward = (
+        read_flow(out / f"frame_8{middle}.flo")[0][0, 0] for middle in ("", "_backward")
+    )
+    np.testing.assert_allclose(forward, (4, 2), 1e-4)
+    np.testing.assert_allclose(backward, (-4, -2), 1e-4)
+    record = json.loads((out / "frame_8_backward.json").read_text())["flow"]
+    assert record["direction"] == "backward"
+    assert Path(record["from"]).name == "frame_9.png"
+    assert Path(record["to"]).name == "frame_8.png"
+
+
+def test_the_record_says_what_the_numbers_mean(predict: Predict, tmp_path: Path) -> None:
+    out = predict(clip(tmp_path / "clip", 10, 14), "outputs=[flo]")
+    record = json.loads((out / "frame_8.json").read_text())
+    assert record["flow"] | {"from": "", "to": ""} == {
+        "direction": "forward",
+        "from": "",
+        "to": "",
+        "unit": "pixels of the frame",
+        "components": ["x, right", "y, down"],
+        "height": HEIGHT,
+        "width": WIDTH,
+    }
+    assert record["files"]["flo"]["name"] == "frame_8.flo"
+    assert record["weights"]["path"] == f"{tmp_path}/weights"
+    assert len(record["weights"]["sha256"]) == 64
+
+
+def test_one_colour_is_one_motion_in_all_pictures_of_a_sequence(
+    predict: Predict, tmp_path: Path
+) -> None:
+    out = predict(clip(tmp_path / "clip", 10, 12, 20), "outputs=[picture]")
+    speed = json.loads((out / "frame_8.json").read_text())["max_speed"]
+    assert (
+        speed == full_speed([np.array([[[8, 4]]], np.float32)]) == 9.0
+    )  # |(8, 4)| = 8.94, the fastest
+    for name, step in (("frame_8", 2), ("frame_9", 8)):
+        expected = flow_to_colour(np.array([[[step, step / 2]]], np.float32), max_speed=speed)[0, 0]
+        picture = read_frame(out / f"{name}_flow.png")
+        np.testing.assert_allclose(255 * picture, np.broadcast_to(expected, picture.shape), atol=1)
+    fixed = predict(tmp_path / "clip", "outputs=[picture]", "max_speed=4")
+    assert json.loads((fixed / "frame_8.json").read_text())["max_speed"] == 4
+
+
+def test_a_sequence_that_grows_keeps_its_colours(
+    predict: Predict, model: Model, tmp_path: Path
+) -> None:
+    folder = clip(tmp_path / "clip", 10, 12)
+    predict(folder, "outputs=[picture]")
+    grey(folder / "frame_10.png", 90)
+    out = predict(folder, "outputs=[picture]")
+    speeds = [json.loads((out / f"frame_{n}.json").read_text())["max_speed"] for n in (8, 9)]
+    assert speeds == [2.3, 2.3]  # |(2, 1)|, rounded up
+    assert len(model.batches) == 2
+
+
+def test_a_result_never_replaces_a_frame(predict: Predict, tmp_path: Path) -> None:
+    folder = clip(tmp_path / "out", 1, 2)
+    with pytest.raises(ConfigError, match="frame_8.png is one of the frames"):
+        predict(folder, "outputs=[kitti]")
+    grey(tmp_path / "other/a.png", 1)
+    grey(tmp_path / "other/a_flow.png", 2)
+    grey(tmp_path / "other/b.png", 3)
+    with pytest.raises(ConfigError, match="two pairs would both have the result"):
+        predict(tmp_path / "other", "outputs=[picture,kitti]")
+
+
+@pytest.mark.parametrize("frames", ["[a.png]", "a.png", "[]"])
+def test_one_image_alone_is_refused(configure: Callable[..., Any], frames: str) -> None:
+    with pytest.raises(ConfigError, match="frames must name two or more images, a folder"):
+        configure("predict", "weights=w", f"frames={frames}", "out=o")

@@ -1,0 +1,187 @@
+"""Pairs of frames from everything that `frames=` may name."""
+
+import io
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from grey_frames import grey
+
+from pwc_exp.data.formats.images import read_frame
+from pwc_exp.errors import ConfigError, DataError, MissingInputError
+from pwc_exp.prediction import sources
+from pwc_exp.prediction.sources import Source, open_source
+
+
+@pytest.fixture
+def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder, which is also the current one, with frames in two folders."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/1", "a/2", "a/10", "b/1", "b/2", "with space"):
+        grey(tmp_path / f"{name}.png", 9)
+    return tmp_path
+
+
+def listed(source: Source) -> list[tuple[str, str, str]]:
+    return [(pair.name, pair.frame1.title, pair.frame2.title) for pair in source.pairs()]
+
+
+@pytest.mark.parametrize(
+    ("places", "expected"),
+    [
+        (["a/2.png", "b/1.png"], [("2", "a/2.png", "b/1.png")]),
+        (["a"], [("1", "a/1.png", "a/2.png"), ("2", "a/2.png", "a/10.png")]),
+        (
+            ["*/*.png"],
+            [
+                ("a/1", "a/1.png", "a/2.png"),
+                ("a/2", "a/2.png", "a/10.png"),
+                ("b/1", "b/1.png", "b/2.png"),
+            ],
+        ),
+        (["b/?.png"], [("1", "b/1.png", "b/2.png")]),
+    ],
+)
+def test_files_folders_and_patterns(
+    at: Path, places: Sequence[str], expected: list[tuple[str, str, str]]
+) -> None:
+    source = open_source(places)
+    assert listed(source) == expected
+    assert source.total == len(expected)
+
+
+LINES = """
+# frame 1, frame 2, name
+a/1.png b/1.png
+a/1.png\tb/2.png\tother/name
+
+a/1.png
+a/2.png
+with space.png
+"a/10.png" 'with space.png' last
+"""
+OF_LINES = [
+    ("a/1.png", "b/1.png"),
+    ("a/1.png", "b/2.png"),
+    ("a/1.png", "a/2.png"),
+    ("a/2.png", "with space.png"),
+    ("a/10.png", "with space.png"),
+]
+
+
+def test_a_list_names_pairs_or_the_next_frame(at: Path) -> None:
+    text = LINES.replace("a/1.png b/1.png\n", "a/1.png b/1.png first\n")
+    (at / "pairs.txt").write_text(text)
+    found = listed(open_source(["pairs.txt"]))
+    assert [pair[1:] for pair in found] == OF_LINES
+    assert [pair[0] for pair in found] == ["first", "other/name", "1", "2", "last"]
+
+
+def test_a_csv_file_names_pairs_relative_to_its_folder(at: Path) -> None:
+    (at / "a/pairs.csv").write_text("name, frame1, frame2\nx, 1.png, 2.png\n, 2.png, ../b/1.png\n")
+    assert listed(open_source(["a/pairs.csv"])) == [
+        ("x", "a/1.png", "a/2.png"),
+        ("2", "a/2.png", "a/../b/1.png"),
+    ]
+
+
+def give(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    stream = io.BufferedReader(io.BytesIO(data))
+    monkeypatch.setattr(sources.sys, "stdin", SimpleNamespace(buffer=stream))
+
+
+def test_standard_input_names_pairs_as_a_list_does(
+    at: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(monkeypatch, LINES.encode())
+    source = open_source(["-"])
+    assert source.total is None
+    found = listed(source)
+    assert [pair[1:] for pair in found] == OF_LINES
+    assert [pair[0] for pair in found] == ["1", "other/name", "1_2", "2", "last"]
+
+
+def test_an_empty_standard_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    give(monkeypatch, b"")
+    with pytest.raises(MissingInputError, match="standard input is empty"):
+        open_source(["-"])
+
+
+def test_a_frame_of_two_pairs_is_decoded_once_and_not_kept(
+    at: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def noted(path: Path) -> np.ndarray:
+        read.append(path.name)
+        return read_frame(path)
+
+    monkeypatch.setattr(sources, "read_frame", noted)
+    source = open_source(["a"])
+    assert read == []
+    for pair in source.pairs():
+        assert pair.size == (30, 46)
+    assert read == ["1.png", "2.png", "10.png"]
+    assert [pair.size for pair in source.pairs()] == [(30, 46)] * 2  # nothing was kept
+    assert len(read) == 6
+
+
+def test_a_sample_is_spread_over_all_pairs(at: Path) -> None:
+    paths = [str(grey(at / f"c/{number:02}.png", number)) for number in range(21)]
+    titles = [pair.frame1.title for pair in open_source(["c"]).sample(4)]
+    assert titles == [f"c/{number:02}.png" for number in (0, 5, 10, 15)]
+    assert len(list(open_source(paths[:3]).sample(9))) == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: open_source(["a/1.png", "b"]), ConfigError, "each must be an image. Received: b"),
+        (lambda: open_source(["none/*.png"]), MissingInputError, "no image matches: none"),
+        (lambda: open_source(["a/1.png", "a/1.png", "b/1.png"]), ConfigError, "1 twice"),
+        (lambda: open_source(["bad.txt"]), DataError, "bad.txt, line 2: one or two paths"),
+        (lambda: open_source(["up.txt"]), DataError, "up.txt, line 1: the name must be a path"),
+        (lambda: open_source(["bad.csv"]), DataError, "columns frame1 and frame2 are needed"),
+        (lambda: open_source(["one.txt"]), DataError, "no pair of frames"),
+    ],
+)
+def test_what_names_no_pairs_is_refused(
+    at: Path, make: Callable[[], Source], error: type[Exception], message: str
+) -> None:
+    (at / "bad.txt").write_text("a/1.png\na b c d\n")
+    (at / "up.txt").write_text("a/1.png a/2.png ../../x\n")
+    (at / "bad.csv").write_text("first,second\na,b\n")
+    (at / "one.txt").write_text("a/1.png\n")
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_frames_of_two_sizes_are_refused_by_name(at: Path) -> None:
+    grey(at / "small.png", 1, (20, 24))
+    (pair,) = open_source(["a/1.png", "small.png"]).pairs()
+    with pytest.raises(DataError, match=r"a/1.png is 30 x 46, small.png is 20 x 24"):
+        assert pair.size
+
+
+@pytest.mark.parametrize("kind", ["L", "LA", "RGBA", "I;16"])
+def test_grey_alpha_and_16_bits_are_brought_to_rgb(at: Path, kind: str) -> None:
+    import PIL.Image
+
+    kinds: dict[str, np.ndarray] = {
+        "L": np.full((8, 9), 51, np.uint8),
+        "LA": np.full((8, 9, 2), (51, 7), np.uint8),
+        "RGBA": np.full((8, 9, 4), (51, 51, 51, 7), np.uint8),
+        "I;16": np.full((8, 9), 13107, np.uint16),
+    }
+    for name in ("x.png", "y.png"):
+        PIL.Image.fromarray(kinds[kind]).save(at / name)
+    (pair,) = open_source(["x.png", "y.png"]).pairs()
+    np.testing.assert_allclose(pair.frame1.pixels, np.full((8, 9, 3), 0.2), atol=1e-6)
+
+
+def test_consecutive_pairs_share_their_frame(at: Path) -> None:
+    for one, other in pairwise(open_source(["a"]).pairs()):
+        assert one.frame2 is other.frame1
