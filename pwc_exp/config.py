@@ -20,6 +20,7 @@ from pwc_exp.commands.data import (
     DataStatsConfig,
 )
 from pwc_exp.commands.evaluation import EvaluateConfig
+from pwc_exp.commands.exportation import ExportConfig, ServeConfig
 from pwc_exp.commands.measurement import (
     BenchmarkConfig,
     DescribeConfig,
@@ -52,6 +53,8 @@ Config = (
     TrainConfig
     | EvaluateConfig
     | PredictConfig
+    | ExportConfig
+    | ServeConfig
     | ReplayConfig
     | SyncConfig
     | DescribeConfig
@@ -70,6 +73,8 @@ COMMANDS: dict[str, type[Config]] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
+    "export": ExportConfig,
+    "serve": ServeConfig,
     "replay": ReplayConfig,
     "sync": SyncConfig,
     "describe": DescribeConfig,

@@ -109,6 +109,7 @@ class ContextNetwork(keras.layers.Layer):
         return self.head(activation)
 
 
+@keras.saving.register_keras_serializable(package="pwc_exp")
 class PWCNet(keras.Model):
     """PWC-Net in all its variants, in standard conventions (flow (x, y), warp at `x + flow(x)`).
 
@@ -210,6 +211,25 @@ class PWCNet(keras.Model):
                 self.up_features[level].build(features)
         self.built = True
 
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that this network was made with, for Keras's archives."""
+        estimator = self.estimators[self.output_level]
+        context = self.contexts[self.output_level].convolutions
+        return {
+            "levels": self.levels,
+            "output_level": self.output_level,
+            "search_range": self.search_range,
+            "feature_channels": [block[-1].channels for block in self.pyramid.blocks],
+            "estimator_channels": [layer.channels for layer in estimator.convolutions],
+            "context_channels": [layer.channels for layer in context],
+            "context_dilations": [layer.dilation for layer in context],
+            "dense": estimator.dense,
+            "context": "all" if len(self.contexts) == len(self.estimators) else "output",
+            **{name: str(value) for name, value in self.conventions.items()},
+            "center_frames": self.center_frames,
+            "normalize_features": self.normalize_features,
+        }
+
     def call(self, frames: tuple[Tensor, Tensor]) -> Pyramid:
         """Two frames [B, H, W, 3], RGB in [0, 1] -> {level: flow [B, H/2^level, W/2^level, 2]}.
 
@@ -261,7 +281,7 @@ class PWCNet(keras.Model):
             frame1, frame2: RGB in [0, 1].
             decode: a compiled form of `self.decode` to use instead.
         """
-        height, width = frame1.shape[1:3]
+        height, width = ops.shape(frame1)[1:3]
         multiple = 2**self.levels
         pyramids = self.features(pad(frame1, multiple), pad(frame2, multiple))
         flows = (decode or self.decode)(*pyramids)
