@@ -24,6 +24,7 @@ from pwc_exp.commands.exportation import ExportConfig, ServeConfig
 from pwc_exp.commands.measurement import (
     BenchmarkConfig,
     DescribeConfig,
+    ExportTimingConfig,
     PipelineConfig,
     SafetyConfig,
 )
@@ -60,6 +61,7 @@ Config = (
     | DescribeConfig
     | BenchmarkConfig
     | PipelineConfig
+    | ExportTimingConfig
     | SafetyConfig
     | DataCheckConfig
     | DataStatsConfig
@@ -80,6 +82,7 @@ COMMANDS: dict[str, type[Config]] = {
     "describe": DescribeConfig,
     "benchmark": BenchmarkConfig,
     "benchmark_pipeline": PipelineConfig,
+    "benchmark_export": ExportTimingConfig,
     "benchmark_safety": SafetyConfig,
     "data_check": DataCheckConfig,
     "data_stats": DataStatsConfig,

@@ -1,10 +1,10 @@
-"""`python -m pwc_exp.export`: a network as files that other programs run, each compared with the network."""
+"""`python -m pwc_exp.export`: a network as files that other programs run, compared with it."""
 
 from pwc_exp import cli
 
 
 def main() -> None:
-    """Runs `pwc_exp.exporting.exportation.export`, imported only once the configuration is valid."""
+    """Runs `pwc_exp.exporting.exportation.export`, imported once the configuration is valid."""
     cli.run("export", "pwc_exp.exporting.exportation:export")
 
 

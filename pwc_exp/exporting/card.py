@@ -45,13 +45,20 @@ def make(
         "format": name,
         **CONVENTIONS,
         "shapes": shapes,
-        "model": network.model.get_config(),
-        "weights": {"path": str(network.source), "sha256": digest(network.source)},
+        **origin(network),
         "versions": {"pwc_exp": pwc_exp.__version__, **_versions()},
         "bound_px": bound._asdict(),
         "differences_px": [
             {**difference._asdict(), "shape": list(difference.shape)} for difference in differences
         ],
+    }
+
+
+def origin(network: Network) -> dict[str, Any]:
+    """Which network, with which weights."""
+    return {
+        "model": network.model.get_config(),
+        "weights": {"path": str(network.source), "sha256": digest(network.source)},
     }
 
 

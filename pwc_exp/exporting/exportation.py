@@ -1,9 +1,11 @@
 """The command: every format that is asked for, each held to the network; or nothing at all."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import tensorflow as tf
 from tqdm import tqdm
 
 from pwc_exp import durable
@@ -37,6 +39,7 @@ def export(config: ExportConfig) -> None:
         model=config.model,
         precision=PrecisionConfig(policy=Precision.fp32),
     )
+    tf.get_logger().setLevel(logging.ERROR)  # it warns that each size is traced anew
     network = loaded._replace(model=in_float32(loaded.model))
     fixed = [Shape(*shape) for shape in config.shapes]
     compared = [Shape(*shape) for shape in config.compared]
@@ -65,7 +68,8 @@ def table(found: Mapping[Format, Sequence[Difference]], megabytes: Mapping[Forma
     """The differences, a line for each batch."""
     lines = [
         "difference from the network, in pixels",
-        f"{'format':<12}{'MB':>8}  {'in':<14}{'batch x height x width':<24}{'mean':>10}{'largest':>10}",
+        f"{'format':<12}{'MB':>8}  {'in':<14}{'batch x height x width':<24}"
+        f"{'mean':>10}{'largest':>10}",
     ]
     for name, differences in found.items():
         for engine, shape, mean, largest in differences:

@@ -15,7 +15,6 @@ from safetensors.numpy import save
 from pwc_exp import checkpoints, durable
 from pwc_exp.exporting.engine import Runner, Shape
 from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.steps import make_estimate
 
 ARCHIVE = "flow.keras"
 TENSORS = "weights.safetensors"
@@ -36,11 +35,10 @@ def engines(folder: Path) -> dict[str, Runner]:
 
 
 def runner(model: PWCNet) -> Runner:
-    """The network itself, as this package runs it."""
-    estimate = make_estimate(model, xla=False)
+    """The network itself, with the operations that this package trains it with; not compiled."""
 
     def run(frame1: np.ndarray, frame2: np.ndarray) -> np.ndarray:
         frames = (tf.constant(frame, tf.float32) / 255.0 for frame in (frame1, frame2))
-        return estimate(*frames).numpy()
+        return model.estimate(*frames).numpy()
 
     return run

@@ -21,7 +21,7 @@ from pwc_exp.models.pwcnet import FLOW_SCALE, VARIANCE_FLOOR, FlowEstimator, PWC
 OPSET = 17  # 16 brought GridSample
 IR_VERSION = 8  # the file format of the runtimes that came with that opset
 END = np.iinfo(np.int64).max  # of a slice that takes all that is left
-FRAME = ["B", "H", "W", 3]
+FRAME: tuple[str | int, ...] = ("B", "H", "W", 3)
 
 
 def build_graph(model: PWCNet) -> onnx.ModelProto:
@@ -246,7 +246,9 @@ class _Network:
         width = graph.size(features1, 3)
         beyond = graph.missing(width, b)
         rows1 = graph.add("Mul", features1, graph.constant(1.0 / channels))
-        rows1, rows2 = (graph.add("Transpose", rows, perm=[0, 2, 3, 1]) for rows in (rows1, warped2))
+        rows1, rows2 = (
+            graph.add("Transpose", rows, perm=[0, 2, 3, 1]) for rows in (rows1, warped2)
+        )
         rows1 = graph.zeros(rows1, [0, 0, 0, 0], [0, 0, beyond, 0])
         right = graph.add("Add", beyond, graph.constant([b - r]))  # one block more
         rows2 = graph.zeros(rows2, [0, r, r, 0], [0, r, right, 0])

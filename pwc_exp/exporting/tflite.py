@@ -44,7 +44,9 @@ def engines(folder: Path) -> dict[str, Runner]:
         shape = Shape(*frame1.shape[:3])
         if shape not in interpreters:
             made = ", ".join(map(str, sorted(interpreters)))
-            raise DataError(f"{folder} is for frames (batch x height x width) of {made}. Received: {shape}")
+            raise DataError(
+                f"{folder} is for frames (batch x height x width) of {made}. Received: {shape}"
+            )
         call = interpreters[shape].get_signature_runner()
         return call(**dict(zip(INPUTS, (frame1, frame2), strict=True)))[OUTPUT]
 

@@ -3,7 +3,8 @@
 Letters: B batch, H height, W width.
 """
 
-import logging
+import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mlflow.types import Schema, TensorSpec
 from pwc_exp.tracking.provenance import library_versions
 
 CODE = Path(__file__).with_name("served_code.py")
+REQUIREMENTS = ("mlflow", "tensorflow", "numpy")
 ANY = -1
 
 
@@ -32,14 +34,16 @@ def save(saved_model: Path, folder: Path) -> None:
         outputs=Schema([TensorSpec(*flow)]),
     )
     versions = library_versions()
-    logging.getLogger("mlflow").setLevel(logging.ERROR)  # it advises to give an example of input
-    mlflow.pyfunc.save_model(
-        folder,
-        python_model=str(CODE),
-        artifacts={"savedmodel": str(saved_model)},
-        signature=signature,
-        pip_requirements=[f"{name}=={versions[name]}" for name in ("mlflow", "tensorflow", "numpy")],
-    )
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that an example of the input could be given
+        mlflow.pyfunc.save_model(
+            folder,
+            python_model=str(CODE),
+            artifacts={"savedmodel": str(saved_model)},
+            signature=signature,
+            pip_requirements=[f"{name}=={versions[name]}" for name in REQUIREMENTS],
+        )
 
 
 def load(folder: Path) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

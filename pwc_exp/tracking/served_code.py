@@ -1,9 +1,6 @@
 """The code inside an exported model of MLflow; it is copied there, and needs TensorFlow only."""
 
-from typing import Any
-
 import mlflow
-import numpy as np
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
@@ -16,12 +13,8 @@ class OpticalFlow(PythonModel):
 
         self.network = tf.saved_model.load(context.artifacts["savedmodel"])
 
-    def predict(
-        self,
-        context: PythonModelContext,
-        model_input: dict[str, np.ndarray],
-        params: dict[str, Any] | None = None,
-    ) -> np.ndarray:
+    # MLflow takes type hints for a schema, and warns of all but a few.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """frame1, frame2: uint8 [B, H, W, 3], RGB -> [B, H, W, 2], (x right, y down), pixels."""
         import tensorflow as tf
 
