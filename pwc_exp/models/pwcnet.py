@@ -12,12 +12,11 @@ from keras import ops
 from pwc_exp.flow.cost_volume import cost_volume
 from pwc_exp.flow.resize import pad, unpad, upsample
 from pwc_exp.flow.warp import backward_warp
-from pwc_exp.models.layers import LEAKINESS, Convolution, Shape, upsampling
+from pwc_exp.models.layers import LEAKINESS, Convolution, Shape, normalize, upsampling
 
 Tensor = Any  # a tensor of the Keras backend in use
 Pyramid = dict[int, Tensor]
 
-VARIANCE_FLOOR = 1e-6  # of a channel that does not vary
 FLOW_SCALE = 20.0  # the paper's unit of flow inside the network, in full-resolution pixels
 
 
@@ -257,7 +256,7 @@ class PWCNet(keras.Model):
                 warped2 = backward_warp(warped2, motion, border=self.warp_border)
             compared = (features1, warped2)
             if self.normalize_features:
-                compared = (_normalize(features1), _normalize(warped2))
+                compared = (normalize(features1), normalize(warped2))
             cost = cost_volume(*compared, search_range=self.search_range)
             cost = ops.leaky_relu(cost, LEAKINESS)
             inputs = [cost, features1, *from_coarser] if from_coarser else [cost]
@@ -293,13 +292,6 @@ class PWCNet(keras.Model):
         return upsample(
             flows[level] * self.units[level], 2**level, alignment=self.upsample_alignment
         )
-
-
-def _normalize(features: Tensor) -> Tensor:
-    """Gives each channel of `features` [B, H, W, C] mean 0 and variance 1 over H and W."""
-    values = ops.cast(features, "float32")
-    mean, variance = ops.moments(values, axes=(1, 2), keepdims=True)
-    return ops.cast((values - mean) * ops.rsqrt(variance + VARIANCE_FLOOR), features.dtype)
 
 
 def _flow_head(name: str, *, initializer: str) -> Convolution:

@@ -1,7 +1,12 @@
 """The code inside an exported model of MLflow; it is copied there, and needs TensorFlow only."""
 
+import warnings
+
 import mlflow
 from mlflow.pyfunc import PythonModel, PythonModelContext
+
+# They would be taken for a schema; the model's is written by hand.
+warnings.filterwarnings("ignore", ".*Add type hints to the `predict` method")
 
 
 class OpticalFlow(PythonModel):
@@ -13,7 +18,6 @@ class OpticalFlow(PythonModel):
 
         self.network = tf.saved_model.load(context.artifacts["savedmodel"])
 
-    # MLflow takes type hints for a schema, and warns of all but a few.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """frame1, frame2: uint8 [B, H, W, 3], RGB -> [B, H, W, 2], (x right, y down), pixels."""
         import tensorflow as tf
