@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from pwc_exp.commands.exportation import Format
 from pwc_exp.commands.measurement import ExportTimingConfig
 from pwc_exp.errors import MissingInputError
 from pwc_exp.exporting import card
@@ -39,7 +40,8 @@ def benchmark(config: ExportTimingConfig) -> None:
     runners = {NETWORK: _compiled(make_estimate(network.model, xla=config.xla))}
     for folder in sorted(path.parent for path in Path(config.exported).glob(f"*/{card.FILE}")):
         shapes = card.read(folder)["shapes"]
-        if shapes == "any" or list(shape) in shapes:
+        takes_it = shapes == "any" or list(shape) in shapes
+        if takes_it and folder.name != Format.keras:  # which is the network itself
             for engine, run in engines_of(folder).items():
                 runners[f"{folder.name}, {engine}"] = run
     if len(runners) == 1:

@@ -24,7 +24,7 @@ def write(model: PWCNet, folder: Path, shapes: Sequence[Shape]) -> None:
     """Writes both files; for any size."""
     model.save(folder / ARCHIVE)
     state = checkpoints.named_state(model)
-    tensors = {name: variable.numpy() for name, variable in state.items()}
+    tensors = {name: keras.ops.convert_to_numpy(variable) for name, variable in state.items()}
     durable.write_file(folder / TENSORS, save(tensors))
 
 

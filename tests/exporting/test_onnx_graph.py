@@ -2,25 +2,25 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from variants import VARIANTS, make_network
 
 from pwc_exp.exporting import onnx_model
 from pwc_exp.exporting.engine import Shape
 from pwc_exp.exporting.keras_archive import runner
 from pwc_exp.exporting.parity import frames
-from pwc_exp.models.pwcnet import PWCNet
-from tests.exporting.conftest import VARIANTS
 
 pytest.importorskip("onnx")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_both_runtimes_give_the_networks_flow(
-    make_network: Callable[[str], PWCNet], variant: str, tmp_path: Path
+    configure: Callable[..., Any], variant: str, tmp_path: Path
 ) -> None:
-    model = make_network(variant)
+    model = make_network(configure, variant)
     onnx_model.write(model, tmp_path, [])
     engines = onnx_model.engines(tmp_path)
     assert len(engines) == 2

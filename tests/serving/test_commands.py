@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from free_ports import free_ports
 
 from pwc_exp.exporting.engine import Shape
 from pwc_exp.exporting.parity import frames
 from pwc_exp.exporting.saved_model import engines
-from tests.free_ports import free_ports
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]

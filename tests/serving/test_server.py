@@ -204,7 +204,7 @@ def test_more_than_can_wait_are_sent_away_and_the_end_waits_for_the_rest() -> No
         threads[0].start()
         assert started.acquire(timeout=20)
         threads[1].start()
-        while running.server._places._value:  # type: ignore[attr-defined]
+        while running.server._places._value:
             threading.Event().wait(0.01)
         refused = running.ask("/flow", BODY)
         assert refused.status == HTTPStatus.SERVICE_UNAVAILABLE
