@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.flow.resize import downsample_target, pad, padded_size, unpad, upsample
+from pwc_exp.flow.resize import ALIGNMENTS, downsample_target, pad, padded_size, unpad, upsample
 
 rng = np.random.default_rng(9)
 
@@ -58,3 +58,20 @@ def test_center_downsampling_averages_valid_pixels_only() -> None:
 def test_an_unknown_alignment_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="corner.*center.*middle"):
         upsample(random_flow(1, 2, 2), 2, alignment="middle")
+
+
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+@pytest.mark.parametrize("factor", [2, 4])
+def test_a_size_that_is_known_only_later_changes_nothing(alignment: str, factor: int) -> None:
+    flow = tf.constant(np.random.default_rng(4).standard_normal((2, 5, 7, 2)), tf.float32)
+    later = tf.function(
+        lambda flow: upsample(flow, factor, alignment=alignment),
+        input_signature=[tf.TensorSpec([None, None, None, 2], tf.float32)],
+    )
+    known = upsample(flow, factor, alignment=alignment)
+    np.testing.assert_allclose(later(flow), known, atol=1e-6)
+    padded = tf.function(
+        lambda frame: pad(frame, 4),
+        input_signature=[tf.TensorSpec([None, None, None, 2], tf.float32)],
+    )
+    np.testing.assert_array_equal(padded(flow), pad(flow, 4))
