@@ -4,12 +4,13 @@ from pwc_exp import cli
 
 
 def main() -> None:
-    """Times the network; if the first argument is `pipeline` or `safety`, what surrounds it."""
+    """Times the network; if the first argument is one of the others, what surrounds it."""
     cli.run_one_of(
         "benchmark",
         {
             "": "pwc_exp.timing:benchmark",
             "pipeline": "pwc_exp.feed_timing:benchmark",
+            "export": "pwc_exp.export_timing:benchmark",
             "safety": "pwc_exp.safety_timing:benchmark",
         },
     )

@@ -32,7 +32,7 @@ from pwc_exp.errors import ConfigError, MissingInputError, OutputError, UserErro
 PACKAGE = Path(__file__).resolve().parent
 INPUTS = (
     *("data.root", "data.quarantine", "root"),
-    *("init_from", "run", "box", "weights", "predictions", "frames", "check", "runs"),
+    *("init_from", "run", "box", "weights", "predictions", "frames", "check", "runs", "exported"),
 )
 RESOLVER = re.compile(r"\$\{\s*[\w.]+\s*:")  # ${name:...}, for example ${oc.env:SECRET}
 

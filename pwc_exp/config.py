@@ -21,9 +21,11 @@ from pwc_exp.commands.data import (
     DataStatsConfig,
 )
 from pwc_exp.commands.evaluation import EvaluateConfig
+from pwc_exp.commands.exportation import ExportConfig, ServeConfig
 from pwc_exp.commands.measurement import (
     BenchmarkConfig,
     DescribeConfig,
+    ExportTimingConfig,
     PipelineConfig,
     SafetyConfig,
 )
@@ -56,11 +58,14 @@ Config = (
     | CompareConfig
     | PredictConfig
     | SubmitConfig
+    | ExportConfig
+    | ServeConfig
     | ReplayConfig
     | SyncConfig
     | DescribeConfig
     | BenchmarkConfig
     | PipelineConfig
+    | ExportTimingConfig
     | SafetyConfig
     | DataCheckConfig
     | DataStatsConfig
@@ -76,11 +81,14 @@ COMMANDS: dict[str, type[Config]] = {
     "compare": CompareConfig,
     "predict": PredictConfig,
     "submit": SubmitConfig,
+    "export": ExportConfig,
+    "serve": ServeConfig,
     "replay": ReplayConfig,
     "sync": SyncConfig,
     "describe": DescribeConfig,
     "benchmark": BenchmarkConfig,
     "benchmark_pipeline": PipelineConfig,
+    "benchmark_export": ExportTimingConfig,
     "benchmark_safety": SafetyConfig,
     "data_check": DataCheckConfig,
     "data_stats": DataStatsConfig,

@@ -25,6 +25,12 @@ class MissingInputError(UserError, FileNotFoundError):
     exit_code = 66
 
 
+class ParityError(UserError, ArithmeticError):
+    """An exported network that is not the network."""
+
+    exit_code = 70
+
+
 class DeviceMemoryError(UserError, MemoryError):
     """A batch that does not fit the memory of a device."""
 

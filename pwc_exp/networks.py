@@ -14,11 +14,15 @@ from pwc_exp.weights import load_weights
 
 
 class Network(NamedTuple):
-    """A model that holds weights, where these lie, and where they are from."""
+    """A model that holds weights, and where these are from."""
 
     model: PWCNet
-    source: Path
     origin: Origin
+
+    @property
+    def source(self) -> Path:
+        """Where the weights lie."""
+        return self.origin.path
 
 
 def load_network(
@@ -40,4 +44,4 @@ def load_network(
     origin = load_weights(network, Path(run or weights or ""))
     if notice := origin.notice():
         print(notice, file=sys.stderr)
-    return Network(network, origin.path, origin)
+    return Network(network, origin)

@@ -27,6 +27,9 @@ NEEDS = {
     "data_halfres": ["root=somewhere", "out=elsewhere"],
     "replay": ["box=somewhere"],
     "data_fetch": ["data=synthetic"],
+    "export": ["weights=somewhere", "out=somewhere"],
+    "serve": ["weights=somewhere"],
+    "benchmark_export": ["weights=somewhere", "exported=somewhere"],
     **{
         f"data={name}": ["data.root=somewhere"]
         for name, schema in DATASETS.items()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pwc_exp.checks import check, check_positive, check_size
+from pwc_exp.checks import check, check_one_of, check_positive, check_size
 from pwc_exp.commands.training import check_level_weights
 from pwc_exp.groups import list_of
 from pwc_exp.groups.augment import AugmentConfig
@@ -73,3 +73,21 @@ class SafetyConfig:
         check_positive("", self, "train_batch_size", "repeats")
         check_size("train_size", self.train_size, 2**self.model.levels)
         check_level_weights(self.model, self.loss)
+
+
+@dataclass(kw_only=True)
+class ExportTimingConfig:
+    """Time of the formats of an export, beside the network itself."""
+
+    model: ModelConfig
+    run: str | None = None  # folder of a training run: its model and best checkpoint
+    weights: str | None = None  # file with weights for `model`
+    exported: str  # folder of the export
+    size: list[int] = list_of(448, 1024)  # of the frames (height, width), in pixels
+    repeats: int = 5  # timed calls of each format
+    xla: bool = True  # let XLA compile the network's decoder, where that pays
+
+    def __post_init__(self) -> None:
+        check_one_of(self, "run", "weights")
+        check_positive("", self, "size", "repeats")
+        check_size("size", self.size, 2**self.model.levels)

@@ -6,8 +6,9 @@ Letters: B batch, H height, W width, C channels.
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 from keras import ops
+
+from pwc_exp.flow.portability import uses_tensorflow
 
 Tensor = Any  # a tensor of the Keras backend in use
 
@@ -37,7 +38,7 @@ def convolution(
         [B, H', W', C out].
     """
     geometry: dict[str, Any] = {"stride": stride, "dilation": dilation, "padding": padding}
-    if keras.backend.backend() == "tensorflow":
+    if uses_tensorflow():
         from pwc_exp.flow import tensorflow_ops  # on a CPU with gradients of its own
 
         if tensorflow_ops.on_cpu():

@@ -6,8 +6,9 @@ Letters: B batch, H height, W width, C channels, r search range.
 from collections.abc import Iterator
 from typing import Any
 
-import keras
 from keras import ops
+
+from pwc_exp.flow.portability import uses_tensorflow
 
 Tensor = Any  # a tensor of the Keras backend in use
 
@@ -26,7 +27,7 @@ def cost_volume(features1: Tensor, warped2: Tensor, *, search_range: int) -> Ten
         [B, H, W, (2r+1)²]; channel (dy + r)(2r + 1) + dx + r holds the mean over C of
         features1(x, y) · warped2(x + dx, y + dy). Products are summed in float32.
     """
-    if keras.backend.backend() == "tensorflow":
+    if uses_tensorflow():
         from pwc_exp.flow import tensorflow_ops  # its own gradient: no 81 retained slices
 
         return tensorflow_ops.cost_volume(features1, warped2, search_range=search_range)
@@ -48,7 +49,8 @@ def portable_cost_volume(features1: Tensor, warped2: Tensor, *, search_range: in
     # The rows come first, so that the slice of each row offset below is no copy.
     rows1 = ops.transpose(ops.cast(features1, "float32") * (1.0 / channels), (1, 0, 2, 3))
     rows2 = ops.transpose(ops.cast(warped2, "float32"), (1, 0, 2, 3))
-    rows1 = ops.pad(rows1, ((0, 0), (0, 0), (0, beyond), (0, 0))) if beyond else rows1
+    if not (isinstance(beyond, int) and beyond == 0):  # else it may be any, known only later
+        rows1 = ops.pad(rows1, ((0, 0), (0, 0), (0, beyond), (0, 0)))
     rows2 = ops.pad(rows2, ((r, r), (0, 0), (r, b - r + beyond), (0, 0)))  # one block more
     left = ops.reshape(rows1, (height, batch, blocks, b, channels))
     whole = ops.reshape(rows2, (height + 2 * r, batch, blocks + 1, b, channels))

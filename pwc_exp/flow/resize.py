@@ -5,6 +5,7 @@ Alignment says where the pixels of a coarser grid lie: "corner": on every f-th p
 one (tfoptflow; TensorFlow 1's `resize_bilinear`), "center": in the middle of f × f pixels.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
@@ -21,9 +22,9 @@ def padded_size(height: int, width: int, multiple: int) -> tuple[int, int]:
 
 def pad(frame: Tensor, multiple: int) -> Tensor:
     """Adds zeros below and right of `frame` [B, H, W, C] until `multiple` divides H and W."""
-    height, width = frame.shape[1:3]
+    height, width = ops.shape(frame)[1:3]
     new_height, new_width = padded_size(height, width, multiple)
-    if (new_height, new_width) == (height, width):
+    if frame.shape[1:3] == (new_height, new_width):
         return frame
     return ops.pad(frame, ((0, 0), (0, new_height - height), (0, new_width - width), (0, 0)))
 
@@ -36,10 +37,13 @@ def unpad(flow: Tensor, height: int, width: int) -> Tensor:
 def upsample(flow: Tensor, factor: int, *, alignment: str) -> Tensor:
     """Interpolates `flow` [B, H, W, C] to [B, fH, fW, C], bilinearly; the values stay."""
     _check(alignment)
-    if alignment == "center":
-        _, height, width, _ = flow.shape
+    _, height, width, _ = flow.shape
+    if alignment == "center" and height and width:  # Keras needs to know the size
         return ops.image.resize(flow, (height * factor, width * factor), interpolation="bilinear")
-    return _upsample_corner(_upsample_corner(flow, factor, axis=1), factor, axis=2)
+    # Where the new pixels of a cell lie, in pixels of the coarser grid from its own one.
+    first = 0.0 if alignment == "corner" else (1 - factor) / (2 * factor)
+    places = [first + i / factor for i in range(factor)]
+    return _interpolate(_interpolate(flow, places, axis=1), places, axis=2)
 
 
 def resize_frames(frames: Tensor, height: int, width: int) -> Tensor:
@@ -79,13 +83,18 @@ def downsample_target(
     return total / ops.maximum(count, 1.0), ops.cast(count[..., 0] > 0, valid.dtype)
 
 
-def _upsample_corner(flow: Tensor, factor: int, *, axis: int) -> Tensor:
-    size = flow.shape[axis]
-    last = ops.take(flow, [size - 1], axis=axis)
-    following = ops.concatenate([ops.take(flow, range(1, size), axis=axis), last], axis=axis)
-    steps = [flow + (i / factor) * (following - flow) for i in range(factor)]
-    shape = list(flow.shape)
-    shape[0], shape[axis] = -1, size * factor
+def _interpolate(flow: Tensor, places: Sequence[float], *, axis: int) -> Tensor:
+    """Puts, for every pixel, its value at each of `places` beside it along `axis`."""
+    beside = (slice(None),) * axis
+    first, last = flow[(*beside, slice(0, 1))], flow[(*beside, slice(-1, None))]
+    following = ops.concatenate([flow[(*beside, slice(1, None))], last], axis=axis)
+    steps = [flow + place * (following - flow) for place in places if place >= 0]
+    if places[0] < 0:
+        previous = ops.concatenate([first, flow[(*beside, slice(0, -1))]], axis=axis)
+        back = [flow + place * (flow - previous) for place in places if place < 0]
+        steps = back + steps
+    shape = list(ops.shape(flow))
+    shape[0], shape[axis] = -1, shape[axis] * len(places)
     return ops.reshape(ops.stack(steps, axis=axis + 1), shape)
 
 

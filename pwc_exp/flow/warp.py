@@ -5,8 +5,9 @@ Letters: B batch, H height, W width, C channels.
 
 from typing import Any
 
-import keras
 from keras import ops
+
+from pwc_exp.flow.portability import uses_tensorflow
 
 Tensor = Any  # a tensor of the Keras backend in use
 
@@ -27,7 +28,7 @@ def backward_warp(features: Tensor, flow: Tensor, *, border: str = "zero") -> Te
     """
     if border not in BORDERS:
         raise ValueError(f"border must be one of {BORDERS}. Received: {border!r}")
-    if keras.backend.backend() == "tensorflow":
+    if uses_tensorflow():
         from pwc_exp.flow import tensorflow_ops  # its own gradient: 4 times less memory traffic
 
         return tensorflow_ops.backward_warp(features, flow, border=border)
@@ -68,13 +69,19 @@ def target_coordinates(flow: Tensor) -> tuple[Tensor, Tensor]:
 def cell_and_fraction(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """The cell [i, i + 1] that holds `position`, or the nearest one, and the place in it.
 
-    The integers are clamped as well: a NaN position must not become an address.
+    A NaN position gives cell 0: it must not become an address. (Clamped integers would do as well,
+    but between 0 and 6 TensorFlow Lite takes them for a ReLU6, which it has for numbers only.)
     """
-    start = ops.clip(ops.floor(position), 0, size - 2)
-    fraction = ops.clip(position - start, 0.0, 1.0)
-    return ops.clip(ops.cast(start, "int32"), 0, size - 2), fraction
+    start = ops.clip(ops.floor(position), 0, _real(size - 2))
+    start = ops.where(start > 0, start, 0.0)
+    return ops.cast(start, "int32"), ops.clip(position - start, 0.0, 1.0)
 
 
 def inside(x: Tensor, y: Tensor, height: int, width: int) -> Tensor:
     """Whether a bilinear sample at (x, y) reads pixels of the image only."""
-    return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    return (x >= 0) & (x <= _real(width - 1)) & (y >= 0) & (y <= _real(height - 1))
+
+
+def _real(size: Any) -> Any:
+    """A size to compare coordinates with; one that is not known yet is an int32 tensor."""
+    return size if isinstance(size, int) else ops.cast(size, "float32")

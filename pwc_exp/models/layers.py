@@ -1,4 +1,4 @@
-"""The two kinds of layers that PWC-Net is made of, and a normalization.
+"""What PWC-Net is made of: two kinds of layers, and a normalization.
 
 Letters: B batch, H height, W width, C channels.
 """

@@ -12,104 +12,15 @@ from keras import ops
 from pwc_exp.flow.cost_volume import cost_volume
 from pwc_exp.flow.resize import pad, unpad, upsample
 from pwc_exp.flow.warp import backward_warp
-from pwc_exp.models.layers import LEAKINESS, Convolution, Shape, normalize, upsampling
+from pwc_exp.models.layers import LEAKINESS, normalize, upsampling
+from pwc_exp.models.subnetworks import ContextNetwork, FeaturePyramid, FlowEstimator, Pyramid
 
 Tensor = Any  # a tensor of the Keras backend in use
-Pyramid = dict[int, Tensor]
 
 FLOW_SCALE = 20.0  # the paper's unit of flow inside the network, in full-resolution pixels
 
 
-class FeaturePyramid(keras.layers.Layer):
-    """Features of one frame at every level: some convolutions each, the first halving the size."""
-
-    def __init__(
-        self, channels: Sequence[int], *, convolutions: int, stride_padding: str, name: str
-    ) -> None:
-        super().__init__(name=name)
-        further = ("aa", "b")[1 - convolutions :]
-        self.blocks = [
-            [
-                Convolution(count, stride=2, padding=stride_padding, name=f"conv{level}a"),
-                *(Convolution(count, name=f"conv{level}{letters}") for letters in further),
-            ]
-            for level, count in enumerate(channels, start=1)
-        ]
-
-    def build(self, input_shape: Shape) -> None:
-        """Builds all levels for frames [B, H, W, C]."""
-        channels = input_shape[-1]
-        for block in self.blocks:
-            for convolution in block:
-                convolution.build((None, None, None, channels))
-                channels = convolution.channels
-
-    def call(self, frames: Tensor) -> Pyramid:
-        """[B, H, W, 3] -> {level: [B, H/2^level, W/2^level, C]}."""
-        pyramid = {}
-        features = frames
-        for level, block in enumerate(self.blocks, start=1):
-            for convolution in block:
-                features = convolution(features)
-            pyramid[level] = features
-        return pyramid
-
-
-class FlowEstimator(keras.layers.Layer):
-    """Cost volume and features -> flow. `dense` lets each layer read all before it (DenseNet)."""
-
-    def __init__(self, channels: Sequence[int], *, dense: bool, name: str) -> None:
-        super().__init__(name=name)
-        self.dense = dense
-        self.convolutions = [
-            Convolution(count, name=f"conv{i}") for i, count in enumerate(channels)
-        ]
-        self.head = _flow_head("flow", initializer="glorot_uniform")
-
-    def build(self, input_shape: Shape) -> None:
-        """Builds all layers for inputs [B, H, W, C]."""
-        channels = input_shape[-1]
-        for convolution in self.convolutions:
-            convolution.build((None, None, None, channels))
-            channels = convolution.channels + (channels if self.dense else 0)
-        self.head.build((None, None, None, channels))
-        self.feature_channels = channels
-
-    def call(self, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
-        """[B, H, W, C] -> features, in parts [B, H, W, C part], and flow [B, H, W, 2]."""
-        features = [inputs]
-        for convolution in self.convolutions:
-            activation = convolution(features)
-            features = [activation, *features] if self.dense else [activation]
-        return features, self.head(features)
-
-
-class ContextNetwork(keras.layers.Layer):
-    """Refines a flow from its features, with dilated convolutions that see far."""
-
-    def __init__(self, channels: Sequence[int], dilations: Sequence[int], *, name: str) -> None:
-        super().__init__(name=name)
-        self.convolutions = [
-            Convolution(count, dilation=dilation, name=f"conv{i}")
-            for i, (count, dilation) in enumerate(zip(channels, dilations, strict=True), start=1)
-        ]
-        self.head = _flow_head(f"conv{len(channels) + 1}", initializer="he_normal")
-
-    def build(self, input_shape: Shape) -> None:
-        """Builds all layers for features [B, H, W, C]."""
-        channels = input_shape[-1]
-        for convolution in [*self.convolutions, self.head]:
-            convolution.build((None, None, None, channels))
-            channels = convolution.channels
-
-    def call(self, features: list[Tensor]) -> Tensor:
-        """Features in parts [B, H, W, C part] -> what to add to the flow, [B, H, W, 2]."""
-        activation: Tensor = features
-        for convolution in self.convolutions:
-            activation = convolution(activation)
-        return self.head(activation)
-
-
+@keras.saving.register_keras_serializable(package="pwc_exp")
 class PWCNet(keras.Model):
     """PWC-Net in all its variants, in standard conventions (flow (x, y), warp at `x + flow(x)`).
 
@@ -157,6 +68,24 @@ class PWCNet(keras.Model):
         normalize_features: bool,
     ) -> None:
         super().__init__(name="pwcnet")
+        self.arguments = {
+            "levels": levels,
+            "output_level": output_level,
+            "search_range": search_range,
+            "feature_channels": list(feature_channels),
+            "pyramid_convolutions": pyramid_convolutions,
+            "estimator_channels": list(estimator_channels),
+            "context_channels": list(context_channels),
+            "context_dilations": list(context_dilations),
+            "dense": dense,
+            "context": str(context),
+            "warp_border": str(warp_border),
+            "stride_padding": str(stride_padding),
+            "upsample_alignment": str(upsample_alignment),
+            "level_units": str(level_units),
+            "center_frames": center_frames,
+            "normalize_features": normalize_features,
+        }
         self.levels = levels
         self.output_level = output_level
         self.search_range = search_range
@@ -217,6 +146,15 @@ class PWCNet(keras.Model):
                 self.up_flow[level].build((None, None, None, 2))
                 self.up_features[level].build(features)
         self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that this network was made with, for Keras's archives."""
+        return {
+            name: list(value)
+            if isinstance(value, list)
+            else value  # not the lists that Keras watches
+            for name, value in self.arguments.items()
+        }
 
     def call(self, frames: tuple[Tensor, Tensor]) -> Pyramid:
         """Two frames [B, H, W, 3], RGB in [0, 1] -> {level: flow [B, H/2^level, W/2^level, 2]}.
@@ -289,7 +227,7 @@ class PWCNet(keras.Model):
             frame1, frame2: RGB in [0, 1].
             decode: a compiled form of `self.decode` to use instead.
         """
-        height, width = frame1.shape[1:3]
+        height, width = ops.shape(frame1)[1:3]
         multiple = 2**self.levels
         pyramids = self.features(pad(frame1, multiple), pad(frame2, multiple))
         flows = (decode or self.decode)(*pyramids)
@@ -301,7 +239,3 @@ class PWCNet(keras.Model):
         return upsample(
             flows[level] * self.units[level], 2**level, alignment=self.upsample_alignment
         )
-
-
-def _flow_head(name: str, *, initializer: str) -> Convolution:
-    return Convolution(2, linear=True, initializer=initializer, name=name)

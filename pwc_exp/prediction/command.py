@@ -16,7 +16,6 @@ from pwc_exp.errors import DataError, UserError
 from pwc_exp.networks import load_network
 from pwc_exp.prediction.estimation import GIGABYTE, Estimator
 from pwc_exp.prediction.films import Films
-from pwc_exp.prediction.records import weights_record
 from pwc_exp.prediction.results import SCALED, Estimated, Results
 from pwc_exp.prediction.sources import OF_ONE_PAIR, Pair, Source, open_source
 from pwc_exp.prediction.speeds import first_pass
@@ -44,7 +43,7 @@ def predict(config: PredictConfig) -> None:
         run=config.run, weights=config.weights, model=config.model, precision=config.precision
     )
     out = Path(config.out)
-    weights = weights_record(network.source)
+    weights = network.origin.record()
     settings = {
         "model": config.model.name if config.weights else None,
         "precision": network.model.dtype_policy.name,

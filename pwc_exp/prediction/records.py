@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from pwc_exp import __version__
-from pwc_exp.checkpoints import STATE_FILE
 from pwc_exp.durable import write_file
 
 COMPONENTS = ["x, right", "y, down"]
@@ -46,13 +45,6 @@ def intact(record: Mapping[str, Any], folder: Path, kinds: set[str]) -> bool:
     if not kinds <= files.keys():
         return False
     return all(_described_as(folder / str(files[kind].get("name")), files[kind]) for kind in kinds)
-
-
-def weights_record(source: Path) -> dict[str, Any]:
-    """Where weights lie, and their sha256 where they are one file."""
-    candidates = (source, source / STATE_FILE, Path(f"{source}.data-00000-of-00001"))
-    file = next((path for path in candidates if path.is_file()), None)
-    return {"path": str(source), "sha256": _sha256(file) if file else None}
 
 
 def _described_as(path: Path, description: Mapping[str, Any]) -> bool:

@@ -12,6 +12,8 @@ ledger.py       mlflow.json: which run in MLflow it is, and how much of it is th
 catch_up.py     sends what MLflow lacks of a run that has ended
 system.py       load of the machine, for MLflow
 provenance.py   what produced a run: commit, command line, versions
+model.py        a model of MLflow around a SavedModel, for its server
+served_code.py  what runs inside such a model
 """
 
 from pwc_exp.tracking.tracker import Tracker

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.flow.resize import downsample_target, pad, padded_size, resize_flow, unpad, upsample
+from pwc_exp.flow.resize import (
+    ALIGNMENTS,
+    downsample_target,
+    pad,
+    padded_size,
+    resize_flow,
+    unpad,
+    upsample,
+)
 
 rng = np.random.default_rng(9)
 
@@ -73,3 +81,20 @@ def test_a_resized_flow_still_leads_to_the_same_places() -> None:
     np.testing.assert_allclose(
         resized[0, ..., 1][inner], np.tile((0.2 * at_y - 1)[:, None] / 2, (1, 60))[inner], atol=1e-3
     )
+
+
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+@pytest.mark.parametrize("factor", [2, 4])
+def test_a_size_that_is_known_only_later_changes_nothing(alignment: str, factor: int) -> None:
+    flow = tf.constant(np.random.default_rng(4).standard_normal((2, 5, 7, 2)), tf.float32)
+    later = tf.function(
+        lambda flow: upsample(flow, factor, alignment=alignment),
+        input_signature=[tf.TensorSpec([None, None, None, 2], tf.float32)],
+    )
+    known = upsample(flow, factor, alignment=alignment)
+    np.testing.assert_allclose(later(flow), known, atol=1e-6)
+    padded = tf.function(
+        lambda frame: pad(frame, 4),
+        input_signature=[tf.TensorSpec([None, None, None, 2], tf.float32)],
+    )
+    np.testing.assert_array_equal(padded(flow), pad(flow, 4))

@@ -40,7 +40,11 @@ def inspect_mask(path: Path) -> Size:
 
 def read_frame(path: Path) -> np.ndarray:
     """Reads an image as RGB, [H, W, 3] float32 in [0, 1]."""
-    content = read_bytes(path)
+    return decode_frame(path, read_bytes(path))
+
+
+def decode_frame(path: Path, content: bytes) -> np.ndarray:
+    """The image whose file `content` is, as `read_frame`; errors name it `path`."""
     header = read_header(path, content, len(content))
     if header.channels in (2, 4) and header.kind != "JPEG":
         _note_dropped_alpha()

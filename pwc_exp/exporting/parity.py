@@ -1,0 +1,114 @@
+"""How far an exported network is from the network, in pixels, on photographs that move.
+
+Letters: B batch, H height, W width.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from skimage import data as photographs
+
+from pwc_exp.errors import ParityError
+from pwc_exp.exporting.engine import Runner, Shape
+
+STEP = (3, 5)  # pixels, down and right, from one frame to the next
+
+
+class Bound(NamedTuple):
+    """How far from the network a format may be, in pixels."""
+
+    mean: float
+    largest: float
+
+
+class Difference(NamedTuple):
+    """What was found for a batch, in pixels."""
+
+    engine: str
+    shape: Shape
+    mean: float
+    largest: float
+
+
+class Case(NamedTuple):
+    """A batch, and what the network makes of it."""
+
+    frame1: np.ndarray  # uint8 [B, H, W, 3]
+    frame2: np.ndarray
+    flow: np.ndarray  # float32 [B, H, W, 2], pixels
+
+
+def make_cases(network: Runner, shapes: Iterable[Shape]) -> dict[Shape, Case]:
+    """Frames of each shape, and the flow that the network itself finds in them."""
+    cases = {}
+    for shape in shapes:
+        frame1, frame2 = frames(shape)
+        cases[shape] = Case(frame1, frame2, network(frame1, frame2))
+    return cases
+
+
+def frames(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+    """Two consecutive frames, uint8 [B, H, W, 3] each: a photograph that moves.
+
+    The pairs of a batch differ, so that a format that mixes them is found out.
+    """
+    pictures = [photographs.astronaut(), photographs.coffee(), photographs.chelsea()]
+    pairs = []
+    for number in range(shape.batch):
+        picture = pictures[number % len(pictures)]
+        down, right = STEP[number % 2], STEP[(number + 1) % 2]
+        beyond = [
+            (0, max(0, length + step - present))
+            for length, step, present in zip(
+                (shape.height, shape.width), (down, right), picture.shape, strict=False
+            )
+        ]
+        whole = np.pad(picture, [*beyond, (0, 0)], mode="symmetric")
+        moved = whole[down:, right:]
+        pairs.append([each[: shape.height, : shape.width] for each in (moved, whole)])
+    return tuple(np.stack(frames) for frames in zip(*pairs, strict=True))  # type: ignore[return-value]
+
+
+def check(
+    name: str, engines: Mapping[str, Runner], cases: Sequence[Case], bound: Bound
+) -> list[Difference]:
+    """Compares what each engine gives with what the network gives.
+
+    Raises:
+        ParityError: it is further away than `bound`, not finite, of another shape, or fails; or
+            the network's flow is so even that an output without any motion would pass as well.
+    """
+    found = []
+    for case in cases:
+        shape = Shape(*case.flow.shape[:3])
+        even = np.abs(case.flow - case.flow.mean(axis=(0, 1, 2))).mean()
+        if not even > bound.mean:
+            raise ParityError(
+                f"{name}: the network's flow must vary by more than {bound.mean} px for a "
+                f"comparison to mean anything. Received: {even:.2g} px at {shape}"
+            )
+        for engine, run in engines.items():
+            where = f"{name} in {engine} at {shape}"
+            mean, largest = _distance(where, run, case)
+            if not (mean <= bound.mean and largest <= bound.largest):
+                raise ParityError(
+                    f"{where}: must be within {bound.mean} px of the network in the mean and "
+                    f"{bound.largest} px at most. Received: {mean:.2g} px and {largest:.2g} px"
+                )
+            found.append(Difference(engine, shape, mean, largest))
+    return found
+
+
+def _distance(where: str, run: Runner, case: Case) -> tuple[float, float]:
+    """Mean and largest difference of the flows, in pixels."""
+    try:
+        flow = run(case.frame1, case.frame2)
+    except Exception as error:  # whatever a runtime raises for a graph that it cannot run
+        raise ParityError(f"{where}: fails; {error}") from error
+    if flow.shape != case.flow.shape or flow.dtype != np.float32:
+        raise ParityError(
+            f"{where}: must give float32 {case.flow.shape}. Received: {flow.dtype} {flow.shape}"
+        )
+    difference = np.abs(flow - case.flow)
+    return float(difference.mean()), float(difference.max())

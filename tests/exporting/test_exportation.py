@@ -1,0 +1,133 @@
+"""The command: whole folders that say what they are, or nothing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from variants import make_network
+
+from pwc_exp import checkpoints
+from pwc_exp.commands.exportation import Format
+from pwc_exp.errors import ConfigError, DataError, OutputError, ParityError
+from pwc_exp.exporting import formats, keras_archive
+from pwc_exp.exporting.engine import Shape
+from pwc_exp.exporting.exportation import export
+from pwc_exp.exporting.formats import engines_of
+from pwc_exp.exporting.parity import Bound, frames
+from pwc_exp.models.pwcnet import PWCNet
+from pwc_exp.weights import load_weights
+
+COMPARED = "compared=[[1,33,50],[2,16,72]]"
+
+
+@pytest.fixture(scope="module")
+def weights(configure: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Those of a tiny network, on disk."""
+    state = checkpoints.named_state(make_network(configure, "tiny"))
+    folder = tmp_path_factory.mktemp("weights")
+    return checkpoints.save(folder, step=0, state=state, metrics={}, fingerprint={})
+
+
+@pytest.fixture(scope="module")
+def exported(
+    configure: Callable[..., Any], weights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A network in the format that others are made of."""
+    out = tmp_path_factory.mktemp("export") / "deep/out"
+    asked = f"weights={weights}", f"out={out}", "formats=[savedmodel]"
+    export(configure("export", "model=tiny", *asked, COMPARED))
+    return out
+
+
+def test_each_format_has_a_card_with_units_weights_and_differences(exported: Path) -> None:
+    card = json.loads((exported / "savedmodel/card.json").read_text())
+    assert card["format"] == "savedmodel" and card["shapes"] == "any"
+    assert card["units"].startswith("pixels") and card["order"] == "x (right), y (down)"
+    assert len(card["weights"]["sha256"]) == 64
+    assert card["versions"]["tensorflow"] == tf.__version__
+    assert [each["shape"] for each in card["differences_px"]] == [[1, 33, 50], [2, 16, 72]]
+    assert all(each["mean"] <= card["bound_px"]["mean"] for each in card["differences_px"])
+    rows = json.loads((exported / "parity.json").read_text())
+    assert [row["format"] for row in rows] == ["savedmodel"] * 2
+
+
+def test_tensorflow_alone_loads_the_savedmodel_and_gives_pixels(exported: Path) -> None:
+    network = tf.saved_model.load(str(exported / "savedmodel"))
+    signature = network.signatures["serving_default"]
+    frame1, frame2 = map(tf.constant, frames(Shape(2, 21, 43)))
+    assert signature(frame1=frame1, frame2=frame2)["flow"].shape == (2, 21, 43, 2)
+    assert frame1.dtype == tf.uint8
+
+
+def test_the_archive_and_the_tensors_beside_it_hold_the_network(
+    configure: Callable[..., Any], tmp_path: Path
+) -> None:
+    model = make_network(configure, "lg")
+    keras_archive.write(model, tmp_path, [])
+    archived = keras.saving.load_model(tmp_path / "flow.keras")
+    assert archived.get_config() == model.get_config()
+    fresh = PWCNet(**model.get_config())
+    load_weights(fresh, tmp_path / "weights.safetensors")
+    for mine, *others in zip(model.weights, archived.weights, fresh.weights, strict=True):
+        for other in others:
+            np.testing.assert_array_equal(mine.numpy(), other.numpy())
+
+
+def test_a_folder_that_is_there_is_left_alone(
+    exported: Path, configure: Callable[..., Any], weights: Path
+) -> None:
+    before = sorted(exported.rglob("*"))
+    with pytest.raises(OutputError, match="is there already"):
+        export(configure("export", "model=tiny", f"weights={weights}", f"out={exported}"))
+    assert sorted(exported.rglob("*")) == before
+
+
+def test_a_format_that_is_not_the_network_leaves_nothing(
+    configure: Callable[..., Any], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = formats.KINDS[Format.onnx]._replace(bound=Bound(mean=1e-3, largest=0.0))
+    monkeypatch.setitem(formats.KINDS, Format.onnx, strict)
+    asked = f"weights={weights}", f"out={tmp_path}/out", "formats=[onnx]"
+    with pytest.raises(ParityError, match="onnx in ONNX Runtime at 1 x 33 x 50") as refused:
+        export(configure("export", "model=tiny", *asked, COMPARED))
+    assert refused.value.exit_code == 70
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_export_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="must be the folder of one format"):
+        engines_of(tmp_path)
+
+
+def test_bad_arguments_are_refused(configure: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigError, match=r"shapes must hold \[batch, height, width\]"):
+        configure("export", "weights=w", "out=o", "shapes=[[448,1024]]")
+    with pytest.raises(ConfigError, match="formats"):
+        configure("export", "weights=w", "out=o", "formats=[caffe]")
+    with pytest.raises(ConfigError, match="run or weights must be given"):
+        configure("export", "out=o")
+
+
+@pytest.mark.slow
+def test_keras_and_litert_give_the_networks_flow(
+    configure: Callable[..., Any], weights: Path, tmp_path: Path
+) -> None:
+    asked = (
+        f"weights={weights}",
+        f"out={tmp_path}/out",
+        "formats=[keras,tflite,tflite_fp16]",
+        COMPARED,
+    )
+    export(configure("export", "model=tiny", *asked, "shapes=[[1,20,40],[2,33,16]]"))
+    sizes = []
+    for name in ("tflite", "tflite_fp16"):
+        (run,) = engines_of(tmp_path / "out" / name).values()
+        with pytest.raises(DataError, match=r"is for frames .* 1 x 20 x 40, 2 x 33 x 16"):
+            run(*frames(Shape(1, 8, 8)))
+        sizes.append((tmp_path / "out" / name / "flow_1x20x40.tflite").stat().st_size)
+    assert sizes[1] < 0.7 * sizes[0]

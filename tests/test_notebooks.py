@@ -1,0 +1,40 @@
+"""The notebooks: they run from top to bottom, in their order, and are stored without results."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_no_notebook_is_stored_with_results() -> None:
+    assert len(NOTEBOOKS) == 4
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            assert not cell.get("outputs"), path
+            assert cell.get("execution_count") is None, path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where they run: what one writes, the next one reads."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STEPS", "4")
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+        yield tmp_path_factory.mktemp("notebooks")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_runs(path: Path, folder: Path) -> None:
+    nbclient = pytest.importorskip("nbclient")
+    book = nbformat.read(path, as_version=4)
+    place = {"metadata": {"path": str(folder)}}
+    nbclient.NotebookClient(book, timeout=600, kernel_name="python3", resources=place).execute()
+    assert all(cell.execution_count for cell in book.cells if cell.cell_type == "code")
