@@ -59,7 +59,7 @@ class TiledEstimate:
         self.model = model
         sizes = {level: (height >> level, width >> level) for level in model.estimators}
         room = memory - kept_bytes(model, height, width)
-        least = max(_least_bytes(model, level, size) for level, size in sizes.items())
+        least = max(least_bytes(model, level, size) for level, size in sizes.items())
         if room < least:
             raise DeviceMemoryError(
                 f"memory_limit must be {(least - room) / 1e9:.2f} GB higher, at least, for frames "
@@ -135,7 +135,7 @@ def spans(size: int, inner: int, border: int) -> list[Span]:
     return tiles
 
 
-def _least_bytes(model: PWCNet, level: int, size: tuple[int, int]) -> int:
+def least_bytes(model: PWCNet, level: int, size: tuple[int, int]) -> int:
     """What the smallest tile of a level takes."""
     height, width = (min(length, LEAST_TILE + 2 * reach(model, level)) for length in size)
     return height * width * decoding_bytes(model, level)
