@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from hostile_programs import PROTO, programs
+from hostile_programs import PROTO, doubled, nested_key, programs
 from torch_writer import MAGIC, STOP, Weight, encode, in_one_row, name, pickled, text, zipped
 
 Files = Iterator[tuple[str, bytes]]
@@ -87,8 +87,8 @@ def _broken_pickles() -> Files:
         "an object of a tensor's class": name("torch._utils", "_rebuild_tensor_v2") + b")\x81",
         "a name by numbers": encode(1) + encode(2) + b"\x93",
         "a name without a module": name("", "system") + b")R",
-        "keys that hash for ages": _nested_key(),
-        "a list of doubled lists": _doubled(b"]", b"a") + b"0N",
+        "keys that hash for ages": nested_key(),
+        "a list of doubled lists": doubled(b"]", b"a") + b"0N",
         "500,001 instructions": b"N0" * 250_001 + b"N",
         "200,001 marks": b"(" * 200_001,
         "200,001 values": b"(" + b"N" * 200_001 + b"t",
@@ -106,17 +106,6 @@ def _broken_pickles() -> Files:
         yield f"{label}, 2018", _old(program)
     yield "no end, zip", zipped(PROTO + _state(), ROWS)
     yield "protocol 200, zip", zipped(b"\x80\xc8" + STOP, ROWS)
-
-
-def _nested_key() -> bytes:
-    """{(((...), (...)), ...): None} of 60 levels, each twice the one below: 2^60 to hash."""
-    return b"}" + b")" + b"2\x86" * 60 + b"Ns"
-
-
-def _doubled(container: bytes, add: bytes) -> bytes:
-    return container + b"".join(
-        b"q\x00" + container + b"h\x00" + add + b"h\x00" + add for _ in range(60)
-    )
 
 
 def _rebuilt(

