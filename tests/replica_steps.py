@@ -101,6 +101,22 @@ def distance(first: Mapping[str, Any], second: Mapping[str, Any], key: str = "we
     )
 
 
+def parted(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
+    """How far all weights lie apart, as a share of how far training has moved them.
+
+    A bias that begins at 0 has no value to be relative to; and Adam's first step moves one whose
+    gradient is next to nothing by the sign of its rounding.
+    """
+    ways = [
+        (b[0] - a[0], a[0] - before)
+        for a, b, before in zip(first["weights"], second["weights"], first["before"], strict=True)
+    ]
+    apart, moved = (
+        np.sqrt(sum(float((w**2).sum()) for w in way)) for way in zip(*ways, strict=True)
+    )
+    return float(apart / moved)
+
+
 def spread(found: Mapping[str, Any], key: str) -> float:
     """The greatest difference of a variable between replicas."""
     return max(float(np.abs(c - copies[0]).max()) for copies in found[key] for c in copies)
@@ -119,6 +135,7 @@ def compared(config: TrainConfig, size: tuple[int, int], steps: int, **more: Any
         "devices": many.count,
         "weights": distance(alone, together),
         "average": distance(alone, together, "average"),
+        "parted": parted(alone, together),
         "between_replicas": max(spread(together, k) for k in ("weights", "average")),
         "metrics": {
             name: abs(other[name] - value) / max(abs(value), 1e-12) for name, value in last.items()

@@ -29,7 +29,7 @@ def start(*arguments: str, **environment: str) -> "subprocess.Popen[str]":
 
 
 def finish(process: "subprocess.Popen[str]") -> dict[str, Any]:
-    output, errors = process.communicate(timeout=600)
+    output, errors = process.communicate(timeout=1800)
     assert process.returncode == 0, errors[-3000:]
     found: dict[str, Any] = json.loads(output.splitlines()[-1])
     return found
@@ -45,6 +45,7 @@ def test_a_step_of_two_devices_is_that_of_one() -> None:
     assert found["between_replicas"] == 0
 
 
+@pytest.mark.slow
 def test_clipping_is_that_of_one_device() -> None:
     found = run("clipped")
     assert found["norm"] > 1  # far above what it is cut to
@@ -60,7 +61,8 @@ def test_portions_on_one_device_are_parts_on_two() -> None:
 @pytest.mark.parametrize(("scenario", "tolerance"), [("sm", 1e-5), ("sm50", 1e-3)])
 def test_the_small_network_is_the_same_on_two_devices(scenario: str, tolerance: float) -> None:
     found = run(scenario)
-    assert found["weights"] < tolerance
+    print(f"{scenario}: parted {found['parted']:.2e}, metrics {found['metrics']}")
+    assert found["parted"] < tolerance
     assert max(found["metrics"].values()) < tolerance
 
 

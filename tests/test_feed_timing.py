@@ -29,6 +29,7 @@ def test_a_work_that_costs_more_has_the_lower_rate() -> None:
     assert rates["dear"] < 110  # 100 a second of one core, at most
 
 
+@pytest.mark.slow
 def test_files_that_are_named_are_measured_beside_generated_scenes(
     configure: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

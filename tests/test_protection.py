@@ -45,7 +45,14 @@ def small(configure: Configure, tmp_path: Path) -> Callable[..., TrainConfig]:
     def configured(*overrides: str) -> TrainConfig:
         outputs = f"outputs={tmp_path}"
         config: TrainConfig = configure(
-            "train", *SMALLEST, "data.val_size=2", *EVERY, "tracking=off", outputs, *overrides
+            "train",
+            *SMALLEST,
+            "data.val_size=2",
+            "augment=none",
+            *EVERY,
+            "tracking=off",
+            outputs,
+            *overrides,
         )
         return config
 
@@ -76,9 +83,7 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunState, "advance", advancing)
 
 
-@pytest.mark.parametrize("step", [3, 4])  # of these, one would have been saved and evaluated
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on_as_if_it_had_not(
-    step: int,
     small: Callable[..., TrainConfig],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -87,16 +92,19 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_as_if_it_had_not(
     config = small("steps=6", "ema_decay=0.9")
     whole, broken = tmp_path / "train/whole", tmp_path / "train/broken"
     end = train(config, whole)
-    stop_at(step, monkeypatch)
-    with pytest.raises(SystemExit) as stopped:
-        train(config, broken)
-    assert stopped.value.code == 128 + signal.SIGTERM
-    assert f"python -m pwc_exp.train resume={broken}" in capsys.readouterr().out
-    newest = checkpoints.latest(broken / "checkpoints")
-    assert newest is not None
-    assert newest.name == f"step-{step:08d}"
+    started = config
+    for step in (3, 4):  # of these, one would have been saved and evaluated
+        stop_at(step, monkeypatch)
+        with pytest.raises(SystemExit) as stopped:
+            train(started, broken)
+        assert stopped.value.code == 128 + signal.SIGTERM
+        assert f"python -m pwc_exp.train resume={broken}" in capsys.readouterr().out
+        newest = checkpoints.latest(broken / "checkpoints")
+        assert newest is not None
+        assert newest.name == f"step-{step:08d}"
+        started = resumed(config, broken)
 
-    assert train(resumed(config, broken), broken) == end
+    assert train(started, broken) == end
     first, second = last_arrays(whole), last_arrays(broken)
     assert first.keys() == second.keys()
     assert all(np.array_equal(first[name], second[name]) for name in first)
@@ -123,6 +131,7 @@ def test_a_finished_run_has_nothing_left_to_do_and_can_be_prolonged(
     assert list(points(folder, "train/loss")) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.slow
 def test_a_run_of_other_samples_is_not_gone_on_with(
     small: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
@@ -145,7 +154,7 @@ def test_a_run_of_other_samples_is_not_gone_on_with(
         train(resumed(config, folder, steps=4, data=elsewhere), folder)
 
 
-@pytest.mark.parametrize("share", [0.3, 1.0])
+@pytest.mark.parametrize("share", [pytest.param(0.3, marks=pytest.mark.slow), 1.0])
 def test_flow_that_is_not_a_number_is_unknown_and_training_goes_on(
     share: float,
     configure: Configure,
@@ -198,7 +207,7 @@ def test_one_process_at_a_time_trains_a_run(
         train(resumed(config, folder, steps=4), folder)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("fp16", marks=pytest.mark.slow)])
 def test_a_diverging_update_leaves_a_black_box_that_repeats_it(
     precision: str,
     small: Callable[..., TrainConfig],
@@ -235,13 +244,12 @@ def test_an_update_that_is_not_finite_can_be_skipped(
 
     monkeypatch.setattr(RunState, "advance", spoiling)
     folder = tmp_path / "train/first"
-    with pytest.raises(NonFiniteError, match="step 2:"):
-        train(small("steps=4"), tmp_path / "train/stopped")
     train(small("steps=4", "on_nonfinite=skip"), folder)
     assert points(folder, "train/skipped") == {1: 0, 2: 1, 3: 1, 4: 1}
     assert [path.name for path in (folder / "blackbox").iterdir()] == ["step-00000002"]
 
 
+@pytest.mark.slow
 def test_a_start_that_leads_nowhere_is_told_and_if_wished_made_again_with_other_weights(
     small: Callable[..., TrainConfig],
     tmp_path: Path,
