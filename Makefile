@@ -29,7 +29,7 @@ test: $(INSTALLED) ## Run the tests, but for the slow ones
 	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(INSTALLED) ## Run the slow tests
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 check: $(INSTALLED) ## Check format, style, types and the layers
 	@$(BIN)/ruff format --check --quiet .

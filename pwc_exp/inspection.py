@@ -167,7 +167,8 @@ def _expected(config: FilesConfig) -> int | None:
 
 def _as_csv(samples: list[Sample], config: FilesConfig, held_out: set[str]) -> str:
     text = io.StringIO()
-    roles = ("frame1", "frame2", "flow", "valid", "invalid")
+    masks = ("valid", "invalid", "occlusion", "visible", "objects")
+    roles = ("frame1", "frame2", "flow", *masks)
     used = [role for role in roles if any(getattr(sample, role) for sample in samples)]
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["id", "scene", "split", "flow_stride", *used])

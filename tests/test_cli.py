@@ -111,7 +111,11 @@ def left() -> list[str]:
             "batch_size=abc",
             "batch_size: Value 'abc' of type 'str' could not be converted to Integer",
         ),
-        ("model=xl", "model: unknown choice 'xl', not one of lg, official, sm, tiny"),
+        (
+            "model=xl",
+            "model: unknown choice 'xl', not one of lg, official, official-nodc, official-old, "
+            "official-small, sm, tiny",
+        ),
         (
             "schedule=cyclical",
             "schedule: unknown choice 'cyclical', not one of constant, cosine, cyclic, ",

@@ -34,13 +34,15 @@ def test_examples_of_chairs_with_other_names_are_read_by_patterns(shared: Path) 
 def test_a_manifest_gives_the_index_of_its_data_set(shared: Path, tmp_path: Path) -> None:
     root = shared / "data/MPI-Sintel"
     samples = sintel(root, render_pass="clean")
-    lines = ["id,scene,frame1,frame2,flow,invalid"]
+    lines = ["id,scene,frame1,frame2,flow,invalid,occlusion"]
     for sample in samples:
-        paths = (sample.frame1, sample.frame2, sample.flow, sample.invalid)
+        masks = (sample.invalid, sample.occlusion)
+        paths = (sample.frame1, sample.frame2, sample.flow, *masks)
         cells = [path.relative_to(root).as_posix() if path else "" for path in paths]
         lines.append(",".join([sample.id, sample.scene, *cells]))
     manifest = tmp_path / "sintel.csv"
     manifest.write_text("\n".join(lines))
+    assert any(sample.occlusion for sample in samples)
     assert from_manifest(root, manifest=manifest) == samples
 
 

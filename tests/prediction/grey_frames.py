@@ -1,5 +1,6 @@
 """Frames whose flow is known without a network, what estimates it, and a very small network."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from pwc_exp.data.formats.images import write_image
+from pwc_exp.origin import Origin
 from pwc_exp.prediction import command, speeds
 
 HEIGHT, WIDTH = 30, 46
@@ -77,15 +79,22 @@ class Model:
 
 class Network(NamedTuple):
     model: Model
-    source: Path
+    origin: Origin
 
 
 def without_network(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Model:
     """Makes the command estimate without a network; the batches that it asks for are noted."""
     model = Model()
-    (folder / "weights").write_bytes(b"weights")
-    network = Network(model, folder / "weights")
-    monkeypatch.setattr(command, "load_network", lambda **knobs: network)
+    weights = folder / "weights"
+    weights.write_bytes(b"weights")
+
+    def load(**knobs: Any) -> Network:
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        return Network(
+            model, Origin(path=weights, sha256=digest, format="", project="", licence="")
+        )
+
+    monkeypatch.setattr(command, "load_network", load)
     for module in (command, speeds):
         monkeypatch.setattr(module, "Estimator", BrightnessEstimator)
     return model

@@ -13,9 +13,9 @@ from pwc_exp.data.sample import Sample
 from pwc_exp.errors import DataError
 
 _NEEDED = ("frame1", "frame2")
-_PATHS = (*_NEEDED, "flow", "valid", "invalid")
+_MASKS = ("valid", "invalid", "occlusion", "visible", "objects")
+_PATHS = (*_NEEDED, "flow", *_MASKS)
 _KNOWN = (*_PATHS, "flow_stride", "scene", "split", "id")
-_MAY_BE_EMPTY = ("valid", "invalid")
 
 
 class _Row(NamedTuple):
@@ -50,10 +50,9 @@ def _sample(root: Path, row: _Row, scenes: dict[str, str]) -> Sample:
         frame1=files["frame1"],
         frame2=files["frame2"],
         flow=files.get("flow"),
-        valid=files.get("valid"),
-        invalid=files.get("invalid"),
         flow_stride=int(cells.get("flow_stride", 1)),
         split=cells.get("split"),
+        **{name: files.get(name) for name in _MASKS},
     )
 
 
@@ -98,7 +97,7 @@ def _row(path: Path, line: int, header: list[str], values: list[str]) -> _Row:
         raise _refusal(path, line, f"expected {len(header)} cells. Received: {len(values)}")
     cells = {name: value.strip() for name, value in zip(header, values, strict=True)}
     for name, value in cells.items():
-        if not value and name not in _MAY_BE_EMPTY:
+        if not value and name not in _MASKS:
             raise _refusal(path, line, f"{name} is empty")
         if name in _PATHS and (value.startswith("/") or ".." in Path(value).parts):
             raise _refusal(path, line, f"{name} must be a path in data.root. Received: {value}")
