@@ -85,8 +85,7 @@ class Recorded(NamedTuple):
 RECORDED = [
     "sm_multiscale",
     "sm_robust",
-    "lg_multiscale",
-    pytest.param("lg_robust", marks=pytest.mark.slow),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("lg_multiscale", "lg_robust")),
 ]
 
 

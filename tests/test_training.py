@@ -208,6 +208,7 @@ def test_weights_of_another_architecture_end_a_run_before_its_folder_is_made(
     assert not (tmp_path / "train/1").exists()
 
 
+@pytest.mark.slow
 def test_a_gradient_clipped_to_next_to_nothing_moves_nothing(run: Train) -> None:
     chosen = ("steps=1", "optimizer=adamw", "optimizer.weight_decay=0", "schedule=constant")
     (free, still) = (run(*chosen, f"optimizer.clip_norm={norm}") for norm in ("null", "1e-12"))
