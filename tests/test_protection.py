@@ -272,6 +272,7 @@ def test_a_start_that_leads_nowhere_is_told_and_if_wished_made_again_with_other_
     assert newest.manifest.progress["reseeds"] == 1
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_a_checkpoint_and_only_the_third_time_the_run(
     small: Callable[..., TrainConfig],
     tmp_path: Path,

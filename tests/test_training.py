@@ -4,12 +4,15 @@ import itertools
 import json
 import math
 import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
+import mlflow
 import numpy as np
 import pytest
 from small_sets import write_chairs, write_things_halfres
@@ -165,6 +168,7 @@ def test_a_seed_says_all_about_a_run(run: Train) -> None:
         assert points(other, "train/loss")[step] != loss
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_ends_with_its_last_finite_checkpoint(
     run: Train, tmp_path: Path
 ) -> None:
@@ -216,6 +220,33 @@ def test_a_gradient_clipped_to_next_to_nothing_moves_nothing(run: Train) -> None
     assert abs(after - before) > 1e-4
     before, after = points(still, BEST_KEY).values()
     assert after == pytest.approx(before, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_four_runs_that_are_started_at_once_all_finish(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment.pop("MLFLOW_TRACKING_URI", None)  # each is to make the tables of a fresh file
+    command = [sys.executable, "-m", "pwc_exp.train", *SMALLEST, "data.val_size=2", "steps=3"]
+    started = [
+        subprocess.Popen(
+            [*command, f"name=run{number}", "log_every=1"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(4)
+    ]
+    errors = [process.communicate(timeout=900)[1] for process in started]
+    assert [process.returncode for process in started] == [0] * 4, errors
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/outputs/mlflow/mlflow.db")
+    (experiment,) = (e for e in client.search_experiments() if e.name != "Default")
+    runs = client.search_runs([experiment.experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 4
+    for run in runs:
+        history = client.get_metric_history(run.info.run_id, "train/loss")
+        assert sorted(point.step for point in history) == [1, 2, 3]
 
 
 def test_a_folder_belongs_to_one_run(run: Train, tmp_path: Path) -> None:
@@ -350,6 +381,7 @@ def test_a_cache_changes_no_number_and_serves_without_the_pixels(
     assert points(run(*cached), "train/loss") == losses
 
 
+@pytest.mark.slow
 def test_it_trains_in_half_precision(run: Train) -> None:
     folder = run("precision=fp16", "steps=2", "log_every=1")
     assert all(map(math.isfinite, points(folder, BEST_KEY).values()))
