@@ -75,8 +75,11 @@ class Validation:
         errors = errors_of(self._eval_step, self._batches, self._source, replicas=self._replicas)
         aepe = errors.means["aepe"]
         if self._tracker is not None:
-            self._tracker.scalars(step, {f"val/{name}": errors.means[name] for name in POINTS})
             self._draw(step, self._tracker)
+            # Before the values, which say that the evaluation of this step has been made: a run
+            # that is killed in between makes it again, and no picture is lost.
+            self._tracker.flush()
+            self._tracker.scalars(step, {f"val/{name}": errors.means[name] for name in POINTS})
             say(f"step {step:>9,}   {BEST_KEY} {aepe:.3f} px")
         return aepe
 

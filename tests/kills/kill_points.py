@@ -40,7 +40,7 @@ TENSORBOARD = "pwc_exp.tracking.tensorboard"
 START = (
     Point("lock_taken", "pwc_exp.durable:_take", after, "the folder is locked, and empty"),
     Point("config_half", WRITE, half, "half a configuration is no run", r"\.tmp-config\.yaml"),
-    Point("config_written", "pwc_exp.training:build_source", before, "a run with nothing else"),
+    Point("config_written", "pwc_exp.training:header", before, "a run with nothing else"),
     Point("record_half", WRITE, half, "a run without a uid", r"\.tmp-run\.json"),
     Point("record_written", "pwc_exp.tracking.record:Record.save", after, "only folder knows uid"),
     Point("tables_half", f"{SQL}.do_execute", after, "a database half made", "CREATE TABLE", 8),
@@ -70,6 +70,7 @@ LOOP = (
     Point("tree_before", "pwc_exp.durable:_fsync_tree", before, "nothing of it synced"),
     Point("rename_before", RENAME, before, "synced, by a wrong name", r"\.tmp-step"),
     Point("evaluating", "pwc_exp.validation:errors_of", before, "steps made, no values", call=2),
+    Point("drawn", "pwc_exp.validation:Validation._draw", after, "pictures, no values"),
     Point("validated", "pwc_exp.validation:Validation.run", after, "values, no checkpoint"),
     Point("remove_before", "pwc_exp.durable:remove_folder", before, "one too many stays"),
     Point("remove_renamed", RENAME, after, "a whole .del-", r"\.del-step"),
