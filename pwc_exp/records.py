@@ -16,7 +16,8 @@ from pwc_exp.scoring.summary import Scored
 from pwc_exp.tracking import journal
 
 EVALUATION = "evaluation."  # begins the names of what an evaluation says of itself
-_RESULTS = {*(metric.name for metric in METRICS), COUNT, "samples"}  # of metrics.json
+# Of metrics.json: results, and the command, which says again, and longer, what all values say.
+_NO_VALUES = {*(metric.name for metric in METRICS), COUNT, "samples", "command"}
 Curve = list[tuple[float, float]]  # (step, value)
 
 
@@ -56,7 +57,7 @@ def _evaluation(folder: Path) -> Recorded:
     values = {
         f"{EVALUATION}{name}": str(value)
         for name, value in about.items()
-        if name not in _RESULTS and not isinstance(value, dict | list)
+        if name not in _NO_VALUES and not isinstance(value, dict | list)
     }
     run = Path(str(about.get("run") or ""))
     of_run = "run" in about and (run / CONFIG_FILE).is_file()
