@@ -9,6 +9,7 @@ data and would report success (https://wiki.postgresql.org/wiki/Fsync_Errors).
 
 import errno
 import fcntl
+import hashlib
 import os
 import secrets
 import shutil
@@ -253,3 +254,13 @@ def _room(needed: int | None, free: int) -> str:
     """In MB, rounded so that what does not fit never seems to fit."""
     needs = "" if needed is None else f"needs {-(-needed // 2**20)} MB, "
     return f"{needs}{free // 2**20} MB are free"
+
+
+def sha256_of(*paths: Path) -> str:
+    """The sha256 of files, one after the other, in hexadecimal."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()

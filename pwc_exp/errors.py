@@ -31,6 +31,12 @@ class ParityError(UserError, ArithmeticError):
     exit_code = 70
 
 
+class MissingExtraError(UserError, ImportError):
+    """A package that only some users need, and that is not installed."""
+
+    exit_code = 69
+
+
 class DeviceMemoryError(UserError, MemoryError):
     """A batch that does not fit the memory of a device."""
 

@@ -65,6 +65,7 @@ def of_network(network: Network, *, xla: bool) -> Estimator:
         "weights_sha256": network.origin.sha256,
         "weights_of": f"{network.origin.project}, {network.origin.licence}",
         "parameters": f"{model.count_params():,}",
+        "precision": model.dtype_policy.name,
     }
     return Estimator(str(network.source), about, estimate, make_levels(model), network.origin)
 

@@ -24,7 +24,7 @@ from pwc_exp.groups.data import DataConfig, FilesConfig, Hd1kConfig, KittiConfig
 from pwc_exp.groups.mix import MixConfig
 from pwc_exp.measuring import measure
 from pwc_exp.origin import Origin
-from pwc_exp.pictures import panel
+from pwc_exp.pictures import panel_of
 from pwc_exp.report.evaluation import Evaluation, render
 from pwc_exp.scoring.dialects import Kind
 from pwc_exp.scoring.summary import Drawing, Summary, ranked, summarize
@@ -88,9 +88,7 @@ def _page(
     gallery: Gallery,
     data: dict[str, str],
 ) -> Evaluation:
-    about = {"estimate": estimator.name, **estimator.about, "precision": config.precision.policy}
-    if estimator.levels is None:
-        del about["precision"]
+    about = {"estimate": estimator.name, **estimator.about}
     middle = ranked(summary.rows)
     pyramid, pyramid_of = None, ""
     if estimator.levels is not None and middle and config.pictures:
@@ -113,15 +111,10 @@ def _draw_pyramid(levels_of: Callable[[Batch], Levels], source: Source, number: 
     place = tf.constant(number, tf.int64)
     example = source.example(place)
     frame1, frame2, flow, valid = (part[None] for part in example)
-    flows = levels_of(Batch(frame1, frame2, flow, valid, place[None]))
-    return panel(
-        example.frame1.numpy(),
-        example.frame2.numpy(),
-        target=example.flow.numpy(),
-        valid=example.valid.numpy(),
-        estimate=flows.estimate[0].numpy(),
-        flows={level: flow[0].numpy() for level, flow in flows.flows.items()},
-    )
+    batch = Batch(frame1, frame2, flow, valid, place[None])
+    levels = levels_of(batch)
+    flows = {level: flow[0].numpy() for level, flow in levels.flows.items()}
+    return panel_of(batch, levels.estimate, flows)
 
 
 def _write(out: Path, page: Evaluation, source: Source, origin: Origin | None) -> None:

@@ -4,13 +4,14 @@ Letters: H height, W width; h, w the same of a tile.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
+from pwc_exp.data.sample import Batch
 from pwc_exp.flow.colour import flow_to_colour, legend
 from pwc_exp.flow.warp import backward_warp
 
@@ -45,6 +46,18 @@ _FONT_SIZE = 14
 class _Tile(NamedTuple):
     caption: str
     pixels: np.ndarray  # [h, w, 3] uint8
+
+
+def panel_of(batch: Batch, estimate: Any, flows: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Draws the first sample of `batch` and of `estimate`, [B, H, W, 2]; see `panel`."""
+    return panel(
+        batch.frame1[0].numpy(),
+        batch.frame2[0].numpy(),
+        target=batch.flow[0].numpy(),
+        valid=batch.valid[0].numpy(),
+        estimate=estimate[0].numpy(),
+        flows=flows,
+    )
 
 
 def panel(

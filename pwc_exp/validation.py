@@ -15,8 +15,8 @@ from pwc_exp.data.sample import Batch, Source
 from pwc_exp.distribution import Replicas
 from pwc_exp.flow.metrics import COUNT, SUMS, mean_of_sums
 from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.pictures import panel
-from pwc_exp.steps import EvalStep, Levels, make_estimate, make_eval_step, make_levels
+from pwc_exp.pictures import panel_of
+from pwc_exp.steps import EvalStep, make_estimate, make_eval_step, make_levels
 from pwc_exp.stopping import say
 from pwc_exp.stuck import spread_over_inputs
 from pwc_exp.tracking import Tracker
@@ -89,7 +89,7 @@ class Validation:
             levels = self._levels(batch)
             flows.append({level: flow[0].numpy() for level, flow in levels.flows.items()})
             name = f"val/{self._source.ids[int(batch.index[0])]}"
-            tracker.image(step, name, _picture(batch, levels, flows[-1]))
+            tracker.image(step, name, panel_of(batch, levels.estimate, flows[-1]))
         alike = [shown for shown in flows if _shapes(shown) == _shapes(flows[0])]
         if len(alike) > 1:
             self.spreads = spread_over_inputs(
@@ -114,17 +114,6 @@ def errors_of(
     found = np.flatnonzero(table[:, 0]).tolist()
     samples = [dict(zip(COLUMNS, map(float, table[i, 1:]), strict=True)) for i in found]
     return Errors(mean_of_sums(samples), samples, [source.ids[i] for i in found])
-
-
-def _picture(batch: Batch, levels: Levels, flows: dict[int, np.ndarray]) -> np.ndarray:
-    return panel(
-        batch.frame1[0].numpy(),
-        batch.frame2[0].numpy(),
-        target=batch.flow[0].numpy(),
-        valid=batch.valid[0].numpy(),
-        estimate=levels.estimate[0].numpy(),
-        flows=flows,
-    )
 
 
 def _shapes(flows: dict[int, np.ndarray]) -> list[tuple[int, ...]]:

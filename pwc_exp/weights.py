@@ -1,6 +1,5 @@
 """Weights from wherever they lie: own runs and files, tfoptflow, and files of PyTorch."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp import checkpoints
+from pwc_exp import checkpoints, durable
 from pwc_exp.config import CONFIG_FILE, load
 from pwc_exp.data.fetching.archives import CATALOGUE
 from pwc_exp.errors import DataError, MissingInputError, UserError
@@ -87,7 +86,11 @@ def _read_own(model: PWCNet, path: Path) -> _Found:
     if path.is_file() or not (run_dir / CONFIG_FILE).is_file():
         file = path if path.is_file() else path / checkpoints.STATE_FILE
         origin = Origin(
-            path=path, sha256=_sha256(file), format="safetensors", project=OWN, licence="not stated"
+            path=path,
+            sha256=durable.sha256_of(file),
+            format="safetensors",
+            project=OWN,
+            licence="not stated",
         )
         return _Found(checkpoint.arrays, origin)
     config = load(run_dir / CONFIG_FILE)
@@ -95,7 +98,7 @@ def _read_own(model: PWCNet, path: Path) -> _Found:
     _check_conventions(model, trained, f"{path}: its run has")
     origin = Origin(
         path=path,
-        sha256=_sha256(path / checkpoints.STATE_FILE),
+        sha256=durable.sha256_of(path / checkpoints.STATE_FILE),
         format="checkpoint",
         project=OWN,
         licence="that of the data it was trained on",
@@ -147,7 +150,7 @@ def _read_tfoptflow(model: PWCNet, prefix: Path) -> _Found:
     if not tensors:
         raise DataError(f"{prefix} must hold variables under {tfoptflow.SCOPE}. Received: none")
     files = [Path(f"{prefix}.index"), *sorted(prefix.parent.glob(f"{prefix.name}.data-*"))]
-    origin = _foreign(prefix, TFOPTFLOW, "TensorFlow checkpoint", _sha256(*files))
+    origin = _foreign(prefix, TFOPTFLOW, "TensorFlow checkpoint", durable.sha256_of(*files))
     return _Found(_named(model, tfoptflow.convert(tensors)), origin)
 
 
@@ -156,7 +159,7 @@ def _read_torch(model: PWCNet, path: Path) -> _Found:
     _check_conventions(
         model, torch_layouts.CONVENTIONS, f"{path}: weights of {converted.project} have"
     )
-    origin = _foreign(path, converted.project, "PyTorch file", _sha256(path))
+    origin = _foreign(path, converted.project, "PyTorch file", durable.sha256_of(path))
     return _Found(_named(model, converted.weights), origin, fits=f"model={converted.fits}")
 
 
@@ -186,12 +189,3 @@ def _check_conventions(model: PWCNet, trained: Mapping[str, Any], whose: str) ->
     ]
     if unlike:
         raise DataError(f"{whose} {', '.join(unlike)}. Received: a model that has not")
-
-
-def _sha256(*files: Path) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(2**20):
-                digest.update(block)
-    return digest.hexdigest()

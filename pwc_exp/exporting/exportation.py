@@ -46,7 +46,7 @@ def export(config: ExportConfig) -> None:
     formats = {name: KINDS[name] for name in config.formats}
     asked = [shape for kind in formats.values() for shape in (compared if kind.any_size else fixed)]
     cases = make_cases(keras_archive.runner(network.model), dict.fromkeys(asked))
-    size = sum(4 * variable.numpy().size for variable in network.model.variables)
+    size = 4 * network.model.count_params()
     found: dict[Format, list[Difference]] = {}
     with durable.folder(out, needed=COPIES * len(formats) * size) as folder:
         for name, kind in tqdm(formats.items(), desc="export", leave=False, disable=None):

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from pwc_exp import durable
-from pwc_exp.exporting.engine import Runner, Shape, needed
+from pwc_exp.exporting.engine import Runner, Shape
 from pwc_exp.exporting.graph import INPUTS
+from pwc_exp.extras import needed
 from pwc_exp.models.pwcnet import PWCNet
 
 FILE = "flow.onnx"

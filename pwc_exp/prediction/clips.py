@@ -13,18 +13,13 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from pwc_exp import durable
-from pwc_exp.errors import DataError, UserError
+from pwc_exp.errors import DataError
+from pwc_exp.extras import needed
 
 # In the order of preference. H.264 plays everywhere; FFmpeg may have been built without x264.
 _ENCODERS = ("libx264", "libopenh264", "mpeg4")
 _QUALITY = {"libx264": {"crf": "18", "preset": "medium"}}
 _BITS_PER_PIXEL = 0.25  # for the other encoders, which have no constant quality
-
-
-class MissingExtraError(UserError, ImportError):
-    """A package that only some users need, and that is not installed."""
-
-    exit_code = 69
 
 
 class ClipFacts(NamedTuple):
@@ -145,11 +140,5 @@ def _opened(source: Path | BinaryIO, title: str) -> Iterator[tuple[Any, Any]]:
 
 
 def _av() -> Any:
-    try:
-        import av
-        import av.error
-    except ImportError as error:
-        raise MissingExtraError(
-            "Videos need PyAV, which is not installed: pip install 'pwc_exp[video]'"
-        ) from error
-    return av
+    needed("av.error", "video")
+    return needed("av", "video")

@@ -1,13 +1,12 @@
 """The small JSON beside each result: what it is, how it was made, and whether it is intact."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pwc_exp import __version__
-from pwc_exp.durable import write_file
+from pwc_exp.durable import sha256_of, write_file
 
 COMPONENTS = ["x, right", "y, down"]
 
@@ -31,12 +30,16 @@ def read_record(path: Path) -> dict[str, Any]:
 def same(record: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
     """Whether a record's results were made of the same frames, in the same way.
 
-    Frames without an identity, as those of a stream, are never known to be the same.
+    Weights are known by their content, wherever they lie by now. Frames without an
+    identity, as those of a stream, are never known to be the same.
     """
     identities = [frame.get("identity") for frame in content["frames"]]
     if None in identities or record.get("pwc_exp") != __version__:
         return False
-    return all(record.get(key) == content[key] for key in ("frames", "weights", "settings"))
+    weights = record.get("weights")
+    if not isinstance(weights, dict) or weights.get("sha256") != content["weights"]["sha256"]:
+        return False
+    return all(record.get(key) == content[key] for key in ("frames", "settings"))
 
 
 def intact(record: Mapping[str, Any], folder: Path, kinds: set[str]) -> bool:
@@ -55,9 +58,4 @@ def _described_as(path: Path, description: Mapping[str, Any]) -> bool:
 
 
 def _describe(path: Path) -> dict[str, Any]:
-    return {"name": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}

@@ -1,7 +1,7 @@
 """Videos in and out."""
 
-import builtins
 import io
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 from grey_frames import Model, predicting, without_network
 
-from pwc_exp.errors import DataError
+from pwc_exp.errors import DataError, MissingExtraError
 from pwc_exp.flow.colour import flow_to_colour
 from pwc_exp.prediction import sources
 from pwc_exp.prediction.clips import (
     ClipWriter,
-    MissingExtraError,
     inspect_clip,
     read_clip,
     sample_clip,
@@ -125,14 +124,7 @@ def test_without_pyav_the_message_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "clip.mp4", [40, 80])
-    imported = builtins.__import__
-
-    def refuse(name: str, *args: Any) -> Any:
-        if name == "av":
-            raise ImportError(name)
-        return imported(name, *args)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    monkeypatch.setitem(sys.modules, "av.error", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'pwc_exp\[video\]'"):
         inspect_clip(path)
 

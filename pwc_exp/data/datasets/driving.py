@@ -12,7 +12,7 @@ def kitti(root: Path, *, truth: str) -> list[Sample]:
     """KITTI 2012 or 2015 training pairs with the truth `noc` or `occ`; a scene is a pair."""
     one_of("truth", truth, ("noc", "occ"))
     training = root / "training"
-    frames = training / kitti_frames(root)
+    frames = training / kitti_frames(training)
     flows = training / f"flow_{truth}"
     first = f"training/image_2/000000_10.png (2012: colored_0), training/flow_{truth}/000000_10.png"
     tree = Tree(root, first)
@@ -36,11 +36,11 @@ def kitti(root: Path, *, truth: str) -> list[Sample]:
     )
 
 
-def kitti_frames(root: Path) -> str:
-    """Name of the folder of frames: it tells 2012, in colour or else in grey, from 2015."""
+def kitti_frames(split: Path) -> str:
+    """The folder of frames in training/ or testing/: it tells 2012, colour or grey, from 2015."""
     colour, grey = KITTI_2012_FRAMES
     names = (colour, "image_2", grey)
-    return next((name for name in names if (root / "training" / name).is_dir()), "image_2")
+    return next((name for name in names if (split / name).is_dir()), "image_2")
 
 
 def hd1k(root: Path) -> list[Sample]:

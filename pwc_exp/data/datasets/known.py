@@ -25,6 +25,8 @@ def known_pairs(name: str, root: Path, **knobs: str) -> int | None:
     name, knobs: as in DATASETS. root: tells KITTI 2012 from 2015.
     """
     if name == "kitti":
-        name = "kitti 2012" if kitti_frames(root) in KITTI_2012_FRAMES else "kitti 2015"
+        name = (
+            "kitti 2012" if kitti_frames(root / "training") in KITTI_2012_FRAMES else "kitti 2015"
+        )
     one = KNOWN_PAIRS.get(name)
     return None if one is None else one * 2 ** list(knobs.values()).count("both")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pwc_exp.data.datasets.driving import KITTI_2012_FRAMES
+from pwc_exp.data.datasets.driving import kitti_frames
 from pwc_exp.data.datasets.layout import Tree, pair_starts
 from pwc_exp.data.sample import Sample
 
@@ -24,9 +24,8 @@ def sintel_test(root: Path) -> list[Sample]:
 
 def kitti_test(root: Path) -> list[Sample]:
     """KITTI 2012's or 2015's test pairs; ids as in `kitti`."""
-    names = (KITTI_2012_FRAMES[0], "image_2", KITTI_2012_FRAMES[1])
-    found = next((name for name in names if (root / "testing" / name).is_dir()), "image_2")
-    frames = root / "testing" / found
+    testing = root / "testing"
+    frames = testing / kitti_frames(testing)
     tree = Tree(root, "testing/image_2/000000_10.png (2012: colored_0)")
     tree.require(frames)
     return tree.complete(
