@@ -4,12 +4,14 @@ Hydra composes the files of `conf/` and `experiments/` and the arguments. What i
 or the checks refuse is raised as a `UserError` that names the key or the file, and the nearest key.
 """
 
+import copy
 import dataclasses
 import difflib
+import functools
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args, get_type_hints
@@ -26,7 +28,7 @@ from pwc_exp import config
 from pwc_exp.commands.data import DataFetchConfig
 from pwc_exp.commands.prediction import STANDARD_INPUT
 from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import COMMANDS, Config, flatten
+from pwc_exp.config import COMMANDS, VARIANTS, Config, flatten
 from pwc_exp.errors import ConfigError, MissingInputError, OutputError, UserError
 
 PACKAGE = Path(__file__).resolve().parent
@@ -50,16 +52,48 @@ def data_dir(name: str) -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / name
 
 
-def register() -> None:
-    """Makes schemas and presets known to Hydra; ./experiments wins over the project's presets."""
+def register(overrides: Sequence[str] = ()) -> None:
+    """Makes schemas and presets known to Hydra; ./experiments wins over the project's presets.
+
+    overrides: of the command. Where they choose another variant of a group than a preset does, its
+    values for what that variant does not have fall away: experiment=quickstart schedule=onecycle.
+    """
     config.register()
+    chosen = _chosen_variants(overrides)
     for folder in (data_dir("experiments"), Path("experiments")):
         for path in sorted(folder.glob("*.yaml")):
-            with refusals("train"):
-                preset = OmegaConf.load(path)
+            preset = copy.deepcopy(_read_preset(path, path.stat().st_mtime_ns))
+            for group, variant in chosen.items():
+                _leave_out(preset.get(group) or {}, VARIANTS[group], variant)
             ConfigStore.instance().store(
                 group="experiment", name=path.stem, node=preset, package="_global_"
             )
+
+
+@functools.cache
+def _read_preset(path: Path, modified: int) -> DictConfig:
+    """The values of a file as it was `modified`, in nanoseconds since 1970."""
+    with refusals("train"):
+        return cast(DictConfig, OmegaConf.load(path))
+
+
+def _chosen_variants(overrides: Sequence[str]) -> dict[str, str]:
+    """The choices, of groups whose knobs depend on the choice, that `overrides` make."""
+    with refusals("train"):
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    chosen = {override.key_or_group: override.value() for override in parsed}
+    return {
+        group: str(chosen[group])
+        for group, variants in VARIANTS.items()
+        if str(chosen.get(group)) in variants
+    }
+
+
+def _leave_out(values: DictConfig, variants: Mapping[str, type], variant: str) -> None:
+    """Removes knobs that only other variants have; what none has stays, and is refused later."""
+    knobs = {name: {knob.name for knob in dataclasses.fields(kind)} for name, kind in variants.items()}
+    for knob in set().union(*knobs.values()) - knobs[variant]:
+        values.pop(knob, None)
 
 
 def compose_command(command: str, overrides: Sequence[str]) -> Composition:
@@ -70,6 +104,7 @@ def compose_command(command: str, overrides: Sequence[str]) -> Composition:
         initialize_config_dir(config_dir=str(data_dir("conf")), version_base="1.3"),
     ):
         _refuse_sweeps(overrides)
+        register(overrides)
         values = compose(command, list(overrides), return_hydra_config=True)
         run_dir = Path(values.hydra.run.dir)
     with open_dict(values):

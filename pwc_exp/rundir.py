@@ -13,6 +13,7 @@ from pwc_exp.data.sample import Sources
 from pwc_exp.errors import OutputError
 from pwc_exp.resumption import free_changes
 from pwc_exp.runstate import RunState
+from pwc_exp.stopping import STOP_FILE
 from pwc_exp.tracking import Tracker
 from pwc_exp.weights import BEST_KEY, CHECKPOINTS, STARTED_FROM
 
@@ -31,6 +32,7 @@ def claimed(run_dir: Path, config: TrainConfig, *, resumed: bool) -> Iterator[di
     durable.make_folder(run_dir)
     with durable.lock(run_dir / LOCK_FILE):
         durable.remove_leftovers(run_dir)
+        (run_dir / STOP_FILE).unlink(missing_ok=True)  # it was obeyed
         changes = free_changes(load(file), config) if resumed else {}
         if changes or not resumed:
             durable.write_file(file, to_yaml(config).encode())

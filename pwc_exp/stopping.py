@@ -1,15 +1,17 @@
-"""Being asked to stop: by Ctrl-C, a queue's SIGTERM, or a terminal that is closed."""
+"""Being asked to stop: by Ctrl-C, a queue's SIGTERM, a terminal that is closed, or a file."""
 
 import os
 import signal
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from tqdm import tqdm
 
+STOP_FILE = "stop"  # in a run's folder: asks it to stop, and says why
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -50,6 +52,14 @@ class StopSignals:
         text = f"{self.received.name}: stopping after this step; once more, and it stops at once\n"
         with suppress(OSError):  # not print, which this may have interrupted
             os.write(2, text.encode())
+
+
+def asked_by_file(run_dir: Path) -> str | None:
+    """Why the run in `run_dir` is asked to stop, if another program has written that there."""
+    try:
+        return (run_dir / STOP_FILE).read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
 
 
 def say(text: str) -> None:

@@ -23,7 +23,7 @@ from pwc_exp.groups.data import Split
 from pwc_exp.groups.machine import OnStuck
 from pwc_exp.rundir import claimed, describe_run, open_tracker, send_checkpoints
 from pwc_exp.runstate import RunState
-from pwc_exp.stopping import StopSignals, say
+from pwc_exp.stopping import STOP_FILE, StopSignals, asked_by_file, say
 from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.record import Record
 from pwc_exp.validation import Validation
@@ -106,7 +106,8 @@ def run(
             bar.update()
             if _due(step, config.log_every, config.steps):
                 _log(config, state, tracker, bar)
-            stopped = state.replicas.any(signals.received is not None) and step < config.steps
+            asked = signals.received is not None or (run_dir / STOP_FILE).exists()
+            stopped = state.replicas.any(asked) and step < config.steps
             evaluated = _due(step, config.eval_every, config.steps) and not stopped
             metrics = evaluate() if evaluated else {}
             if evaluated or stopped or _due(step, config.save_every, config.steps):
@@ -267,6 +268,8 @@ def _save(
 
 def _stop(run_dir: Path, step: int, signals: StopSignals) -> NoReturn:
     """Ends a run that was asked to: its state is on the disk."""
-    number = signals.received or signal.SIGTERM  # that another worker received
+    number = signals.received or signal.SIGTERM  # of another worker, or of the file
+    if reason := asked_by_file(run_dir):
+        say(f"asked to stop: {reason}")
     say(f"stopped after step {step:,}. To go on: python -m pwc_exp.train resume={run_dir}")
     raise SystemExit(128 + number)

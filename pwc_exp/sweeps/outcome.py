@@ -1,0 +1,83 @@
+"""What became of a child, as its folder tells: whoever ran it, and wherever."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pwc_exp.errors import UserError
+from pwc_exp.stopping import asked_by_file
+from pwc_exp.tracking import journal, record
+from pwc_exp.tracking.events import Point
+from pwc_exp.tracking.record import Record
+
+FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"  # as MLflow calls them
+PRUNED = "PRUNED"
+WAITING = "WAITING"  # nothing is there yet
+ERROR_LOG = "error.log"
+_RATE = "time/steps_per_second"
+
+
+class Outcome(NamedTuple):
+    """status: one of those above. values: the last of each key. seconds: of training steps."""
+
+    status: str
+    values: dict[str, float]
+    curve: list[tuple[float, float]]  # (step, value) of the metric
+    steps: int  # the last with a point
+    seconds: float
+    reason: str  # why it did not finish, one line; empty if it did
+
+
+def read(run_dir: Path, metric: str) -> Outcome:
+    """Reads the folder of a run that no process runs now. metric: a key of its journal."""
+    if not (run_dir / record.FILE).is_file():
+        reason = _error(run_dir)
+        return Outcome(FAILED if reason else WAITING, {}, [], 0, math.nan, reason)
+    try:
+        status = Record.load(run_dir).status
+        points = journal.read(run_dir / journal.FILE) if (run_dir / journal.FILE).exists() else []
+    except UserError as error:
+        return Outcome(FAILED, {}, [], 0, math.nan, str(error))
+    reason = ""
+    if status == FAILED:
+        reason = _error(run_dir) or "no reason is on record"
+    elif status == KILLED:
+        pruned = asked_by_file(run_dir)
+        status = PRUNED if pruned else KILLED
+        reason = pruned or "it was stopped"
+    return Outcome(
+        status=status,
+        values={key: value for point in points for key, value in point.values.items()},
+        curve=[(p.step, p.values[metric]) for p in points if metric in p.values],
+        steps=max((point.step for point in points), default=0),
+        seconds=training_seconds(points),
+        reason=reason,
+    )
+
+
+def training_seconds(points: Sequence[Point]) -> float:
+    """Seconds of all training steps: steps between points, at the speed that the points tell.
+
+    Evaluations, pictures and checkpoints are not in it, nor what was computed again after a kill.
+    The first point, at whose first step everything is compiled, may have no speed; NaN if none has.
+    """
+    timed = [(0, math.nan), *((p.step, p.values[_RATE]) for p in points if _RATE in p.values)]
+    spans = [
+        (after[0] - before[0]) / after[1]
+        for before, after in itertools.pairwise(timed)
+        if after[1] > 0
+    ]
+    return sum(spans) if spans else math.nan
+
+
+def _error(run_dir: Path) -> str:
+    """The last line of the traceback that a run left: what was raised, without its module."""
+    try:
+        lines = (run_dir / ERROR_LOG).read_text(encoding="utf-8").strip().splitlines()
+    except OSError:
+        return ""
+    kind, _, message = lines[-1].partition(": ") if lines else ("", "", "")
+    return message if kind.startswith("pwc_exp.") else f"{kind.rpartition('.')[2]}: {message}"
+
