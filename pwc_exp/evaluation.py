@@ -133,7 +133,11 @@ def _track(config: EvaluateConfig, out: Path, page: Evaluation, source: Source) 
         out.absolute(),
         run_name=f"evaluate/{out.name}",
         params=flatten(config),
-        tags={"run_dir": str(out.absolute()), **{k: str(v) for k, v in page.about.items()}},
+        tags={
+            "kind": "evaluation",
+            "run_dir": str(out.absolute()),
+            **{k: str(v) for k, v in page.about.items()},
+        },
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,
         outputs=Path(config.outputs),

@@ -11,10 +11,12 @@ from pwc_exp.commands.training import TrainConfig
 from pwc_exp.config import CONFIG_FILE, LOCK_FILE, flatten, load, to_yaml
 from pwc_exp.data.sample import Sources
 from pwc_exp.errors import OutputError
+from pwc_exp.groups.mix import MixConfig
 from pwc_exp.resumption import free_changes
 from pwc_exp.runstate import RunState
 from pwc_exp.stopping import STOP_FILE
 from pwc_exp.tracking import Tracker
+from pwc_exp.tracking.parent import Sweep, sweep_of
 from pwc_exp.weights import BEST_KEY, CHECKPOINTS, STARTED_FROM
 
 
@@ -48,11 +50,12 @@ def open_tracker(
     resumed: bool,
 ) -> Tracker:
     """What the curves, pictures and files of a run are given to."""
+    sweep = sweep_of(run_dir)
     return Tracker(
         run_dir,
-        run_name=_run_name(config, run_dir),
+        run_name=sweep.child if sweep else _run_name(config, run_dir),
         params=flatten(config),
-        tags={"run_dir": str(run_dir), **_origin_tags(state)},
+        tags={"run_dir": str(run_dir), **_tags(config, sweep), **_origin_tags(state)},
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,
         outputs=Path(config.outputs),
@@ -76,6 +79,14 @@ def send_checkpoints(run_dir: Path, tracker: Tracker) -> None:
     """Has the checkpoints that people ask for copied to MLflow."""
     for name, path in checkpoints.shown(run_dir / CHECKPOINTS, key=BEST_KEY).items():
         tracker.artifact(path, f"{CHECKPOINTS}/{name}")
+
+
+def _tags(config: TrainConfig, sweep: Sweep | None) -> dict[str, str]:
+    """What runs are searched by: see docs/sweeps.md."""
+    parts = config.data.part_configs() if isinstance(config.data, MixConfig) else [config.data]
+    dataset = "+".join(dict.fromkeys(str(part.name) for part in parts))
+    found = {"kind": "run", "dataset": dataset, "recipe": config.name}
+    return found | ({"parent": sweep.name} if sweep else {})
 
 
 def _origin_tags(state: RunState) -> dict[str, str]:

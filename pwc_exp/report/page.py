@@ -84,6 +84,14 @@ def text(value: object) -> str:
     return html.escape(str(value))
 
 
+def shortened(value: str, most: int) -> str:
+    """At most `most` characters: of a longer text the beginning and the end."""
+    if len(value) <= most:
+        return value
+    end = (most - 1) // 3
+    return f"{value[: most - 1 - end]}…{value[len(value) - end :]}"
+
+
 def heading(title: str, explanation: str = "") -> str:
     """The beginning of a section."""
     return f"<h2>{text(title)}</h2>" + (f"<p>{text(explanation)}</p>" if explanation else "")

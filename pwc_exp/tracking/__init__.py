@@ -1,6 +1,7 @@
 """Follows a run: a journal in its folder first, then TensorBoard and MLflow, a thread for each.
 
 tracker.py      what a command uses
+parent.py       the sweep that a run is a child of
 record.py       run.json: what a run is, how it was resumed and how it ended
 journal.py      metrics.jsonl, the truth
 sender.py       a thread that feeds one store and outlives its failures

@@ -20,6 +20,7 @@ from pwc_exp.tracking import journal
 from pwc_exp.tracking.connection import connect
 from pwc_exp.tracking.events import Artifact, Dataset, Item, Picture, Point, Tag, Text
 from pwc_exp.tracking.ledger import Ledger, destination
+from pwc_exp.tracking.parent import sweep_of
 from pwc_exp.tracking.provenance import without_password
 from pwc_exp.tracking.record import UID, Record
 
@@ -34,6 +35,7 @@ _MAX_PARAM_VALUE = 6000
 _MAX_TAG_VALUE = 8000
 _MAX_TAGS = 100  # in one call
 _MAX_DIGEST = 36
+_PARENT = "mlflow.parentRunId"
 _IMAGES = "images"
 _IMAGE = re.compile(rf"{_IMAGES}/(.+)\+step\+(\d+)\+timestamp\+[^/]*\.png")  # MLflow's own names
 
@@ -77,7 +79,7 @@ class MlflowRun:
         self._taken = 0  # points of the journal that have been given to `send_points`
         self._monitor: SystemMonitor | None = None
         self._page = f"#/experiments/{experiment_id}/runs/{self._run_id}"
-        self._describe(run, record.tags, params)
+        self._describe(run, {**record.tags, **self._parent(experiment_id)}, params)
 
     @property
     def address(self) -> str:
@@ -148,6 +150,9 @@ class MlflowRun:
             else:
                 if run.info.lifecycle_stage == "active":
                     return run
+        return self._first_of(experiment_id, uid)
+
+    def _first_of(self, experiment_id: str, uid: str) -> "Run | None":
         found = self._client.search_runs(
             [experiment_id],
             filter_string=f"tags.{UID} = '{uid}'",
@@ -155,6 +160,12 @@ class MlflowRun:
             max_results=1,
         )
         return next(iter(found), None)
+
+    def _parent(self, experiment_id: str) -> dict[str, str]:
+        """The tag by which MLflow shows the run below that of its sweep, once that is there."""
+        sweep = sweep_of(self._run_dir)
+        parent = self._first_of(experiment_id, sweep.uid) if sweep else None
+        return {_PARENT: parent.info.run_id} if parent else {}
 
     def _create(self, experiment_id: str, record: Record) -> "Run":
         own = {"mlflow.source.type": "LOCAL", "mlflow.source.name": record.about["program"]}

@@ -11,6 +11,7 @@ import numpy as np
 from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.events import Event, Item, Point
 from pwc_exp.tracking.mlflow_run import MlflowRun
+from pwc_exp.tracking.parent import SWEEP_FILE
 from pwc_exp.tracking.record import Record
 
 TREE = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
@@ -108,3 +109,22 @@ class FakeStore:
     @property
     def events(self) -> list[Event]:
         return [event for call in self.calls for event in call]
+
+
+def make_sweep(folder: Path, children: dict[str, str]) -> Record:
+    """What a sweep's folder holds. `children`: folder of each -> its name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    described = [
+        {
+            "number": number,
+            "folder": child,
+            "name": name,
+            "values": dict(value.split("=") for value in name.split()),
+            "overrides": name.split(),
+        }
+        for number, (child, name) in enumerate(children.items())
+    ]
+    (folder / SWEEP_FILE).write_text(json.dumps({"definition": {}, "children": described}))
+    sweep = Record.new(f"{folder.parent.name}/{folder.name}", {"kind": "sweep"})
+    sweep.save(folder)
+    return sweep
