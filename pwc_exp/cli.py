@@ -20,11 +20,22 @@ from omegaconf import DictConfig
 
 from pwc_exp.cluster import place
 from pwc_exp.commands.training import TrainConfig
-from pwc_exp.composition import check, check_places, compose_command, data_dir, refusals, register
-from pwc_exp.config import Config
+from pwc_exp.composition import (
+    PACKAGE,
+    check,
+    check_places,
+    compose_command,
+    data_dir,
+    refusals,
+    register,
+)
+from pwc_exp.config import CONFIG_FILE, Config, load
 from pwc_exp.errors import ConfigError, UserError
 from pwc_exp.resumption import AUTO, Resumption, resume
+from pwc_exp.sweeps.folder import planned
 
+SWEEP = "sweep."
+CONTINUED = "continued"
 INTERRUPTED = 130  # exit code of a process that Ctrl-C ended: 128 + SIGINT
 BUG = 1
 
@@ -38,7 +49,9 @@ def run(command: str, task: str) -> None:
             training run also with the run's folder, which exists.
     """
     with exit_codes():
-        register()
+        sys.path.append(str(PACKAGE / "_plugins"))  # where Hydra finds ours
+        sys.argv[1:] = [_spelt_out(argument) for argument in sys.argv[1:]]
+        register(_overrides(sys.argv[1:]) if command == "train" else ())
         resumed = _check_arguments(command, sys.argv[1:])
         # Hydra raises what it refuses, instead of printing it in its own, longer form.
         os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -142,7 +155,7 @@ def _check_arguments(command: str, arguments: Sequence[str]) -> Resumption | Non
         raise ConfigError("--experimental-rerun: refused, it would unpickle a file")
     if not flags <= {"-r", "--run"}:
         return None
-    overrides = [argument for argument in arguments if argument not in flags]
+    overrides = _overrides(arguments)
     if command == "train" and (resumed := resume(overrides)):
         # Where its first weights came from is not needed any more, and may be gone.
         check_places(dataclasses.replace(resumed.config, init_from=None), resumed.run_dir)
@@ -155,6 +168,19 @@ def _check_arguments(command: str, arguments: Sequence[str]) -> Resumption | Non
         # Only the chief has a folder; Hydra must be given one all the same.
         sys.argv.append(_folder_override(Path(tempfile.mkdtemp(prefix="pwc_exp-worker-"))))
     return None
+
+
+def _overrides(arguments: Sequence[str]) -> list[str]:
+    return [argument for argument in arguments if not argument.startswith("-")]
+
+
+def _spelt_out(argument: str) -> str:
+    """`sweep.<knob>` is short for `hydra.sweeper.<knob>`; `continue` is a word of Python's."""
+    key, equals, value = argument.partition("=")
+    if not equals or not key.startswith(SWEEP):
+        return argument
+    knob = key.removeprefix(SWEEP)
+    return f"hydra.sweeper.{CONTINUED if knob == 'continue' else knob}={value}"
 
 
 def _is_path(argument: str) -> bool:
@@ -178,10 +204,7 @@ def _job(command: str, task: str, resumed: Resumption | None) -> Callable[[DictC
     def job(values: DictConfig) -> object:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             # An exception is that job's result, and the sweep goes on; an exit would end the sweep.
-            config = check(values, command)
-            if isinstance(config, TrainConfig) and config.resume:
-                raise ConfigError("resume: cannot be given to a sweep, it names one run")
-            return _call(task, config)
+            return _call(task, _planned(values, command))
         with exit_codes():
             config = resumed.config if resumed else check(values, command)
             if isinstance(config, TrainConfig) and config.resume == AUTO:
@@ -189,6 +212,19 @@ def _job(command: str, task: str, resumed: Resumption | None) -> Callable[[DictC
             return _call(task, config)
 
     return job
+
+
+def _planned(values: DictConfig, command: str) -> Config:
+    """The configuration of a job of a sweep: its plan, if the sweep is ours, else `values`."""
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    plan = planned(run_dir)
+    config = load(plan) if command == "train" and plan.is_file() else check(values, command)
+    if isinstance(config, TrainConfig):
+        if config.resume:
+            raise ConfigError("resume: cannot be given to a sweep, it names one run")
+        if (run_dir / CONFIG_FILE).is_file():  # it has begun before
+            return dataclasses.replace(config, resume=str(run_dir))
+    return config
 
 
 def _call(task: str, config: Config) -> object:

@@ -64,7 +64,8 @@ def register(overrides: Sequence[str] = ()) -> None:
         for path in sorted(folder.glob("*.yaml")):
             preset = copy.deepcopy(_read_preset(path, path.stat().st_mtime_ns))
             for group, variant in chosen.items():
-                _leave_out(preset.get(group) or {}, VARIANTS[group], variant)
+                if group in preset:
+                    _leave_out(preset[group], VARIANTS[group], variant)
             ConfigStore.instance().store(
                 group="experiment", name=path.stem, node=preset, package="_global_"
             )
@@ -81,7 +82,8 @@ def _chosen_variants(overrides: Sequence[str]) -> dict[str, str]:
     """The choices, of groups whose knobs depend on the choice, that `overrides` make."""
     with refusals("train"):
         parsed = OverridesParser.create().parse_overrides(list(overrides))
-    chosen = {override.key_or_group: override.value() for override in parsed}
+    single = [override for override in parsed if not override.is_sweep_override()]
+    chosen = {override.key_or_group: override.value() for override in single}
     return {
         group: str(chosen[group])
         for group, variants in VARIANTS.items()
@@ -91,7 +93,9 @@ def _chosen_variants(overrides: Sequence[str]) -> dict[str, str]:
 
 def _leave_out(values: DictConfig, variants: Mapping[str, type], variant: str) -> None:
     """Removes knobs that only other variants have; what none has stays, and is refused later."""
-    knobs = {name: {knob.name for knob in dataclasses.fields(kind)} for name, kind in variants.items()}
+    knobs = {
+        name: {knob.name for knob in dataclasses.fields(kind)} for name, kind in variants.items()
+    }
     for knob in set().union(*knobs.values()) - knobs[variant]:
         values.pop(knob, None)
 

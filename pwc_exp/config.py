@@ -31,6 +31,7 @@ from pwc_exp.commands.measurement import (
 )
 from pwc_exp.commands.prediction import PredictConfig
 from pwc_exp.commands.submission import SubmitConfig
+from pwc_exp.commands.sweeping import GridConfig, LocalConfig
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.groups.augment import BasicConfig, HeavyConfig, ModernConfig
@@ -50,6 +51,8 @@ from pwc_exp.groups.training import (
 )
 
 CONFIG_FILE = "config.yaml"  # of a run, in its folder
+CHECKPOINTS = "checkpoints"  # their folder in that of a run
+BEST_KEY = "val/aepe"  # the metric that checkpoints and runs are ranked by
 LOCK_FILE = ".lock"  # in a run's folder; held while a process trains it
 
 Config = (
@@ -125,6 +128,8 @@ def register() -> None:
         schemas |= {f"{group}_{choice}": schema for choice, schema in choices.items()}
     for name, schema in schemas.items():
         ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+    ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridConfig)
+    ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalConfig)
 
 
 def flatten(config: Config) -> dict[str, Any]:

@@ -13,6 +13,12 @@ class ConfigError(UserError, ValueError):
     exit_code = 2
 
 
+class SweepError(UserError, RuntimeError):
+    """A sweep of which some runs did not finish."""
+
+    exit_code = 3
+
+
 class DataError(UserError, ValueError):
     """A file whose content is not what it must be: data set, frame, flow or weights."""
 

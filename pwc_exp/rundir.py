@@ -17,6 +17,7 @@ from pwc_exp.runstate import RunState
 from pwc_exp.stopping import STOP_FILE
 from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.parent import Sweep, sweep_of
+from pwc_exp.tracking.record import place_name
 from pwc_exp.weights import BEST_KEY, CHECKPOINTS, STARTED_FROM
 
 
@@ -53,7 +54,7 @@ def open_tracker(
     sweep = sweep_of(run_dir)
     return Tracker(
         run_dir,
-        run_name=sweep.child if sweep else _run_name(config, run_dir),
+        run_name=sweep.child if sweep else place_name(run_dir, Path(config.outputs)),
         params=flatten(config),
         tags={"run_dir": str(run_dir), **_tags(config, sweep), **_origin_tags(state)},
         uri=config.tracking.uri,
@@ -94,10 +95,3 @@ def _origin_tags(state: RunState) -> dict[str, str]:
         return {}
     origin = state.origin.record()
     return {"init_from": origin["path"], STARTED_FROM: json.dumps(origin)}
-
-
-def _run_name(config: TrainConfig, run_dir: Path) -> str:
-    """Its place in `outputs`; of a run that was moved, the last two parts of its path."""
-    outputs = Path(config.outputs).absolute()
-    moved = not run_dir.is_relative_to(outputs)
-    return str(Path(*run_dir.parts[-2:]) if moved else run_dir.relative_to(outputs))

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from pwc_exp import checkpoints, durable
-from pwc_exp.config import CONFIG_FILE, load
+from pwc_exp.config import BEST_KEY, CHECKPOINTS, CONFIG_FILE, load
 from pwc_exp.data.fetching.archives import CATALOGUE
 from pwc_exp.errors import DataError, MissingInputError, UserError
 from pwc_exp.groups.data import DataConfig, Dataset
@@ -20,8 +20,6 @@ from pwc_exp.models.torch_files import is_torch_file, read_state_dict
 from pwc_exp.origin import OWN, TERMS, TFOPTFLOW, Origin
 from pwc_exp.tracking.record import Record
 
-BEST_KEY = "val/aepe"  # the metric that checkpoints are ranked by
-CHECKPOINTS = "checkpoints"  # their folder in that of a run
 STARTED_FROM = "init_from_origin"  # tag of a run: the record of the weights that it started from
 FORMATS = (
     "a run, a checkpoint, a .safetensors file, a checkpoint of tfoptflow (its prefix), or a "

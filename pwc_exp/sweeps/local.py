@@ -31,6 +31,9 @@ class Ended(NamedTuple):
     reason: str
 
 
+Launch = Callable[[Iterator[Child], Callable[[Child], None]], Iterator[Ended]]
+
+
 class _Running(NamedTuple):
     child: Child
     share: Share
@@ -100,7 +103,8 @@ def _start(
     libc = ctypes.CDLL(None)  # before the fork: nothing is loaded after it
 
     def prepare() -> None:
-        os.sched_setaffinity(0, share.processors)
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, share.processors)
         if hasattr(libc, "prctl"):  # Linux: the child is told when this process dies
             libc.prctl(_SET_PDEATHSIG, signal.SIGTERM)
 

@@ -80,4 +80,3 @@ def _error(run_dir: Path) -> str:
         return ""
     kind, _, message = lines[-1].partition(": ") if lines else ("", "", "")
     return message if kind.startswith("pwc_exp.") else f"{kind.rpartition('.')[2]}: {message}"
-

@@ -42,7 +42,9 @@ def divide(
         ConfigError: there are too few.
     """
     requirement = f"must be among the GPUs that were found ({len(found)})"
-    check(all(number < len(found) for number in gpus or ()), "hydra.launcher.gpus", requirement, gpus)
+    check(
+        all(number < len(found) for number in gpus or ()), "hydra.launcher.gpus", requirement, gpus
+    )
     used = list(found) if gpus is None else [found[number] for number in gpus]
     groups = [tuple(used[n : n + gpus_per_job]) for n in range(0, len(used), gpus_per_job)]
     whole = [group for group in groups if len(group) == gpus_per_job]
@@ -61,7 +63,9 @@ def divide(
 
 def processors() -> list[int]:
     """Numbers of the processors that this process may use."""
-    return sorted(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 def find_gpus(environment: Mapping[str, str]) -> list[str]:

@@ -133,6 +133,12 @@ class Record:
         return tags
 
 
+def place_name(folder: Path, outputs: Path) -> str:
+    """Its place in `outputs`; of a folder that was moved, the last two parts of its path."""
+    moved = not folder.is_relative_to(outputs.absolute())
+    return str(Path(*folder.parts[-2:]) if moved else folder.relative_to(outputs.absolute()))
+
+
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 

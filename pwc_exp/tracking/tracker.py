@@ -79,6 +79,8 @@ class Tracker:
         self._record: Record
         self._journal: Journal
         self._senders: list[Sender] = []
+        self._to_mlflow: Sender | None = None
+        self._patience = _SERVER_SECONDS  # for MLflow to answer
         self._pictured: Sender | None = None  # to the event file
 
     def __enter__(self) -> Self:
@@ -95,7 +97,8 @@ class Tracker:
         self._record = self._make_record()
         self._record.save(self._run_dir)
         if self._mlflow:
-            self._senders.append(self._start_mlflow())
+            self._to_mlflow = self._start_mlflow()
+            self._senders.append(self._to_mlflow)
         if self._tensorboard:
             remedy = "resuming the run writes all of it again"
             self._pictured = Sender("TensorBoard", self._open_tensorboard, remedy=remedy)
@@ -172,6 +175,15 @@ class Tracker:
         """
         self._send(Artifact(path, folder))
 
+    def tag(self, name: str, value: str) -> None:
+        """Says something about the run in MLflow, over what was said under that name."""
+        self._send(Tag(name, value))
+
+    def wait_for_mlflow(self) -> None:
+        """Returns when the run is in MLflow, or MLflow has not answered for as long as it may."""
+        if self._to_mlflow is not None:
+            self._to_mlflow.wait_until_open(self._patience)
+
     def text(self, name: str, text: str) -> None:
         """Keeps a text file in MLflow."""
         self._send(Text(name, text))
@@ -197,6 +209,7 @@ class Tracker:
 
     def _start_mlflow(self) -> Sender:
         uri = destination(self._run_dir, self._uri, self._outputs)
+        self._patience = _FILE_SECONDS if is_file(uri) else _SERVER_SECONDS
         sender = Sender(
             f"MLflow at {without_password(uri)}",
             self._open_mlflow,
@@ -206,7 +219,7 @@ class Tracker:
         for point in self._journal.points:  # the store leaves out what it has
             sender.put(point)
         if self._required:
-            wrong = sender.wait_until_open(_FILE_SECONDS if is_file(uri) else _SERVER_SECONDS)
+            wrong = sender.wait_until_open(self._patience)
             if wrong:
                 sender.end("FAILED")
                 self._record_end("FAILED")

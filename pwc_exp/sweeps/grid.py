@@ -1,0 +1,75 @@
+"""A sweep over all combinations of values."""
+
+import itertools
+from collections.abc import Sequence
+
+from hydra.core.override_parser.types import Override
+
+from pwc_exp.commands.sweeping import GridConfig
+from pwc_exp.errors import ConfigError
+from pwc_exp.stopping import say
+from pwc_exp.sweeps.children import Child, make_child
+from pwc_exp.sweeps.conduct import conducted
+from pwc_exp.sweeps.folder import SweepFolder
+from pwc_exp.sweeps.outcome import FINISHED
+from pwc_exp.sweeps.setting import Setting
+
+
+def sweep(config: GridConfig, setting: Setting, arguments: Sequence[str]) -> None:
+    """Runs a child for each combination, but those that have finished before.
+
+    All children are composed and checked before the first one starts.
+
+    Raises:
+        UserError: an argument is refused, or children failed.
+    """
+    params = [f"{key}={values}" for key, values in config.params.items()]
+    overrides = setting.parse([*params, *arguments])
+    definition = {o.get_key_element(): str(o.input_line).partition("=")[2] for o in overrides}
+    folder = setting.folder(definition, config.continued)
+    children = _children(overrides, folder)
+    configs = {child.number: setting.compose(folder, child) for child in children}
+    with conducted(folder, configs[children[0].number]) as conductor:
+        for child in children:
+            folder.add(child, configs[child.number])
+            conductor.look_at(child)
+        left = [c for c in children if conductor.outcomes[c.number].status != FINISHED]
+        if len(left) < len(children):
+            say(f"{len(children) - len(left)} of {len(children)} children have finished before")
+        launch = setting.launcher(folder, conductor.signals, at_once=None)
+        conductor.run(left, launch, total=len(children))
+        conductor.close()
+
+
+def _children(overrides: Sequence[Override], folder: SweepFolder) -> list[Child]:
+    """A child for each combination; those that the folder knows keep their number and place."""
+    swept = {o.get_key_element(): _values(o) for o in overrides if o.is_sweep_override()}
+    fixed = [
+        f"{o.get_key_element()}={o.get_value_element_as_str()}"
+        for o in overrides
+        if not o.is_sweep_override()
+    ]
+    known = {frozenset(child.overrides): child for child in folder.children}
+    number = max((child.number for child in folder.children), default=-1) + 1
+    children = []
+    for combination in itertools.product(*swept.values()):
+        child = make_child(number, dict(zip(swept, combination, strict=True)), fixed)
+        if old := known.get(frozenset(child.overrides)):
+            child = child._replace(number=old.number, folder=old.folder)
+        else:
+            number += 1
+        children.append(child)
+    return children
+
+
+def _values(override: Override) -> list[str]:
+    key = override.get_key_element()
+    if not override.is_discrete_sweep():
+        raise ConfigError(
+            f"{key}: a grid needs single values; an interval is searched by hydra/sweeper=optuna. "
+            f"Received: {override.input_line}"
+        )
+    values = list(override.sweep_string_iterator())
+    if len(set(values)) != len(values) or not values:
+        raise ConfigError(f"{key}: values must be different, at least one. Received: {values}")
+    return values

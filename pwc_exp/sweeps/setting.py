@@ -1,0 +1,116 @@
+"""What Hydra gives a sweep: how a child is composed, where the sweep lies, who runs children."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from pwc_exp.commands.sweeping import LocalConfig
+from pwc_exp.commands.training import TrainConfig
+from pwc_exp.composition import check, check_places, refusals, register
+from pwc_exp.config import CONFIG_FILE, load
+from pwc_exp.errors import ConfigError, OutputError, ResumeError, UserError
+from pwc_exp.resumption import identity_changes, in_words
+from pwc_exp.stopping import StopSignals, say
+from pwc_exp.sweeps.children import Child
+from pwc_exp.sweeps.folder import FILE, SweepFolder, newest_alike
+from pwc_exp.sweeps.foreign import run_foreign
+from pwc_exp.sweeps.local import Ended, Launch, run_local
+from pwc_exp.sweeps.shares import divide, find_gpus, processors
+
+
+class Setting(NamedTuple):
+    """A sweep as Hydra starts it. config: Hydra's own, of the sweep."""
+
+    context: HydraContext
+    task: TaskFunction
+    config: DictConfig
+
+    def parse(self, overrides: Sequence[str]) -> list[Override]:
+        """Reads arguments in Hydra's grammar, the last one of each key."""
+        parser = OverridesParser.create(config_loader=self.context.config_loader)
+        with refusals("train"):
+            parsed = parser.parse_overrides(list(overrides))
+        return list({override.get_key_element(): override for override in parsed}.values())
+
+    def compose(self, sweep: SweepFolder, child: Child) -> TrainConfig:
+        """The configuration of a child.
+
+        Raises:
+            UserError: it is refused; the message names the child.
+            ResumeError: the child has begun with other values.
+        """
+        run_dir = sweep.run_dir(child)
+        register(child.overrides)
+        try:
+            with refusals("train", ValueError, AssertionError):
+                values = self.context.config_loader.load_sweep_config(
+                    self.config, list(child.overrides)
+                )
+            with open_dict(values):
+                del values["hydra"]
+            config = cast(TrainConfig, check(values, "train"))
+            if config.resume:
+                raise ConfigError("resume: cannot be given to a sweep, it names one run")
+            check_places(config, run_dir)
+        except UserError as error:
+            raise type(error)(f"child {child.number} ({child.name}): {error}") from error
+        file = run_dir / CONFIG_FILE
+        if file.is_file() and (others := identity_changes(load(file), config)):
+            raise ResumeError(
+                f"sweep.continue: {run_dir} must go on with the values it began with. Received: "
+                f"{in_words(others)}"
+            )
+        return config
+
+    def folder(self, definition: dict[str, str], continued: str | None) -> SweepFolder:
+        """The folder of the sweep: a new one, or that of the sweep to go on with."""
+        new = Path(self.config.hydra.sweep.dir).absolute()
+        which = (continued or "false").lower()
+        if which == "true":
+            if found := newest_alike(new.parent, definition):
+                return found
+            say(f"sweep.continue: no sweep in {new.parent} has this definition; a new one begins")
+        elif which != "false":
+            return SweepFolder.load(Path(continued or ""))
+        if (new / FILE).exists():
+            raise OutputError(f"{new} must be a new folder. Received: that of another sweep")
+        return SweepFolder(path=new, definition=definition)
+
+    def launcher(self, sweep: SweepFolder, signals: StopSignals, *, at_once: int | None) -> Launch:
+        """What runs children. at_once: given to another launcher than ours in one call."""
+        chosen = self.config.hydra.launcher
+        if chosen.get("_target_") == LocalConfig._target_:
+            knobs = cast(LocalConfig, OmegaConf.to_object(chosen))
+            shares = divide(
+                jobs=knobs.jobs,
+                gpus=knobs.gpus,
+                gpus_per_job=knobs.gpus_per_job,
+                found=find_gpus(os.environ),
+                processors=processors(),
+            )
+
+            def launch_local(
+                children: Iterator[Child], on_start: Callable[[Child], None]
+            ) -> Iterator[Ended]:
+                return run_local(sweep, children, shares, signals=signals, on_start=on_start)
+
+            return launch_local
+        with open_dict(self.config):
+            self.config.hydra.sweep.dir = str(sweep.path)
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self.context, task_function=self.task, config=self.config
+        )
+
+        def launch_foreign(
+            children: Iterator[Child], on_start: Callable[[Child], None]
+        ) -> Iterator[Ended]:
+            return run_foreign(launcher, children, at_once=at_once, on_start=on_start)
+
+        return launch_foreign
