@@ -16,7 +16,7 @@ _GROUPS = ["alike but for the seed", "runs", "mean", "deviation", "best"]
 
 def text_table(sweep: SweepSummary) -> str:
     """Lines of about 120 characters, best child first, marked `*`; reasons stand below theirs."""
-    head = ["", "no", "child", sweep.objective, "seconds", "status"]
+    head = ["", "child", "name", sweep.objective, "seconds", "status"]
     rows, reasons = [], []
     for child in _in_order(sweep):
         _, name, *cells, reason = _cells(child)
@@ -36,7 +36,7 @@ def text_table(sweep: SweepSummary) -> str:
 
 def markdown_table(sweep: SweepSummary) -> str:
     """The same as Markdown, uncut; the best child is bold."""
-    head = ["no", "child", sweep.objective, "seconds", "status", "reason"]
+    head = ["child", "name", sweep.objective, "seconds", "status", "reason"]
     rows = []
     for child in _in_order(sweep):
         cells = [_literal(cell) for cell in _cells(child)]
