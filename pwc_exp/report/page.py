@@ -63,7 +63,6 @@ svg .grid { stroke: var(--line); } svg .axis { stroke: var(--faint); }
 svg .over { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; fill: var(--ink); }
 svg .reach { fill: none; stroke: transparent; stroke-width: 8px; }
 svg .mark:hover > :nth-child(2) { stroke-width: 5px; }
-.wide { max-width: 720px; }
 svg.bar { width: 190px; } svg.dash { width: 26px; } svg.cross { width: 10px; }
 .key.ramp { gap: 0; } .key.ramp i { height: 10px; border-radius: 0; }
 .key.ramp i:first-of-type { margin-left: .35rem; }
@@ -74,6 +73,8 @@ details summary { cursor: pointer; color: var(--soft); font-size: .9rem; margin:
 code { font: .85em ui-monospace, "SFMono-Regular", Menlo, Consolas, monospace; }
 .legends { display: flex; flex-wrap: wrap; gap: 2rem; align-items: flex-end; }
 .swatch { display: inline-block; width: 1.1rem; height: 1.1rem; vertical-align: middle; }
+@media (max-width: 800px) { table { font-size: .8rem; } th, td { padding-right: .55rem; }
+  svg.bar { width: 90px; } }
 @media print { :root { --paper: #fff; --raised: #fff; --ink: #000; --soft: #333; --line: #ccc; }
   body { max-width: none; padding: 0; font-size: 11px; } h2 { break-after: avoid; }
   .pictures { grid-template-columns: repeat(4, 1fr); } }

@@ -102,7 +102,7 @@ def _knobs(sweep: SweepSummary, marks: Sequence[Mark]) -> Iterator[str]:
     drawn = [scatter(values, marks, x=name, y=sweep.objective) for name, values in columns.items()]
     if any(drawn):
         bars = "Bars are 95 % intervals." if any(mark.whiskers for mark in marks) else ""
-        yield heading("One by one", bars)
+        yield heading("Knob by knob", bars)
         yield _side_by_side(drawn)
 
 
@@ -120,15 +120,20 @@ def _curves(sweep: SweepSummary, marks: Sequence[Mark]) -> Iterator[str]:
         return
     lines = [child.curve for child, _ in shown]
     drawn = [mark for _, mark in shown]
-    yield heading("Curves", "The best child is drawn thick; a hover tells which one a line is.")
+    yield heading(
+        "Curves",
+        "The whole, and the second half. The best child is drawn thick; a hover tells which one a "
+        "line is.",
+    )
     if len(shown) <= _MOST_COLOURS:
         drawn = [mark._replace(colour=colour(place)) for place, mark in enumerate(drawn)]
         names = [f"{child.number}: {shortened(child.name, 60)}" for child, _ in shown]
         yield f"<p>{key(names)}</p>"
     else:
         yield ramp_key(drawn)
-    drawing = curves(lines, drawn, x="step", y=sweep.objective)
-    yield f'<div class="wide">{drawing}</div>'
+    middle = max(step for line in lines for step, _ in line) / 2
+    drawings = [curves(lines, drawn, x="step", y=sweep.objective, start=s) for s in (0, middle)]
+    yield _side_by_side(drawings)
 
 
 def _front(sweep: SweepSummary) -> Iterator[str]:
@@ -144,12 +149,13 @@ def _front(sweep: SweepSummary) -> Iterator[str]:
         name: [found.get(child.number, math.nan) for child in children]
         for name, found in sweep.objectives.items()
     }
-    marks = [
-        Mark(f"{child.number}: {child.name}", "var(--s0)", value, best=True)
-        if child.number in sweep.fronts
-        else Mark(f"{child.number}: {child.name}", "var(--faint)", value)
-        for child, value in zip(children, values[first], strict=True)
-    ]
+    marks = []
+    for place, child in enumerate(children):
+        told = [f"{name.partition(', ')[0]} {number(v[place])}" for name, v in values.items()]
+        note = "\n".join([f"{child.number}: {child.name}", *told])
+        chosen = place < len(on_front)
+        colour = "var(--s0)" if chosen else "var(--faint)"
+        marks.append(Mark(note, colour, values[first][place], best=chosen))
     yield _side_by_side(
         [scatter(Column(values[name], []), marks, x=name, y=first) for name in others]
     )

@@ -24,6 +24,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 26, 44
 _STRIP = 20  # px above the horizontal axis, for runs without a value
 _CHARACTER = 6.2  # px, of a label
 _SHADES = 9
+_FEW = 6  # curves whose ends are all marked
 _MOST_POINTS = 60  # of a curve among many
 BAR_WIDTH = 190  # px, of an interval in a row of a table
 
@@ -93,21 +94,26 @@ def scatter(column: Column, marks: Sequence[Mark], *, x: str, y: str) -> str:
 
 
 def curves(
-    lines: Sequence[Sequence[tuple[float, float]]], marks: Sequence[Mark], *, x: str, y: str
+    lines: Sequence[Sequence[tuple[float, float]]],
+    marks: Sequence[Mark],
+    *,
+    x: str,
+    y: str,
+    start: float = 0,
 ) -> str:
-    """A line for each run, the best on top."""
-    shown = [[point for point in line if math.isfinite(point[1])] for line in lines]
+    """A line for each run from the step `start` on, the best on top."""
+    shown = [[(a, b) for a, b in line if a >= start and math.isfinite(b)] for line in lines]
     points = [point for line in shown for point in line]
     if not points:
         return ""
     axis = close([value for _, value in points], _HEIGHT - _BOTTOM, _TOP + 10, room=15)
-    steps = [0.0, *(step for step, _ in points)]
-    to_x = linear(0, max(steps), _LEFT, _WIDTH - _RIGHT)
+    steps = [start, *(step for step, _ in points)]
+    to_x = linear(start, max(steps), _LEFT, _WIDTH - _RIGHT)
     ticks = [(to_x(tick.place), tick.label) for tick in round_ticks(steps)]
     parts = [_frame(axis, y), _below(x), *(_label(*tick) for tick in ticks)]
     for line, mark in reversed(list(zip(shown, marks, strict=True))):
         places = [(to_x(step), axis.scale(value)) for step, value in _thinned(line)]
-        parts.append(_curve(places, mark))
+        parts.append(_curve(places, mark, dot=mark.best or mark.early or len(lines) <= _FEW))
     return _svg(parts)
 
 
@@ -204,11 +210,11 @@ def _front(places: Sequence[tuple[float, float]]) -> Iterator[str]:
         yield f'<polyline points="{path}" fill="none" stroke="var(--soft)" stroke-dasharray="2 3"/>'
 
 
-def _curve(places: Sequence[tuple[float, float]], mark: Mark) -> str:
+def _curve(places: Sequence[tuple[float, float]], mark: Mark, *, dot: bool) -> str:
     width = 3 if mark.best else 1.1 if mark.early else 1.6
     dash = ' stroke-dasharray="4 3"' if mark.early else ""
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    ends = "".join(_circle(x, y, mark) for x, y in places[-1:])
+    ends = "".join(_circle(x, y, mark) for x, y in places[-1:] if dot)
     return (
         f'<g class="mark"><title>{text(mark.note)}</title><polyline points="{path}" fill="none" '
         f'stroke="{mark.colour}" stroke-width="{width}"{dash}/>{ends}</g>'

@@ -44,21 +44,20 @@ def unranked(sweep: SweepSummary) -> Iterator[str]:
         return
     yield heading("Without a rank", "Children that ended early, or have not ended.")
     knobs = _knob_heads(sweep)
-    head = ["child", *knobs, "status", text(sweep.objective), "time", "steps", "reason"]
+    head = ["child", "status", "reason", *knobs, text(sweep.objective), "time", "steps"]
     rows = [
         [
             f"{child.number}",
-            *_knob_cells(sweep, child),
             _status(child),
+            text(child.reason) or NONE,
+            *_knob_cells(sweep, child),
             number(child.aepe),
             duration(child.seconds),
             f"{child.steps:,}",
-            text(child.reason) or NONE,
         ]
         for child in sweep.unranked
     ]
-    last = len(head) - 1
-    yield table(head, rows, texts=(last,), words=range(1, 2 + len(knobs)))
+    yield table(head, rows, texts=(2,), words=[1, *range(3, 3 + len(knobs))])
 
 
 def groups(sweep: SweepSummary) -> str:
