@@ -205,8 +205,9 @@ def _circle(x: float, y: float, mark: Mark) -> str:
 
 
 def _front(places: Sequence[tuple[float, float]]) -> Iterator[str]:
-    if len(places) > 1:
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in sorted(places))
+    known = sorted((x, y) for x, y in places if math.isfinite(x) and math.isfinite(y))
+    if len(known) > 1:
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in known)
         yield f'<polyline points="{path}" fill="none" stroke="var(--soft)" stroke-dasharray="2 3"/>'
 
 

@@ -83,6 +83,9 @@ SWEEPS = {
     "unlike knobs": sweep([child(0, values={"a": "1"}), child(1, values={"b": "null"})]),
     "waiting": sweep([child(0), failed(1, "", status="WAITING", seconds=math.nan, steps=0)]),
     "two objectives": two_objectives(),
+    "a front without values": sweep(
+        [child(n) for n in range(3)], fronts=[0, 1, 2], objectives={"a": {0: 1.0}, "b": {1: 2.0}}
+    ),
 }
 
 
