@@ -1,17 +1,17 @@
 """Line and bar charts as inline SVG, in the colours of the page; a hover shows the numbers."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from pwc_exp.report.axes import Axis, Scale, Tick, decades, from_zero, linear, round_ticks
 from pwc_exp.report.page import text
 
 _WIDTH, _HEIGHT = 560, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 18, 42
+_UPWARDS = (_HEIGHT - _BOTTOM, _TOP + 8)  # from the least to the greatest
 _COLOURS = 6
 _MOST_POINTS = 400  # of a line; more are averaged
-
-Scale = Callable[[float], float]  # a value -> its place on the page
 
 
 class Series(NamedTuple):
@@ -26,13 +26,6 @@ class Bar(NamedTuple):
 
     value: float
     note: str
-
-
-class Tick(NamedTuple):
-    """A place on an axis and what stands there."""
-
-    place: float
-    label: str
 
 
 def line_chart(
@@ -55,23 +48,23 @@ def line_chart(
     if not values:
         return '<p class="note">Nothing to show.</p>'
     horizontal = [*(tick.place for tick in ticks or ()), *(point[0] for point in values)]
-    to_x = _linear(min(horizontal), max(horizontal), _LEFT, _WIDTH - _RIGHT)
+    to_x = linear(min(horizontal), max(horizontal), _LEFT, _WIDTH - _RIGHT)
     heights = [point[1] for point in values]
-    to_y, levels = _log_axis(heights) if logarithmic else _axis(heights)
-    parts = [_frame(to_y, levels, y), _x_axis(ticks or _x_ticks(horizontal), to_x, x)]
+    axis = (decades if logarithmic else from_zero)(heights, *_UPWARDS)
+    parts = [_frame(axis, y), _x_axis(ticks or round_ticks(horizontal), to_x, x)]
     for place, line in enumerate(lines):
-        parts.append(_line(line, f"var(--s{place % _COLOURS})", to_x, to_y))
+        parts.append(_line(line, colour(place), to_x, axis.scale))
     return _svg(parts)
 
 
 def bar_chart(bars: Sequence[Bar], *, x: str, y: str, ticks: Sequence[Tick]) -> str:
     """Bars side by side; tick places count bars, 0 is the left edge of the first."""
-    to_x = _linear(0, len(bars), _LEFT, _WIDTH - _RIGHT)
-    to_y, levels = _axis([0.0, *(bar.value for bar in bars)])
-    parts = [_frame(to_y, levels, y), _x_axis(ticks, to_x, x)]
-    bottom = to_y(0)
+    to_x = linear(0, len(bars), _LEFT, _WIDTH - _RIGHT)
+    axis = from_zero([0.0, *(bar.value for bar in bars)], *_UPWARDS)
+    parts = [_frame(axis, y), _x_axis(ticks, to_x, x)]
+    bottom = axis.scale(0)
     for place, bar in enumerate(bars):
-        left, right, top = to_x(place) + 1, to_x(place + 1) - 1, to_y(bar.value)
+        left, right, top = to_x(place) + 1, to_x(place + 1) - 1, axis.scale(bar.value)
         parts.append(
             f'<rect x="{left:.1f}" y="{top:.1f}" width="{max(right - left, 1):.1f}" '
             f'height="{bottom - top:.1f}" fill="var(--s0)"><title>{text(bar.note)}</title></rect>'
@@ -79,11 +72,15 @@ def bar_chart(bars: Sequence[Bar], *, x: str, y: str, ticks: Sequence[Tick]) -> 
     return _svg(parts)
 
 
+def colour(place: int) -> str:
+    """Of a series, as CSS; there are six."""
+    return f"var(--s{place % _COLOURS})"
+
+
 def key(names: Sequence[str]) -> str:
     """Which colour is which series, as HTML."""
     return "".join(
-        f'<span class="key"><i style="background:var(--s{place % _COLOURS})"></i>{text(name)}'
-        "</span>"
+        f'<span class="key"><i style="background:{colour(place)}"></i>{text(name)}</span>'
         for place, name in enumerate(names)
     )
 
@@ -102,10 +99,10 @@ def _line(line: Series, colour: str, to_x: Scale, to_y: Scale) -> str:
     return drawn
 
 
-def _frame(to_y: Scale, levels: Sequence[Tick], name: str) -> str:
+def _frame(axis: Axis, name: str) -> str:
     parts = [f'<text x="{_LEFT - 46}" y="{_TOP - 10}" font-weight="600">{text(name)}</text>']
-    for level in levels:
-        y = to_y(level.place)
+    for level in axis.ticks:
+        y = axis.scale(level.place)
         parts.append(
             f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
             f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text(level.label)}</text>'
@@ -131,46 +128,6 @@ def _x_axis(ticks: Sequence[Tick], to_x: Scale, name: str) -> str:
 def _svg(parts: Sequence[str]) -> str:
     size = f"0 {-8} {_WIDTH} {_HEIGHT + 8}"
     return f'<svg viewBox="{size}" role="img">{"".join(parts)}</svg>'
-
-
-def _linear(low: float, high: float, start: float, end: float) -> Scale:
-    span = (high - low) or 1.0
-    return lambda value: start + (value - low) / span * (end - start)
-
-
-def _axis(values: Sequence[float]) -> tuple[Scale, list[Tick]]:
-    low, high = min(0.0, *values), max(values)
-    step = _round_step((high - low) / 4)
-    first, last = math.floor(low / step), max(math.ceil(high / step), 1)
-    ticks = [Tick(n * step, _plain(n * step)) for n in range(first, last + 1)]
-    return _linear(first * step, last * step, _HEIGHT - _BOTTOM, _TOP + 8), ticks
-
-
-def _log_axis(values: Sequence[float]) -> tuple[Scale, list[Tick]]:
-    first = math.floor(math.log10(min(values)))
-    last = max(math.ceil(math.log10(max(values))), first + 1)
-    place = _linear(first, last, _HEIGHT - _BOTTOM, _TOP + 8)
-    ticks = [Tick(10.0**n, _plain(10.0**n)) for n in range(first, last + 1)]
-    return lambda value: place(math.log10(value)), ticks
-
-
-def _x_ticks(values: Sequence[float]) -> list[Tick]:
-    low, high = min(values), max(values)
-    step = _round_step((high - low) / 5)
-    places = range(math.ceil(low / step), math.floor(high / step) + 1)
-    return [Tick(n * step, _plain(n * step)) for n in places]
-
-
-def _round_step(size: float) -> float:
-    """The next of 1, 2, 5, 10, … times a power of ten."""
-    if size <= 0 or not math.isfinite(size):
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(size))
-    return power * next(step for step in (1, 2, 5, 10) if step * power >= size * (1 - 1e-9))
-
-
-def _plain(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _shown(points: Sequence[tuple[float, float]], positive: bool) -> list[tuple[float, float]]:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pwc_exp.report.charts import Series, Tick, key, line_chart
+from pwc_exp.report.axes import Tick
+from pwc_exp.report.charts import Series, key, line_chart
 from pwc_exp.report.page import NONE, heading, number, page, table, text
 from pwc_exp.scoring import METRICS
 from pwc_exp.scoring.metrics import Metric

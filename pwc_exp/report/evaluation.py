@@ -8,7 +8,8 @@ import numpy as np
 from pwc_exp.flow.colour import legend
 from pwc_exp.gallery import Shown
 from pwc_exp.pictures import ERROR_BOUNDS, ERROR_COLOURS
-from pwc_exp.report.charts import Bar, Series, Tick, bar_chart, line_chart
+from pwc_exp.report.axes import Tick
+from pwc_exp.report.charts import Bar, Series, bar_chart, line_chart
 from pwc_exp.report.page import (
     NONE,
     facts,

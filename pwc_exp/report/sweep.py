@@ -2,97 +2,19 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 
-from pwc_exp.report.page import NONE, heading, headline, number, page, table, text
+from pwc_exp.report.axes import Column, column
+from pwc_exp.report.charts import colour, key
+from pwc_exp.report.page import heading, headline, number, page, png, shortened, text
+from pwc_exp.report.parallel import parallel_coordinates
+from pwc_exp.report.sweep_charts import Mark, curves, ramp_key, scatter, shade
+from pwc_exp.report.sweep_summary import ChildRow, SeedGroup, SweepSummary
+from pwc_exp.report.sweep_tables import duration, folders, front, groups, ranking, unranked
 
-_FINISHED = "FINISHED"
-_LAST = ("RUNNING", "WAITING", "PRUNED", "KILLED", "FAILED")  # children without a rank, in order
-_MOST_KNOBS = 6  # that have columns of their own; more are told by the child's name
-_MOST_ROWS = 20  # of a table that is open
+__all__ = ["ChildRow", "SeedGroup", "SweepSummary", "render"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class ChildRow:
-    """A child, as its folder tells."""
-
-    number: int
-    name: str
-    values: Mapping[str, str]  # knobs that differ between children, as Hydra writes them
-    status: str  # FINISHED, FAILED, KILLED, PRUNED, RUNNING or WAITING
-    aepe: float  # px, the objective; nan: none
-    lower: float = math.nan  # of the 95 % interval
-    upper: float = math.nan
-    seconds: float  # of training steps
-    steps: int  # made
-    reason: str = ""  # why it did not finish, one line
-    folder: str
-    curve: Sequence[tuple[float, float]] = ()  # (step, objective)
-
-    @property
-    def interval(self) -> str:
-        """As text; empty where there is none."""
-        known = math.isfinite(self.lower) and math.isfinite(self.upper)
-        return f"{number(self.lower)} to {number(self.upper)}" if known else ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeedGroup:
-    """Children alike but for their seed."""
-
-    name: str  # the keys that differ, without the seed
-    count: int
-    mean: float
-    deviation: float  # n - 1; nan for one child
-    best: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepSummary:
-    """What the page and the tables are made of."""
-
-    title: str
-    command: str  # that repeats the sweep
-    children: Sequence[ChildRow]
-    objective: str = "val/aepe, px"  # name, unit
-    lower_is_better: bool = True
-    best: int | None = None  # the number of the best child
-    groups: Sequence[SeedGroup] = ()
-    notes: Sequence[str] = ()
-    pictures: Mapping[str, bytes] = field(default_factory=dict)  # caption -> PNG
-    fronts: Sequence[int] = ()  # numbers of the children on the Pareto front
-    objectives: Mapping[str, Mapping[int, float]] = field(default_factory=dict)  # if several
-
-    @property
-    def ranked(self) -> list[ChildRow]:
-        """The children that finished with a value, and the best one, best first."""
-        sign = 1 if self.lower_is_better else -1
-        found = [child for child in self.children if self._has_rank(child)]
-        return sorted(found, key=lambda c: (c.number != self.best, sign * c.aepe, c.number))
-
-    @property
-    def unranked(self) -> list[ChildRow]:
-        """The others, failed ones last."""
-        found = [child for child in self.children if not self._has_rank(child)]
-        places = {status: place for place, status in enumerate(_LAST)}
-        return sorted(found, key=lambda child: (places.get(child.status, 0), child.number))
-
-    @property
-    def knobs(self) -> list[str]:
-        """The keys that differ, in the order in which they are met."""
-        return list(dict.fromkeys(knob for child in self.children for knob in child.values))
-
-    @property
-    def short_knobs(self) -> dict[str, str]:
-        """{key: its last part, where that tells it from the others}."""
-        last = {knob: knob.rpartition(".")[2] for knob in self.knobs}
-        counts = Counter(last.values())
-        return {knob: part if counts[part] == 1 else knob for knob, part in last.items()}
-
-    def _has_rank(self, child: ChildRow) -> bool:
-        counts = child.status == _FINISHED or child.number == self.best
-        return counts and math.isfinite(child.aepe)
+_MOST_COLOURS = 6  # of curves that are told apart by colour; more are coloured by rank
 
 
 def render(sweep: SweepSummary) -> str:
@@ -100,49 +22,146 @@ def render(sweep: SweepSummary) -> str:
     return page(sweep.title, _sections(sweep))
 
 
-def duration(seconds: float) -> str:
-    """A time as people say it."""
-    if not math.isfinite(seconds):
-        return NONE
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
-
-
 def _sections(sweep: SweepSummary) -> Iterator[str]:
+    marks = _marks(sweep)
     yield f"<h1>{text(sweep.title)}</h1>"
     yield _headline(sweep)
-    yield heading("Ranking")
-    yield from _ranking(sweep)
-    yield heading("Command")
+    yield from ranking(sweep, marks[: len(sweep.ranked)])
+    if sweep.groups:
+        yield heading("Seeds", "Children alike but for the seed; deviation of single runs (n - 1).")
+        yield groups(sweep)
+    yield from unranked(sweep)
+    if len(sweep.objectives) > 1:
+        yield from _front(sweep)
+    yield from _knobs(sweep, marks)
+    yield from _curves(sweep, marks)
+    if sweep.pictures:
+        yield heading("The search")
+        drawn = "".join(png(data, caption) for caption, data in sweep.pictures.items())
+        yield f'<div class="charts">{drawn}</div>'
+    yield heading("To repeat it")
     yield f"<p><code>{text(sweep.command)}</code></p>"
     yield from (f"<p>{text(note)}</p>" for note in sweep.notes)
+    yield folders(sweep)
 
 
 def _headline(sweep: SweepSummary) -> str:
     name, _, unit = sweep.objective.partition(", ")
-    ranked = sweep.ranked
     counts = Counter(child.status.lower() for child in sweep.children)
-    told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    told = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     seconds = [child.seconds for child in sweep.children if math.isfinite(child.seconds)]
     longest = f"longest child {duration(max(seconds))}" if seconds else ""
     tiles = [
         ("Children", f"{len(sweep.children):,}", told),
         ("Training time", duration(sum(seconds)), longest),
     ]
-    if ranked:
-        best = ranked[0]
-        tiles.insert(
-            0, (f"Best {name}", f"{number(best.aepe)} {unit}", f"{best.number}: {best.name}")
-        )
+    match sweep.ranked:
+        case [best, second, *_]:
+            lead = f"{number(abs(second.aepe - best.aepe))} {unit}"
+            tiles.insert(0, ("Ahead of the second", lead, _overlap(best, second)))
+    if sweep.ranked:
+        best = sweep.ranked[0]
+        note = f"child {best.number}: {shortened(sweep.short_name(best), 120)}"
+        tiles.insert(0, (f"Best {name}", f"{number(best.aepe)} {unit}", note))
     return headline(tiles)
 
 
-def _ranking(sweep: SweepSummary) -> Iterator[str]:
-    yield table(["", "child"], [[str(c.number), text(c.name)] for c in sweep.ranked])
-    yield table(
-        ["", "child", "reason"],
-        [[str(c.number), text(c.name), text(c.reason)] for c in sweep.unranked],
+def _overlap(best: ChildRow, second: ChildRow) -> str:
+    if not (best.interval and second.interval):
+        return f"child {second.number}"
+    apart = best.upper < second.lower or second.upper < best.lower
+    return f"child {second.number}; the intervals {'do not overlap' if apart else 'overlap'}"
+
+
+def _marks(sweep: SweepSummary) -> list[Mark]:
+    """Of the children with a rank, then of the others."""
+    unit = sweep.objective.partition(", ")[2]
+    ranked = sweep.ranked
+    marks = []
+    for place, child in enumerate([*ranked, *sweep.unranked]):
+        early = place >= len(ranked)
+        value = f"{number(child.aepe)} {unit}" + (f" ({child.interval})" if child.interval else "")
+        end = f", {child.status}" if early else ""
+        colour = "var(--faint)" if early else shade(place, len(ranked))
+        best = child.number == sweep.best
+        note = f"{child.number}: {child.name}\n{value}{end}"
+        marks.append(Mark(note, colour, child.aepe, child.lower, child.upper, best, early))
+    return marks
+
+
+def _knobs(sweep: SweepSummary, marks: Sequence[Mark]) -> Iterator[str]:
+    children = [*sweep.ranked, *sweep.unranked]
+    names = sweep.short_knobs
+    columns = {names[knob]: _column(sweep, knob, children) for knob in sweep.knobs}
+    lines = parallel_coordinates(columns, sweep.objective, marks)
+    if lines:
+        yield heading("What the knobs did", "A line for each child; a hover tells which it is.")
+        yield ramp_key(marks)
+        yield lines
+    columns["training time, s"] = Column([child.seconds for child in children], [])
+    drawn = [scatter(values, marks, x=name, y=sweep.objective) for name, values in columns.items()]
+    if any(drawn):
+        bars = "Bars are 95 % intervals." if any(mark.whiskers for mark in marks) else ""
+        yield heading("Knob by knob", bars)
+        yield _side_by_side(drawn)
+
+
+def _column(sweep: SweepSummary, knob: str, children: Sequence[ChildRow]) -> Column:
+    """The values of `children`; categories in the order in which the sweep has them."""
+    found = column([child.values.get(knob) for child in sweep.children])
+    values = {child.number: v for child, v in zip(sweep.children, found.values, strict=True)}
+    return Column([values[child.number] for child in children], found.categories)
+
+
+def _curves(sweep: SweepSummary, marks: Sequence[Mark]) -> Iterator[str]:
+    children = [*sweep.ranked, *sweep.unranked]
+    shown = [(child, mark) for child, mark in zip(children, marks, strict=True) if child.curve]
+    if not shown:
+        return
+    lines = [child.curve for child, _ in shown]
+    drawn = [mark for _, mark in shown]
+    yield heading(
+        "Curves",
+        "The whole, and the second half. The best child is drawn thick; a hover tells which one a "
+        "line is.",
     )
+    if len(shown) <= _MOST_COLOURS:
+        drawn = [mark._replace(colour=colour(place)) for place, mark in enumerate(drawn)]
+        names = [f"{child.number}: {shortened(child.name, 60)}" for child, _ in shown]
+        yield f"<p>{key(names)}</p>"
+    else:
+        yield ramp_key(drawn)
+    middle = max(step for line in lines for step, _ in line) / 2
+    drawings = [curves(lines, drawn, x="step", y=sweep.objective, start=s) for s in (0, middle)]
+    yield _side_by_side(drawings)
+
+
+def _front(sweep: SweepSummary) -> Iterator[str]:
+    on_front = [child for child in sweep.children if child.number in sweep.fronts]
+    off_front = [child for child in sweep.children if child.number not in sweep.fronts]
+    first, *others = sweep.objectives
+    yield heading(
+        "Pareto front",
+        f"{len(on_front)} children that no other beats in every objective, joined by a line.",
+    )
+    children = [*on_front, *off_front]
+    values = {
+        name: [found.get(child.number, math.nan) for child in children]
+        for name, found in sweep.objectives.items()
+    }
+    marks = []
+    for place, child in enumerate(children):
+        told = [f"{name.partition(', ')[0]} {number(v[place])}" for name, v in values.items()]
+        note = "\n".join([f"{child.number}: {child.name}", *told])
+        chosen = place < len(on_front)
+        colour = "var(--s0)" if chosen else "var(--faint)"
+        marks.append(Mark(note, colour, values[first][place], best=chosen))
+    yield _side_by_side(
+        [scatter(Column(values[name], []), marks, x=name, y=first) for name in others]
+    )
+    yield front(sweep)
+
+
+def _side_by_side(drawings: Sequence[str]) -> str:
+    figures = "".join(f"<figure>{drawing}</figure>" for drawing in drawings if drawing)
+    return f'<div class="charts">{figures}</div>'

@@ -4,7 +4,7 @@ import re
 from collections.abc import Container, Sequence
 
 from pwc_exp.report.page import NONE, number, shortened
-from pwc_exp.report.sweep import ChildRow, SweepSummary
+from pwc_exp.report.sweep_summary import ChildRow, SweepSummary
 
 _WIDTH = 120  # of a terminal's line
 _NAME = 56  # characters of a name, beyond which keys are told by their last parts
@@ -16,11 +16,11 @@ _GROUPS = ["alike but for the seed", "runs", "mean", "deviation", "best"]
 
 def text_table(sweep: SweepSummary) -> str:
     """Lines of about 120 characters, best child first, marked `*`; reasons stand below theirs."""
-    head = ["", "no", "child", sweep.objective, "seconds", "status"]
+    head = ["", "child", "name", sweep.objective, "seconds", "status"]
     rows, reasons = [], []
     for child in _in_order(sweep):
         _, name, *cells, reason = _cells(child)
-        name = name if len(name) <= _NAME else _short_name(sweep, child)
+        name = name if len(name) <= _NAME else _one_line(sweep.short_name(child))
         rows.append(["*" if child.number == sweep.best else "", str(child.number), name, *cells])
         reasons.append(reason)
     first, *lines = _aligned(head, rows, right=(1, 4), cut=2)
@@ -36,7 +36,7 @@ def text_table(sweep: SweepSummary) -> str:
 
 def markdown_table(sweep: SweepSummary) -> str:
     """The same as Markdown, uncut; the best child is bold."""
-    head = ["no", "child", sweep.objective, "seconds", "status", "reason"]
+    head = ["child", "name", sweep.objective, "seconds", "status", "reason"]
     rows = []
     for child in _in_order(sweep):
         cells = [_literal(cell) for cell in _cells(child)]
@@ -51,12 +51,6 @@ def markdown_table(sweep: SweepSummary) -> str:
 
 def _in_order(sweep: SweepSummary) -> list[ChildRow]:
     return sweep.ranked + sweep.unranked
-
-
-def _short_name(sweep: SweepSummary, child: ChildRow) -> str:
-    keys = sweep.short_knobs
-    pairs = (f"{keys[knob]}={value}" for knob, value in child.values.items())
-    return _one_line(" ".join(pairs) or child.name)
 
 
 def _cells(child: ChildRow) -> list[str]:

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from pwc_exp.report.charts import Bar, Series, Tick, bar_chart, line_chart
+from pwc_exp.report.axes import Tick
+from pwc_exp.report.charts import Bar, Series, bar_chart, line_chart
 
 
 def circles(drawing: str) -> list[tuple[float, float]]:

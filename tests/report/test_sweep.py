@@ -1,0 +1,186 @@
+"""The page of a sweep: every child is told, the best is marked, and odd sweeps break nothing."""
+
+import math
+import re
+from collections.abc import Sequence
+
+import pytest
+
+from pwc_exp.report.sweep import ChildRow, SeedGroup, SweepSummary, render
+from pwc_exp.report.sweep_text import markdown_table, text_table
+
+LONG = "x<y&\"'" + "very_long_" * 20
+PNG = b"\x89PNG not read"
+
+
+def child(number: int, **changes: object) -> ChildRow:
+    aepe = 3.0 + number
+    values: dict[str, object] = {
+        "number": number,
+        "name": f"model=m{number} lr={10.0**-number}",
+        "values": {"model": f"m{number}", "optimizer.lr": f"{10.0**-number}"},
+        "status": "FINISHED",
+        "aepe": aepe,
+        "lower": aepe - 0.25,
+        "upper": aepe + 0.25,
+        "seconds": 10.0 + number,
+        "steps": 40,
+        "folder": f"{number}_model=m{number}",
+        "curve": [(20.0, aepe + 1), (40.0, aepe)],
+    }
+    return ChildRow(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def failed(number: int, reason: str = "Out of memory", **changes: object) -> ChildRow:
+    unknown = {"aepe": math.nan, "lower": math.nan, "upper": math.nan, "curve": ()}
+    return child(number, **{"status": "FAILED", "reason": reason, **unknown, **changes})
+
+
+def sweep(children: Sequence[ChildRow], **changes: object) -> SweepSummary:
+    values: dict[str, object] = {
+        "title": "quickstart/2026",
+        "command": "python -m pwc_exp.train -m model=m0,m1",
+        "children": children,
+        "best": 0 if children and children[0].status == "FINISHED" else None,
+    }
+    return SweepSummary(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def many() -> SweepSummary:
+    early = {"status": "PRUNED", "reason": "Worse than the median", "steps": 10}
+    children = [child(0), child(1, **early), *(failed(n) for n in (2, 3))]
+    children += [
+        child(n, values={"model": "m", "optimizer.lr": f"{n}"}, aepe=5 + n / 50, status="FINISHED")
+        for n in range(4, 50)
+    ]
+    return sweep(children)
+
+
+def two_objectives() -> SweepSummary:
+    children = [child(n, seconds=40.0 - n) for n in range(4)]
+    seconds = {n: 40.0 - n for n in range(4)}
+    return sweep(
+        children,
+        fronts=[0, 3],
+        objectives={"aepe, px": {n: 3.0 + n for n in range(4)}, "s": seconds},
+    )
+
+
+SWEEPS = {
+    "none": sweep([]),
+    "one": sweep([child(0)]),
+    "two": sweep([child(0), child(1)]),
+    "all failed": sweep([failed(n) for n in range(3)]),
+    "fifty": many(),
+    "no knobs": sweep([child(n, values={}, name="") for n in range(2)]),
+    "eight knobs": sweep(
+        [child(n, values={f"a{k}.key": f"{n * k}" for k in range(8)}) for n in range(3)]
+    ),
+    "long": sweep([child(0, name=LONG, values={LONG: LONG}), failed(1, LONG, values={LONG: "1"})]),
+    "equal": sweep([child(n, values={"a": "1"}, aepe=3.0, seconds=1.0) for n in range(3)]),
+    "infinite": sweep([child(0), child(1, aepe=math.inf, curve=[(1.0, math.inf)])]),
+    "far apart": sweep([child(0, aepe=0.001, lower=-1.0), child(1, aepe=1e6)]),
+    "unlike knobs": sweep([child(0, values={"a": "1"}), child(1, values={"b": "null"})]),
+    "waiting": sweep([child(0), failed(1, "", status="WAITING", seconds=math.nan, steps=0)]),
+    "two objectives": two_objectives(),
+    "a front without values": sweep(
+        [child(n) for n in range(3)], fronts=[0, 1, 2], objectives={"a": {0: 1.0}, "b": {1: 2.0}}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_sweep_is_drawn_in_numbers_without_script_or_network(name: str) -> None:
+    page = render(SWEEPS[name])
+    assert "<script" not in page and "http" not in page
+    drawings = " ".join(re.findall(r'(?:[xy][12]?|cx|cy|d|points)="([^"]*)"', page))
+    assert "nan" not in drawings and "inf" not in drawings
+    assert page.count("<svg") == page.count("</svg>")
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_child_is_in_every_form(name: str) -> None:
+    made = SWEEPS[name]
+    page, lines, markdown = render(made), text_table(made), markdown_table(made)
+    for row in made.children:
+        assert row.folder in page
+        assert re.search(rf"^[* ]?\s+{row.number}  ", lines, re.MULTILINE)
+        assert re.search(rf"^\| \**{row.number}\** \|", markdown, re.MULTILINE)
+    assert max(len(line) for line in lines.splitlines()) <= 120
+
+
+def test_children_are_told_best_first_and_failed_last_with_their_reasons() -> None:
+    pruned = child(1, aepe=0.5, status="PRUNED", reason="Worse than the median")
+    made = sweep([failed(0), pruned, child(2, aepe=7.0), child(3, aepe=6.0)], best=3)
+    numbers = re.findall(r"^\| \**(\d)\** \|", markdown_table(made), re.MULTILINE)
+    assert numbers == ["3", "2", "1", "0"]
+    page = render(made)
+    assert page.index("Worse than the median") < page.index("Out of memory")
+    assert "Out of memory" in text_table(made) and "Out of memory" in markdown_table(made)
+
+
+def test_more_may_be_better() -> None:
+    made = sweep([child(0, aepe=1.0), child(1, aepe=2.0)], best=None, lower_is_better=False)
+    assert [row.number for row in made.ranked] == [1, 0]
+
+
+def test_the_best_child_is_marked() -> None:
+    made = sweep([child(0), child(1)], best=0)
+    assert re.search(r"^\* +0  model=m0", text_table(made), re.MULTILINE)
+    assert "| **0** | **model=m0" in markdown_table(made)
+    assert "<b>m0</b>" in render(made) and "<b>m1</b>" not in render(made)
+
+
+def test_the_lead_of_the_best_child_is_told_with_what_is_known_of_it() -> None:
+    assert "the intervals do not overlap" in render(sweep([child(0), child(1)]))
+    assert "the intervals overlap" in render(sweep([child(0), child(1, lower=3.2)]))
+
+
+def test_what_a_user_names_stays_text() -> None:
+    page = render(SWEEPS["long"])
+    assert "<y&" not in page and "x&lt;y&amp;" in page
+    row = next(line for line in markdown_table(sweep([child(0, name="a|b_c<d>")])).splitlines()[2:])
+    assert r"a\|b\_c\<d\>" in row
+
+
+def test_what_was_not_measured_is_a_dash() -> None:
+    assert re.search(
+        r"1  model=m1 lr=0.1 +\u2013 +11.0  FAILED", text_table(sweep([child(0), failed(1)]))
+    )
+    assert "nan" not in render(SWEEPS["all failed"])
+
+
+def test_a_line_of_a_failed_child_ends_before_the_result() -> None:
+    page = render(sweep([child(0), child(1), failed(2)]))
+    paths = re.findall(r'<path d="(M[^"]*C[^"]*)" fill="none" stroke="([^"]*)"[^/]*/>', page)
+    segments = {colour: path.count("C") for path, colour in paths}
+    assert segments == {"var(--r0)": 2, "var(--r8)": 2, "var(--faint)": 1}
+
+
+def test_better_children_have_stronger_colours() -> None:
+    page = render(sweep([child(n) for n in (2, 0, 1)], best=0))
+    shades = re.findall(r"<title>(\d): [^<]*</title><path [^>]*stroke=\"var\(--r(\d)\)\"", page)
+    assert dict(shades) == {"0": "0", "1": "4", "2": "8"}
+
+
+def test_groups_of_seeds_have_a_mean_and_a_deviation() -> None:
+    groups = [
+        SeedGroup(name="model=a", count=3, mean=3.25, deviation=0.125, best=3.125),
+        SeedGroup(name="model=b", count=1, mean=2.5, deviation=math.nan, best=2.5),
+    ]
+    made = sweep([child(0)], groups=groups)
+    for told in (render(made), text_table(made), markdown_table(made)):
+        assert all(value in told for value in ("3.250", "0.125", "3.125", "2.500", "\u2013"))
+
+
+def test_several_objectives_show_the_front() -> None:
+    page = render(SWEEPS["two objectives"])
+    assert "Pareto front" in page and "2 children that no other beats" in page
+    assert "Pareto front" not in render(SWEEPS["two"])
+
+
+def test_pictures_notes_and_the_command_are_on_the_page() -> None:
+    made = sweep([child(0)], pictures={"Importance <1>": PNG}, notes=["TPE, seed 1"])
+    page = render(made)
+    assert "data:image/png;base64,iVBORyBub3QgcmVhZA==" in page and "Importance &lt;1&gt;" in page
+    assert "TPE, seed 1" in page and made.command in page
