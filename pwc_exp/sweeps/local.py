@@ -18,7 +18,7 @@ from pwc_exp.sweeps.children import Child
 from pwc_exp.sweeps.folder import SweepFolder
 from pwc_exp.sweeps.shares import Share
 
-_PROGRAM = (sys.executable, "-m", "pwc_exp.train")
+PROGRAM = (sys.executable, "-m", "pwc_exp.train")
 _PAUSE = 0.1  # seconds between looks at the processes
 _KILL_AFTER = 600.0  # seconds that a child may take to save its state
 _SET_PDEATHSIG = 1  # of prctl(2)
@@ -47,7 +47,6 @@ def run_local(
     *,
     signals: StopSignals,
     on_start: Callable[[Child], None],
-    program: Sequence[str] = _PROGRAM,
 ) -> Iterator[Ended]:
     """Runs a child on each share, and gives those that have ended, in that order.
 
@@ -65,7 +64,7 @@ def run_local(
                     break
                 share = free.pop(0)
                 on_start(child)
-                running.append(_Running(child, share, _start(sweep, child, share, program)))
+                running.append(_Running(child, share, _start(sweep, child, share)))
             if not running:
                 return
             if signals.received is not None and not told:
@@ -97,9 +96,7 @@ def _escaped(path: Path) -> str:
     return str(path).replace("\\", "\\\\").replace("'", "\\'")
 
 
-def _start(
-    sweep: SweepFolder, child: Child, share: Share, program: Sequence[str]
-) -> "subprocess.Popen[bytes]":
+def _start(sweep: SweepFolder, child: Child, share: Share) -> "subprocess.Popen[bytes]":
     libc = ctypes.CDLL(None)  # before the fork: nothing is loaded after it
 
     def prepare() -> None:
@@ -112,7 +109,7 @@ def _start(
     durable.make_folder(log.parent)
     with log.open("ab") as output:
         return subprocess.Popen(
-            [*program, *arguments(sweep, child)],
+            [*PROGRAM, *arguments(sweep, child)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

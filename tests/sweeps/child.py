@@ -1,0 +1,79 @@
+"""Stands for `python -m pwc_exp.train` in tests of sweeps: makes a run's folder, in no time.
+
+The AEPE that it reports is steps / (1 + seed). seed=13 fails as a bug does, 14 as a user's mistake,
+15 dies, 16 leaves no folder; 20 and more wait until the file `go` is there or SIGTERM comes, save,
+and are resumed where they were. `calls` in the working folder gets a line for each start.
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from pwc_exp import durable
+from pwc_exp.commands.training import TrainConfig
+from pwc_exp.config import CONFIG_FILE, load, to_yaml
+from pwc_exp.stopping import STOP_FILE
+from pwc_exp.sweeps.folder import planned
+from pwc_exp.tracking import journal
+from pwc_exp.tracking.events import Point
+from pwc_exp.tracking.record import Record
+
+REASONS = {13: "RuntimeError: a bug", 14: "pwc_exp.errors.DataError: a.flo: not a flow"}
+
+
+def main() -> None:
+    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    run_dir = Path((given.get("resume") or given["hydra.run.dir"]).strip("'"))
+    config = load(planned(run_dir))
+    with Path("calls").open("a") as calls:
+        cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        calls.write(f"{'resume' if 'resume' in given else 'new'} {config.seed} {cores} {gpus}\n")
+    if config.seed == 16:
+        sys.exit("error: refused before anything is written")
+    durable.make_folder(run_dir)
+    durable.write_file(run_dir / CONFIG_FILE, to_yaml(config).encode())
+    told = Record.new("child", {})
+    told.save(run_dir)
+    if config.seed == 15:
+        os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        train(config, run_dir)
+    except SystemExit:
+        told.end("KILLED")
+        raise
+    except Exception as error:
+        (run_dir / "error.log").write_text(f"Traceback\n{error}\n")
+        told.end("FAILED")
+        sys.exit(f"error: {error}")
+    else:
+        told.end("FINISHED")
+    finally:
+        told.save(run_dir)
+
+
+def train(config: TrainConfig, run_dir: Path) -> None:
+    if config.seed in REASONS:
+        raise RuntimeError(REASONS[config.seed])
+    aepe = config.steps / (1 + config.seed)
+    path = run_dir / journal.FILE
+    path.touch()
+    for step in (1, config.steps):
+        values = {"val/aepe": aepe, "time/steps_per_second": 2.0}
+        journal.append(path, Point(step, time.time_ns() // 1_000_000, values))
+        if config.seed >= 20 and step == 1:
+            wait(run_dir)
+
+
+def wait(run_dir: Path) -> None:
+    asked: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    while not Path("go").exists():
+        if asked or (run_dir / STOP_FILE).exists():
+            sys.exit(143)
+        time.sleep(0.02)
+
+
+main()
