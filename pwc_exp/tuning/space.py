@@ -53,6 +53,10 @@ class Interval:
         """`value` in Hydra's grammar."""
         return str(round(value)) if self.integer else repr(float(value))
 
+    def value(self, text: str) -> float:
+        """What `text` means."""
+        return int(text) if self.integer else float(text)
+
 
 @dataclass(frozen=True)
 class Steps:
@@ -80,6 +84,10 @@ class Steps:
         """`value` in Hydra's grammar: 0.3, where a sum of floats may be 0.30000000000000004."""
         return self._at(round((value - self.low) / self.step))
 
+    def value(self, text: str) -> float:
+        """What `text` means."""
+        return int(text) if self.integer else float(text)
+
     def _at(self, place: int) -> str:
         value = _exact(self.low) + place * _exact(self.step)
         return str(int(value)) if self.integer else repr(float(value))
@@ -103,6 +111,10 @@ class Choices:
     def text(self, value: str) -> str:
         """`value`, which is such text already."""
         return value
+
+    def value(self, text: str) -> str:
+        """`text`: what it means is for Hydra to say."""
+        return text
 
 
 Part = Interval | Steps | Choices
