@@ -32,9 +32,9 @@ def test_a_killed_search_loses_no_trial_and_doubles_none(tmp_path: Path) -> None
     for kill in range(KILLS):
         kill_amid(tmp_path, lines=3, wait=0.02 * kill)
     search = open_here(tmp_path)
-    said = defaultdict(list)
-    for word, number, *rest in lines_said(tmp_path):
-        said[word].append((int(number), rest))
+    said: defaultdict[str, list[tuple[int, list[str]]]] = defaultdict(list)
+    for word, told, *rest in lines_said(tmp_path):
+        said[word].append((int(told), rest))
     trials = search.study.trials
     assert [trial.number for trial in trials] == list(range(len(trials)))
     assert len(said["told"]) >= KILLS

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from pwc_exp.commands.sweeping import OptunaConfig
+from pwc_exp.commands.sweeping import OptunaConfig, Sampler
 from pwc_exp.errors import ConfigError, MissingExtraError, ResumeError
 from pwc_exp.tuning import JOURNAL, open_search
 from pwc_exp.tuning.space import parse
@@ -82,8 +82,8 @@ def test_nothing_is_best_before_a_trial_is_complete(search: MakeSearch) -> None:
     assert made.best() is None and made.front() == []
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "random"])
-def test_the_same_seed_proposes_the_same(sampler: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sampler", Sampler)
+def test_the_same_seed_proposes_the_same(sampler: Sampler, tmp_path: Path) -> None:
     config = OptunaConfig(params={"a": "interval(0, 1)", "b": "interval(0, 1)"}, sampler=sampler)
     proposals = []
     for name in "12":
