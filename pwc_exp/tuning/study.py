@@ -55,6 +55,7 @@ class Search:
     """A study that is told what runs reached, and asked what to run next.
 
     study: Optuna's, for plots.
+    space, objectives: what is searched, and for what, in order.
     """
 
     def __init__(
@@ -79,9 +80,9 @@ class Search:
             ResumeError: the study is there, and of another space or other objectives.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._space = space
+        self.space = space
         self._distributions = {key: _distribution(part) for key, part in space.parts.items()}
-        self._objectives = list(config.directions)
+        self.objectives = list(config.directions)
         self.study = optuna.create_study(
             storage=open_storage(place),
             study_name=name,
@@ -101,7 +102,11 @@ class Search:
     @property
     def finished(self) -> int:
         """How many trials have ended, in whatever way."""
-        return sum(trial.state.is_finished() for trial in self._trials() if _was_run(trial))
+        return sum(trial.state.is_finished() for trial in self.trials())
+
+    def trials(self) -> list[FrozenTrial]:
+        """The trials that were run or are running, by number; those that repeat one are not."""
+        return [trial for trial in self._trials() if _was_run(trial)]
 
     def running(self) -> list[Proposal]:
         """What is being tried, or was when the process died: it is still to be told of."""
@@ -118,7 +123,7 @@ class Search:
         for attempt in range(_ATTEMPTS + 1):
             if attempt == _ATTEMPTS and not self._enqueue_untried():
                 break
-            if len(self._tried) >= self._space.count:
+            if len(self._tried) >= self.space.count:
                 break
             proposal = self._start(self.study.ask())
             if proposal is not None:
@@ -132,7 +137,7 @@ class Search:
         Told twice, a step counts once. Step 0 does not count: nothing has been learnt. With
         several objectives nothing is noted, and no trial is stopped.
         """
-        if len(self._objectives) > 1 or step < 1 or number not in self._running:
+        if len(self.objectives) > 1 or step < 1 or number not in self._running:
             return False
         trial = self._running[number]
         if step not in self._trials()[number].intermediate_values:
@@ -144,7 +149,7 @@ class Search:
 
         A trial that has ended stays as it is, here and in the next two.
         """
-        values = [objectives[key] for key in self._objectives]
+        values = [objectives[key] for key in self.objectives]
         if all(map(math.isfinite, values)):
             self._end(number, TrialState.COMPLETE, values)
         else:
@@ -167,7 +172,7 @@ class Search:
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if not complete:
             return []
-        single = len(self._objectives) == 1
+        single = len(self.objectives) == 1
         trials = [self.study.best_trial] if single else self.study.best_trials
         greatest_first = self.study.directions[0] == StudyDirection.MAXIMIZE
         trials.sort(key=lambda trial: trial.values[0], reverse=greatest_first)
@@ -187,7 +192,7 @@ class Search:
     def _start(self, trial: Trial) -> Proposal | None:
         """Gives a trial its values, those that it lacks; None if another one has had them."""
         with without_experimental_warnings():
-            for key, part in self._space.parts.items():
+            for key, part in self.space.parts.items():
                 _suggest(trial, key, part)
         earlier = self._tried.setdefault(self._key(trial), trial.number)
         if earlier != trial.number:
@@ -203,24 +208,24 @@ class Search:
 
     def _enqueue_untried(self) -> bool:
         """Makes a combination that was not tried the next proposal, if one can be found."""
-        if self._space.count > _COUNTED:
+        if self.space.count > _COUNTED:
             return False
-        left = [values for values in self._space.all() if tuple(values.values()) not in self._tried]
+        left = [values for values in self.space.all() if tuple(values.values()) not in self._tried]
         if not left:
             return False
         values = self._random.choice(left)
-        parts = self._space.parts
+        parts = self.space.parts
         self.study.enqueue_trial({key: parts[key].value(text) for key, text in values.items()})
         return True
 
     def _texts(self, trial: Trial | FrozenTrial) -> Values:
-        return {key: part.text(trial.params[key]) for key, part in self._space.parts.items()}
+        return {key: part.text(trial.params[key]) for key, part in self.space.parts.items()}
 
     def _key(self, trial: Trial | FrozenTrial) -> tuple[str, ...]:
         return tuple(self._texts(trial).values())
 
     def _result(self, trial: FrozenTrial) -> Result:
-        objectives = dict(zip(self._objectives, trial.values, strict=True))
+        objectives = dict(zip(self.objectives, trial.values, strict=True))
         return Result(trial.number, self._texts(trial), objectives)
 
 
