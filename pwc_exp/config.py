@@ -31,7 +31,7 @@ from pwc_exp.commands.measurement import (
 )
 from pwc_exp.commands.prediction import PredictConfig
 from pwc_exp.commands.submission import SubmitConfig
-from pwc_exp.commands.sweeping import GridConfig, LocalConfig
+from pwc_exp.commands.sweeping import GridConfig, LocalConfig, OptunaConfig
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.groups.augment import BasicConfig, HeavyConfig, ModernConfig
@@ -129,6 +129,7 @@ def register() -> None:
     for name, schema in schemas.items():
         ConfigStore.instance().store(name=f"{name}_schema", node=schema)
     ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridConfig)
+    ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node=OptunaConfig)
     ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalConfig)
 
 

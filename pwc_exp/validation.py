@@ -10,12 +10,16 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pwc_exp.build import build_eval_feed
+from pwc_exp.commands.evaluation import BootstrapConfig
 from pwc_exp.commands.training import TrainConfig
+from pwc_exp.data.companions import origins
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.distribution import Replicas
 from pwc_exp.flow.metrics import COUNT, SUMS, mean_of_sums
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.pictures import panel_of
+from pwc_exp.scoring.intervals import interval_of
+from pwc_exp.scoring.metrics import BY_NAME
 from pwc_exp.steps import EvalStep, make_estimate, make_eval_step, make_levels
 from pwc_exp.stopping import say
 from pwc_exp.stuck import spread_over_inputs
@@ -31,7 +35,19 @@ class Errors(NamedTuple):
 
     means: dict[str, float]  # of the split, see `mean_of_sums`
     samples: list[dict[str, float]]  # the sums of each, see `error_sums`
-    ids: list[str]  # of the samples
+    scenes: list[str]  # of the samples
+
+    def interval(self) -> dict[str, float]:
+        """Where the AEPE lies in 95 % of the draws of scenes, as `evaluate` draws them.
+
+        lower, upper: in pixels. Empty if fewer than two scenes, or no finite error, are known.
+        """
+        drawn = BootstrapConfig()
+        found = interval_of(
+            BY_NAME["aepe"], self.samples, self.scenes, draws=drawn.draws, seed=drawn.seed
+        )
+        known = np.isfinite([self.means["aepe"], *found]).all()
+        return found._asdict() if known else {}
 
 
 class Validation:
@@ -79,7 +95,9 @@ class Validation:
             # Before the values, which say that the evaluation of this step has been made: a run
             # that is killed in between makes it again, and no picture is lost.
             self._tracker.flush()
-            self._tracker.scalars(step, {f"val/{name}": errors.means[name] for name in POINTS})
+            points = {f"val/{name}": errors.means[name] for name in POINTS}
+            points |= {f"{BEST_KEY}_{end}": value for end, value in errors.interval().items()}
+            self._tracker.scalars(step, points)
             say(f"step {step:>9,}   {BEST_KEY} {aepe:.3f} px")
         return aepe
 
@@ -113,7 +131,8 @@ def errors_of(
     table = replicas.sum_over_workers(table)
     found = np.flatnonzero(table[:, 0]).tolist()
     samples = [dict(zip(COLUMNS, map(float, table[i, 1:]), strict=True)) for i in found]
-    return Errors(mean_of_sums(samples), samples, [source.ids[i] for i in found])
+    scenes = [f"{origin.dataset}/{origin.scene}" for origin in origins(source)]
+    return Errors(mean_of_sums(samples), samples, [scenes[i] for i in found])
 
 
 def _shapes(flows: dict[int, np.ndarray]) -> list[tuple[int, ...]]:

@@ -24,9 +24,11 @@ from pwc_exp.data import cache
 from pwc_exp.data.sample import Batch
 from pwc_exp.errors import DataError, NonFiniteError, OutputError
 from pwc_exp.evaluation import evaluate
+from pwc_exp.flow.metrics import COUNT, SUMS, mean_of_sums
 from pwc_exp.guard import Guard
 from pwc_exp.tracking import journal
 from pwc_exp.training import train
+from pwc_exp.validation import Errors
 from pwc_exp.weights import BEST_KEY
 
 Train = Callable[..., Path]
@@ -156,6 +158,32 @@ def test_a_run_leaves_its_configuration_curves_checkpoints_and_pictures(
     data = ("data=synthetic", "data.crop=[32,48]", "data.val_size=2", "xla=false")
     found = evaluate(configure("evaluate", f"run={folder}", *data, f"out={tmp_path}/errors"))
     assert found == pytest.approx(errors[best], rel=1e-5)
+
+
+def test_the_interval_of_an_evaluation_is_that_of_the_command(
+    configure: Callable[..., Any], run: Train, tmp_path: Path
+) -> None:
+    folder = run("data.val_size=5", "steps=1", "log_every=1")
+    data = ("data=synthetic", "data.crop=[32,48]", "data.val_size=5", "split=val", "xla=false")
+    evaluate(configure("evaluate", f"run={folder}", *data, f"out={tmp_path}/errors"))
+    interval = json.loads((tmp_path / "errors/metrics.json").read_text())["intervals"]["aepe"]
+    noted = [points(folder, f"{BEST_KEY}_{end}")[1] for end in ("lower", "upper")]
+    assert noted == pytest.approx(interval, rel=1e-5)
+    assert noted[0] < points(folder, BEST_KEY)[1] < noted[1]
+
+
+def test_one_sample_has_an_error_but_no_interval(run: Train) -> None:
+    folder = run("eval_samples=1", "steps=1", "log_every=1")
+    assert points(folder, BEST_KEY).keys() == {0, 1}
+    assert not points(folder, f"{BEST_KEY}_lower")
+    assert not points(folder, f"{BEST_KEY}_upper")
+
+
+def test_an_error_that_is_not_finite_has_no_interval() -> None:
+    rows = [{**dict.fromkeys(SUMS, error), COUNT: 1.0} for error in (2.0, 2.0, math.inf)]
+    assert Errors(mean_of_sums(rows), rows, ["a", "b", "c"]).interval() == {}
+    finite = Errors(mean_of_sums(rows[:2]), rows[:2], ["a", "b"])
+    assert finite.interval() == {"lower": 2.0, "upper": 2.0}
 
 
 def test_a_seed_says_all_about_a_run(run: Train) -> None:

@@ -1,8 +1,36 @@
-"""The configurations of sweeps: what is tried, and how its runs share the machine."""
+"""The configurations of sweeps: which runs there are to be, and how they share the machine."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum, auto
+from typing import Any
 
-from pwc_exp.checks import check, check_positive
+from pwc_exp.checks import check, check_not_negative, check_positive
+from pwc_exp.groups import list_of
+
+SECONDS = "seconds"  # an objective that is no key of metrics.jsonl: the time of the training steps
+
+
+class Sampler(StrEnum):
+    """How values are proposed."""
+
+    tpe = auto()  # from models of the good and of the other trials; any space
+    cmaes = auto()  # from a normal distribution that moves and turns; numbers, one objective
+    random = auto()
+
+
+class Pruner(StrEnum):
+    """Which trials are stopped early."""
+
+    none = auto()
+    median = auto()  # that are worse than half of the finished ones were at that step
+    hyperband = auto()  # but for the best 1 / reduction_factor at each of several steps
+
+
+class Direction(StrEnum):
+    """Which values of an objective are good."""
+
+    minimize = auto()
+    maximize = auto()
 
 
 @dataclass(kw_only=True)
@@ -10,10 +38,65 @@ class GridConfig:
     """Every combination of the values given: hydra/sweeper=grid."""
 
     _target_: str = "hydra_plugins.pwc_exp_sweeps.GridSweeper"
-    params: dict[str, str] = field(
-        default_factory=dict
-    )  # values by key, as after -m; the command line overrules them
+    params: dict[str, Any] = field(default_factory=dict)  # keys and sweeps in Hydra's grammar
     continued: str | None = None  # sweep.continue: true, or the folder of the sweep to go on with
+
+
+@dataclass(kw_only=True)
+class OptunaConfig:
+    """A search: the next run's values depend on what the runs before have reached."""
+
+    _target_: str = "hydra_plugins.pwc_exp_sweeps.OptunaSweeper"
+    params: dict[str, Any] = field(default_factory=dict)  # keys and sweeps in Hydra's grammar
+    trials: int = 20  # runs, those that fail or are stopped early included
+    objectives: list[str] = list_of("val/aepe")  # keys of metrics.jsonl (last value), or seconds
+    maximize: list[str] = list_of()  # those of the objectives that are to be great
+    sampler: Sampler = Sampler.tpe
+    seed: int | None = 0  # of the proposals; null: others each time
+    startup_trials: int = 5  # with random values, before the sampler learns and median prunes
+    pruner: Pruner = Pruner.none
+    warmup_steps: int = 1  # no trial is stopped before this step, by median
+    min_resource: int | None = None  # steps at which hyperband first looks; null: see its page
+    reduction_factor: int = 3  # of those that hyperband looks at, one in so many goes on
+    storage: str | None = None  # URL of an Optuna storage; null: optuna.journal, in the folder
+    at_once: int = 1  # trials that another launcher than ours is given in one call
+    continued: str | None = None  # sweep.continue: true, or the folder of the sweep to go on with
+
+    def __post_init__(self) -> None:
+        check_positive("sweep.", self, "trials", "at_once")
+        check_not_negative("sweep.", self, "startup_trials", "warmup_steps")
+        check(len(self.objectives) > 0, "sweep.objectives", "must name one", self.objectives)
+        differ = len(set(self.objectives)) == len(self.objectives)
+        check(differ, "sweep.objectives", "must differ", self.objectives)
+        known = set(self.maximize) <= set(self.objectives)
+        requirement = f"must be of the objectives, {', '.join(self.objectives)}"
+        check(known, "sweep.maximize", requirement, self.maximize)
+        if self.seed is not None:
+            check_not_negative("sweep.", self, "seed")
+        if self.min_resource is not None:
+            check_positive("sweep.", self, "min_resource")
+        requirement = "must be at least 2"
+        check(
+            self.reduction_factor > 1, "sweep.reduction_factor", requirement, self.reduction_factor
+        )
+        self._check_methods()
+
+    def _check_methods(self) -> None:
+        single = len(self.objectives) == 1
+        requirement = "must be tpe or random with several objectives"
+        check(single or self.sampler != Sampler.cmaes, "sweep.sampler", requirement, self.sampler)
+        has_history = self.objectives != [SECONDS]
+        requirement = "must be none with several objectives, and with seconds"
+        holds = self.pruner == Pruner.none or (single and has_history)
+        check(holds, "sweep.pruner", requirement, self.pruner)
+
+    @property
+    def directions(self) -> dict[str, Direction]:
+        """The objectives, in order, each with its good side."""
+        return {
+            key: Direction.maximize if key in self.maximize else Direction.minimize
+            for key in self.objectives
+        }
 
 
 @dataclass(kw_only=True)

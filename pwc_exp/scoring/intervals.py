@@ -37,14 +37,14 @@ def intervals(
     groups: [N] names; samples of one name are drawn together.
     """
     weights = draw(groups, draws=draws, seed=seed)
-    if weights is None:
-        return {metric.name: Interval(np.nan, np.nan) for metric in METRICS}
-    return {
-        m.name: _interval(_ratios(m, samples, groups, weights))
-        if _groups_with(m, samples, groups) > 1
-        else Interval(np.nan, np.nan)
-        for m in METRICS
-    }
+    return {m.name: _drawn(m, samples, groups, weights) for m in METRICS}
+
+
+def interval_of(
+    metric: Metric, samples: Sequence[Sums], groups: Sequence[str], *, draws: int, seed: int
+) -> Interval:
+    """The interval of one metric: what `intervals` has for it."""
+    return _drawn(metric, samples, groups, draw(groups, draws=draws, seed=seed))
 
 
 def difference(
@@ -83,6 +83,14 @@ def draw(groups: Sequence[str], *, draws: int, seed: int) -> np.ndarray | None:
         return None
     random = np.random.default_rng(seed)
     return random.multinomial(count, np.full(count, 1 / count), size=draws)
+
+
+def _drawn(
+    metric: Metric, samples: Sequence[Sums], groups: Sequence[str], weights: np.ndarray | None
+) -> Interval:
+    if weights is None or _groups_with(metric, samples, groups) < 2:
+        return Interval(np.nan, np.nan)
+    return _interval(_ratios(metric, samples, groups, weights))
 
 
 def _groups_with(metric: Metric, samples: Sequence[Sums], groups: Sequence[str]) -> int:

@@ -2,63 +2,71 @@
 
 import math
 import shlex
-import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pwc_exp import durable
 from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import BEST_KEY
-from pwc_exp.errors import SweepError
-from pwc_exp.report.sweep import ChildRow, SeedGroup, SweepSummary, render
+from pwc_exp.errors import SweepError, UserError
+from pwc_exp.report.sweep import SweepSummary, render
 from pwc_exp.report.sweep_text import markdown_table, text_table
 from pwc_exp.stopping import StopSignals, say
 from pwc_exp.sweeps.children import Child
 from pwc_exp.sweeps.folder import FILE, LOCK_FILE, SweepFolder
-from pwc_exp.sweeps.local import Launch
-from pwc_exp.sweeps.outcome import FAILED, FINISHED, PRUNED, WAITING, Outcome, read
+from pwc_exp.sweeps.launch import Launch
+from pwc_exp.sweeps.objective import Objective
+from pwc_exp.sweeps.outcome import ERROR_LOG, FAILED, FINISHED, PRUNED, WAITING, Outcome, read
+from pwc_exp.sweeps.registration import register_best
+from pwc_exp.sweeps.standing import row_of, seed_groups
 from pwc_exp.tracking import Tracker, record
 from pwc_exp.tracking.provenance import command_line
 from pwc_exp.tracking.record import place_name
 
-PAGE, TABLE = "sweep.html", "sweep.md"
-SEED = "seed"
-GOES_ON = "hydra.sweeper.continued"  # what sweep.continue stands for
+PAGE, TABLE, PICTURES = "sweep.html", "sweep.md", "pictures"
+_GOES_ON = ("sweep.continue=", "hydra.sweeper.continued=")
 
 
+@dataclass(kw_only=True)
 class Conductor:
     """A sweep at work.
 
-    Args:
-        sweep: its folder.
-        name: what it is called in MLflow.
-        tracker: of the sweep's own run.
-        signals: what may ask it to stop.
-        metric: the value of a child, by which they are compared; the lowest is the best.
+    sweep: its folder.
+    name: what it is called in MLflow.
+    config: of a child; where the runs are tracked is the same for all.
+    tracker: of the sweep's own run.
+    signals: what may ask it to stop.
+    objective: by what children are compared.
+    outcomes: what has become of each child, by number.
     """
 
-    def __init__(
-        self,
-        sweep: SweepFolder,
-        name: str,
-        tracker: Tracker,
-        signals: StopSignals,
-        *,
-        metric: str = BEST_KEY,
-    ) -> None:
-        self.sweep = sweep
-        self.name = name
-        self.tracker = tracker
-        self.signals = signals
-        self.metric = metric
-        self.outcomes: dict[int, Outcome] = {}
-        for child in sweep.children:
-            self.look_at(child)
+    sweep: SweepFolder
+    name: str
+    config: TrainConfig
+    tracker: Tracker
+    signals: StopSignals
+    objective: Objective
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+
+    def add(self, child: Child, config: TrainConfig) -> Outcome:
+        """Takes a child on, and reads what has become of it before."""
+        self.sweep.add(child, config)
+        return self.look_at(child)
+
+    def refuse(self, child: Child, error: UserError) -> None:
+        """Notes a child whose values are refused: it has failed."""
+        self.sweep.add(child, None)
+        run_dir = self.sweep.run_dir(child)
+        durable.make_folder(run_dir)
+        told = f"{type(error).__module__}.{type(error).__name__}: {error}\n"
+        durable.write_file(run_dir / ERROR_LOG, told.encode())
+        say(f"{child.name}   {self.look_at(child).status}   {error}")
+        self._tell()
 
     def look_at(self, child: Child, reason: str = "") -> Outcome:
         """Reads what became of a child. reason: what its process said last, if it failed."""
-        outcome = read(self.sweep.run_dir(child), self.metric)
+        outcome = read(self.sweep.run_dir(child), self.objective.key)
         if reason and outcome.status not in (FINISHED, PRUNED):
             status = FAILED if outcome.status == WAITING else outcome.status
             outcome = outcome._replace(status=status, reason=reason)
@@ -74,122 +82,132 @@ class Conductor:
         on_end: Callable[[Child, Outcome], None] = lambda child, outcome: None,
     ) -> None:
         """Runs children and notes what becomes of them. on_end: told of each."""
+        places: dict[int, str] = {}
 
         def start(child: Child) -> None:
-            say(f"[{child.number + 1}/{total}] {child.name}   {self.sweep.log(child)}")
+            places[child.number] = f"[{len(self.outcomes)}/{total}] {child.name}"
+            say(f"{places[child.number]}   {self.sweep.log(child)}")
 
         for ended in launch(iter(children), start):
             child = ended.child
             outcome = self.look_at(child, ended.reason)
             on_end(child, outcome)
-            say(f"[{child.number + 1}/{total}] {child.name}   {_in_short(outcome)}")
+            told = outcome.reason or self.objective.text(outcome)
+            say(f"{places[child.number]}   {outcome.status}   {told}")
             self._tell()
 
-    def close(self, notes: Sequence[str] = (), pictures: Mapping[str, bytes] | None = None) -> None:
-        """Sums up. The files lie in the sweep's folder and in its run in MLflow."""
-        summary = self.summary(notes, pictures or {})
+    def best(self) -> Child | None:
+        """The child with the best value, of those that finished."""
+        values = {
+            child.number: self.objective.value(self.outcomes[child.number])
+            for child in self.sweep.children
+            if self.outcomes[child.number].status == FINISHED
+        }
+        found = [number for number, value in values.items() if not math.isnan(value)]
+        sign = 1 if self.objective.lower_is_better else -1
+        best = min(found, key=lambda number: (sign * values[number], number), default=None)
+        return next((child for child in self.sweep.children if child.number == best), None)
+
+    def close(self, summary: SweepSummary) -> None:
+        """Sums up: on the terminal, in the sweep's folder and in MLflow."""
         say(text_table(summary))
         for name, content in ((PAGE, render(summary)), (TABLE, markdown_table(summary))):
             durable.write_file(self.sweep.path / name, content.encode())
             self.tracker.artifact(self.sweep.path / name, "")
+        pictures = self.sweep.path / PICTURES
+        for name, png in summary.pictures.items():
+            durable.make_folder(pictures)
+            durable.write_file(pictures / f"{name.replace(' ', '_')}.png", png)
+            self.tracker.artifact(pictures, PICTURES)
         self.tracker.artifact(self.sweep.path / FILE, "")
         say(f"sweep   {self.sweep.path}\npage    {self.sweep.path / PAGE}")
+        self._register()
 
-    def best(self) -> Child | None:
-        """The child with the lowest value, of those that finished."""
-        found = [
-            (outcome.values[self.metric], number)
-            for number, outcome in self.outcomes.items()
-            if outcome.status == FINISHED
-            and not math.isnan(outcome.values.get(self.metric, math.nan))
-        ]
-        return self._child(min(found)[1]) if found else None
-
-    def summary(self, notes: Sequence[str], pictures: Mapping[str, bytes]) -> SweepSummary:
+    def summary(
+        self, *, notes: Sequence[str] = (), pictures: Mapping[str, bytes] | None = None
+    ) -> SweepSummary:
         """What tables and page are made of."""
         best = self.best()
         return SweepSummary(
             title=f"Sweep {self.name}",
             command=command_line(),
-            children=[self._row(child) for child in self.sweep.children],
-            objective=f"{self.metric}, px",
+            children=[
+                row_of(child, self.outcomes[child.number], self.objective)
+                for child in self.sweep.children
+            ],
+            objective=self.objective.label,
+            lower_is_better=self.objective.lower_is_better,
             best=best.number if best else None,
-            groups=self.seed_groups(),
+            groups=seed_groups(self.sweep.children, self.outcomes, self.objective),
             notes=notes,
-            pictures=pictures,
+            pictures=pictures or {},
         )
 
-    def seed_groups(self) -> list[SeedGroup]:
-        """Children alike but for their seed, with their mean; none where no two are."""
-        groups: dict[str, list[float]] = {}
-        for child in self.sweep.children:
-            outcome = self.outcomes[child.number]
-            if SEED in child.values and outcome.status == FINISHED:
-                others = " ".join(f"{k}={v}" for k, v in child.values.items() if k != SEED)
-                groups.setdefault(others, []).append(outcome.values.get(self.metric, math.nan))
-        if max(map(len, groups.values()), default=0) < 2:
-            return []
-        return [
-            SeedGroup(
-                name=name or "all",
-                count=len(values),
-                mean=statistics.fmean(values),
-                deviation=statistics.stdev(values) if len(values) > 1 else math.nan,
-                best=min(values),
+    def require_all(self) -> None:
+        """Ends the command with an error unless all children finished."""
+        self._stop_if_asked()
+        good = (FINISHED, PRUNED)
+        failed = [c for c in self.sweep.children if self.outcomes[c.number].status not in good]
+        if failed:
+            raise SweepError(
+                f"{len(failed)} of {len(self.sweep.children)} children did not finish; "
+                f"{failed[0].name}: {self.outcomes[failed[0].number].reason}. "
+                f"To try them again: {self._to_go_on()}"
             )
-            for name, values in groups.items()
-        ]
 
-    def failed(self) -> list[Child]:
-        """Children that were begun and did not finish, but those that were pruned."""
-        good = (FINISHED, PRUNED, WAITING)
-        return [c for c in self.sweep.children if self.outcomes[c.number].status not in good]
+    def require_any(self) -> None:
+        """Ends the command with an error unless a child finished."""
+        self._stop_if_asked()
+        if self.best() is None:
+            reasons = [outcome.reason for outcome in self.outcomes.values() if outcome.reason]
+            raise SweepError(
+                f"none of {len(self.sweep.children)} children finished; the last: "
+                f"{reasons[-1] if reasons else 'no reason is on record'}"
+            )
 
-    def _child(self, number: int) -> Child:
-        return next(child for child in self.sweep.children if child.number == number)
+    def _stop_if_asked(self) -> None:
+        if self.signals.received is not None:
+            say(f"stopped. To go on: {self._to_go_on()}")
+            raise SystemExit(128 + self.signals.received)
 
-    def _row(self, child: Child) -> ChildRow:
-        outcome = self.outcomes[child.number]
-        values = outcome.values
-        return ChildRow(
-            number=child.number,
-            name=child.name,
-            values=child.values,
-            status=outcome.status,
-            aepe=values.get(self.metric, math.nan),
-            lower=values.get(f"{self.metric}_lower", math.nan),
-            upper=values.get(f"{self.metric}_upper", math.nan),
-            seconds=outcome.seconds,
-            steps=outcome.steps,
-            reason=outcome.reason,
-            folder=child.folder,
-            curve=outcome.curve,
-        )
+    def _to_go_on(self) -> str:
+        """The command that goes on: this process's own, and where the sweep lies."""
+        given = shlex.split(command_line())
+        kept = [argument for argument in given if not argument.startswith(_GOES_ON)]
+        return shlex.join([*kept, f"sweep.continue={self.sweep.path}"])
 
     def _tell(self) -> None:
         """Tells MLflow how many have ended, and the best value so far."""
         statuses = [outcome.status for outcome in self.outcomes.values()]
-        ended = sum(status != WAITING for status in statuses)
         values = {
             f"sweep/{status.lower()}": float(statuses.count(status))
             for status in (FINISHED, FAILED, PRUNED)
         }
         if best := self.best():
-            values[self.metric] = self.outcomes[best.number].values[self.metric]
+            values[self.objective.key] = self.objective.value(self.outcomes[best.number])
             self.tracker.tag("best_child", best.name)
-        self.tracker.scalars(ended, values)
+        self.tracker.scalars(len(statuses) - statuses.count(WAITING), values)
+
+    def _register(self) -> None:
+        """Makes the best child's best checkpoint a model in MLflow."""
+        best = self.best()
+        if best is None or not self.config.tracking.mlflow:
+            return
+        uri, outputs = self.config.tracking.uri, Path(self.config.outputs)
+        try:
+            registered = register_best(self.sweep.run_dir(best), uri=uri, outputs=outputs)
+        except UserError as error:
+            say(f"model   not registered: {error}")
+        else:
+            say(f"model   {registered.uri}, version {registered.version}")
 
 
 @contextmanager
-def conducted(sweep: SweepFolder, config: TrainConfig) -> Iterator[Conductor]:
+def conducted(sweep: SweepFolder, config: TrainConfig, objective: Objective) -> Iterator[Conductor]:
     """Holds the sweep's folder and its run in MLflow while the block conducts it.
-
-    config: of a child; where the runs are tracked is the same for all.
 
     Raises:
         BusyError: another process conducts the sweep.
-        SweepError: children failed, and all others have ended.
-        SystemExit: a signal asked to stop.
     """
     durable.make_folder(sweep.path)
     with ExitStack() as stack:
@@ -197,30 +215,22 @@ def conducted(sweep: SweepFolder, config: TrainConfig) -> Iterator[Conductor]:
         sweep.save()
         signals = stack.enter_context(StopSignals())
         name = place_name(sweep.path, Path(config.outputs))
-        tracker = _open_tracker(sweep, config, name)
-        stack.enter_context(tracker)
+        tracker = stack.enter_context(_make_tracker(sweep, config, name))
         tracker.wait_for_mlflow()  # so that children find the run that they belong to
-        conductor = Conductor(sweep, name, tracker, signals)
+        conductor = Conductor(
+            sweep=sweep,
+            name=name,
+            config=config,
+            tracker=tracker,
+            signals=signals,
+            objective=objective,
+        )
+        for child in sweep.children:
+            conductor.look_at(child)
         yield conductor
-        if signals.received is not None:
-            say(f"stopped. To go on: {to_go_on(sweep)}")
-            raise SystemExit(128 + signals.received)
-        if failed := conductor.failed():
-            reason = conductor.outcomes[failed[0].number].reason
-            raise SweepError(
-                f"{len(failed)} of {len(sweep.children)} children did not finish; "
-                f"{failed[0].name}: {reason}. To try them again: {to_go_on(sweep)}"
-            )
 
 
-def to_go_on(sweep: SweepFolder) -> str:
-    """The command that goes on with a sweep: this process's own, and where the sweep lies."""
-    given = shlex.split(command_line())
-    kept = [argument for argument in given if not argument.startswith(("sweep.cont", GOES_ON))]
-    return shlex.join([*kept, f"sweep.continue={sweep.path}"])
-
-
-def _open_tracker(sweep: SweepFolder, config: TrainConfig, name: str) -> Tracker:
+def _make_tracker(sweep: SweepFolder, config: TrainConfig, name: str) -> Tracker:
     begun = (sweep.path / record.FILE).exists()
     return Tracker(
         sweep.path,
@@ -234,11 +244,4 @@ def _open_tracker(sweep: SweepFolder, config: TrainConfig, name: str) -> Tracker
         tensorboard=False,
         required=config.tracking.required,
         resumed_at=len(sweep.children) if begun else None,
-    )
-
-
-def _in_short(outcome: Outcome) -> str:
-    value = f"{outcome.curve[-1][1]:.3f} px" if outcome.curve else outcome.reason
-    return (
-        f"{outcome.status}   {value}" if outcome.status != FAILED else f"FAILED   {outcome.reason}"
     )

@@ -46,15 +46,15 @@ class SweepFolder:
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(f"{file}: not the file of a sweep; {error!r}") from error
 
-    def add(self, child: Child, config: TrainConfig) -> None:
-        """Notes a child, with its configuration; one of that number may be there already.
+    def add(self, child: Child, config: TrainConfig | None) -> None:
+        """Notes a child, with its plan if it has one; one of that number may be there already.
 
         Raises:
             OutputError: the folder cannot be written.
         """
-        plans = self.path / PLANS
-        durable.make_folder(plans)
-        durable.write_file(self.plan(child), to_yaml(config).encode())
+        if config is not None:
+            durable.make_folder(self.path / PLANS)
+            durable.write_file(self.plan(child), to_yaml(config).encode())
         self.children = [other for other in self.children if other.number != child.number]
         self.children.append(child)
         self.save()

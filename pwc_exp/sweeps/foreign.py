@@ -7,7 +7,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from pwc_exp.sweeps.children import Child
-from pwc_exp.sweeps.local import Ended
+from pwc_exp.sweeps.launch import Ended
 
 
 def run_foreign(

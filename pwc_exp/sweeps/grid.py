@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from hydra.core.override_parser.types import Override
 
 from pwc_exp.commands.sweeping import GridConfig
-from pwc_exp.errors import ConfigError
+from pwc_exp.commands.training import TrainConfig
+from pwc_exp.errors import ConfigError, UserError
 from pwc_exp.stopping import say
 from pwc_exp.sweeps.children import Child, make_child
 from pwc_exp.sweeps.conduct import conducted
 from pwc_exp.sweeps.folder import SweepFolder
+from pwc_exp.sweeps.objective import Objective
 from pwc_exp.sweeps.outcome import FINISHED
-from pwc_exp.sweeps.setting import Setting
+from pwc_exp.sweeps.setting import Setting, definition
 
 
 def sweep(config: GridConfig, setting: Setting, arguments: Sequence[str]) -> None:
@@ -25,20 +27,25 @@ def sweep(config: GridConfig, setting: Setting, arguments: Sequence[str]) -> Non
     """
     params = [f"{key}={values}" for key, values in config.params.items()]
     overrides = setting.parse([*params, *arguments])
-    definition = {o.get_key_element(): str(o.input_line).partition("=")[2] for o in overrides}
-    folder = setting.folder(definition, config.continued)
+    folder = setting.folder(definition(overrides), config.continued)
     children = _children(overrides, folder)
-    configs = {child.number: setting.compose(folder, child) for child in children}
-    with conducted(folder, configs[children[0].number]) as conductor:
-        for child in children:
-            folder.add(child, configs[child.number])
-            conductor.look_at(child)
-        left = [c for c in children if conductor.outcomes[c.number].status != FINISHED]
+    configs = {child.number: _compose(setting, folder, child) for child in children}
+    with conducted(folder, configs[children[0].number], Objective()) as conductor:
+        outcomes = [conductor.add(child, configs[child.number]) for child in children]
+        left = [c for c, o in zip(children, outcomes, strict=True) if o.status != FINISHED]
         if len(left) < len(children):
             say(f"{len(children) - len(left)} of {len(children)} children have finished before")
-        launch = setting.launcher(folder, conductor.signals, at_once=None)
-        conductor.run(left, launch, total=len(children))
-        conductor.close()
+        launcher = setting.launcher(folder, conductor.signals, at_once=None)
+        conductor.run(left, launcher.launch, total=len(children))
+        conductor.close(conductor.summary())
+        conductor.require_all()
+
+
+def _compose(setting: Setting, folder: SweepFolder, child: Child) -> TrainConfig:
+    try:
+        return setting.compose(child.overrides, folder.run_dir(child))
+    except UserError as error:
+        raise type(error)(f"child {child.number} ({child.name}): {error}") from error
 
 
 def _children(overrides: Sequence[Override], folder: SweepFolder) -> list[Child]:

@@ -16,22 +16,13 @@ from pwc_exp.config import CONFIG_FILE
 from pwc_exp.stopping import StopSignals
 from pwc_exp.sweeps.children import Child
 from pwc_exp.sweeps.folder import SweepFolder
+from pwc_exp.sweeps.launch import Ended
 from pwc_exp.sweeps.shares import Share
 
 PROGRAM = (sys.executable, "-m", "pwc_exp.train")
 _PAUSE = 0.1  # seconds between looks at the processes
 _KILL_AFTER = 600.0  # seconds that a child may take to save its state
 _SET_PDEATHSIG = 1  # of prctl(2)
-
-
-class Ended(NamedTuple):
-    """A child whose process is gone. reason: why, if its folder does not tell; else empty."""
-
-    child: Child
-    reason: str
-
-
-Launch = Callable[[Iterator[Child], Callable[[Child], None]], Iterator[Ended]]
 
 
 class _Running(NamedTuple):

@@ -1,22 +1,19 @@
 """What became of a child, as its folder tells: whoever ran it, and wherever."""
 
-import itertools
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from pwc_exp.errors import UserError
 from pwc_exp.stopping import asked_by_file
 from pwc_exp.tracking import journal, record
-from pwc_exp.tracking.events import Point
 from pwc_exp.tracking.record import Record
+from pwc_exp.tuning.watch import seconds
 
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"  # as MLflow calls them
 PRUNED = "PRUNED"
 WAITING = "WAITING"  # nothing is there yet
 ERROR_LOG = "error.log"
-_RATE = "time/steps_per_second"
 
 
 class Outcome(NamedTuple):
@@ -47,29 +44,15 @@ def read(run_dir: Path, metric: str) -> Outcome:
         pruned = asked_by_file(run_dir)
         status = PRUNED if pruned else KILLED
         reason = pruned or "it was stopped"
+    spent = seconds(points)
     return Outcome(
         status=status,
         values={key: value for point in points for key, value in point.values.items()},
         curve=[(p.step, p.values[metric]) for p in points if metric in p.values],
         steps=max((point.step for point in points), default=0),
-        seconds=training_seconds(points),
+        seconds=math.nan if spent is None else spent,
         reason=reason,
     )
-
-
-def training_seconds(points: Sequence[Point]) -> float:
-    """Seconds of all training steps: steps between points, at the speed that the points tell.
-
-    Evaluations, pictures and checkpoints are not in it, nor what was computed again after a kill.
-    The first point, at whose first step everything is compiled, may have no speed; NaN if none has.
-    """
-    timed = [(0, math.nan), *((p.step, p.values[_RATE]) for p in points if _RATE in p.values)]
-    spans = [
-        (after[0] - before[0]) / after[1]
-        for before, after in itertools.pairwise(timed)
-        if after[1] > 0
-    ]
-    return sum(spans) if spans else math.nan
 
 
 def _error(run_dir: Path) -> str:

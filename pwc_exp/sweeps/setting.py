@@ -15,13 +15,14 @@ from pwc_exp.commands.sweeping import LocalConfig
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.composition import check, check_places, refusals, register
 from pwc_exp.config import CONFIG_FILE, load
-from pwc_exp.errors import ConfigError, OutputError, ResumeError, UserError
+from pwc_exp.errors import ConfigError, OutputError, ResumeError
 from pwc_exp.resumption import identity_changes, in_words
 from pwc_exp.stopping import StopSignals, say
 from pwc_exp.sweeps.children import Child
 from pwc_exp.sweeps.folder import FILE, SweepFolder, newest_alike
 from pwc_exp.sweeps.foreign import run_foreign
-from pwc_exp.sweeps.local import Ended, Launch, run_local
+from pwc_exp.sweeps.launch import Ended, Launcher
+from pwc_exp.sweeps.local import run_local
 from pwc_exp.sweeps.shares import divide, find_gpus, processors
 
 
@@ -39,28 +40,23 @@ class Setting(NamedTuple):
             parsed = parser.parse_overrides(list(overrides))
         return list({override.get_key_element(): override for override in parsed}.values())
 
-    def compose(self, sweep: SweepFolder, child: Child) -> TrainConfig:
-        """The configuration of a child.
+    def compose(self, overrides: Sequence[str], run_dir: Path) -> TrainConfig:
+        """The configuration of a run of the sweep.
 
         Raises:
-            UserError: it is refused; the message names the child.
-            ResumeError: the child has begun with other values.
+            UserError: it is refused.
+            ResumeError: the run has begun, with other values.
         """
-        run_dir = sweep.run_dir(child)
-        register(child.overrides)
-        try:
-            with refusals("train", ValueError, AssertionError):
-                values = self.context.config_loader.load_sweep_config(
-                    self.config, list(child.overrides)
-                )
-            with open_dict(values):
-                del values["hydra"]
-            config = cast(TrainConfig, check(values, "train"))
-            if config.resume:
-                raise ConfigError("resume: cannot be given to a sweep, it names one run")
-            check_places(config, run_dir)
-        except UserError as error:
-            raise type(error)(f"child {child.number} ({child.name}): {error}") from error
+        register(overrides)
+        with refusals("train", ValueError, AssertionError):
+            loader = self.context.config_loader
+            values = loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(values):
+            del values["hydra"]
+        config = cast(TrainConfig, check(values, "train"))
+        if config.resume:
+            raise ConfigError("resume: cannot be given to a sweep, it names one run")
+        check_places(config, run_dir)
         file = run_dir / CONFIG_FILE
         if file.is_file() and (others := identity_changes(load(file), config)):
             raise ResumeError(
@@ -83,7 +79,9 @@ class Setting(NamedTuple):
             raise OutputError(f"{new} must be a new folder. Received: that of another sweep")
         return SweepFolder(path=new, definition=definition)
 
-    def launcher(self, sweep: SweepFolder, signals: StopSignals, *, at_once: int | None) -> Launch:
+    def launcher(
+        self, sweep: SweepFolder, signals: StopSignals, *, at_once: int | None
+    ) -> Launcher:
         """What runs children. at_once: given to another launcher than ours in one call."""
         chosen = self.config.hydra.launcher
         if chosen.get("_target_") == LocalConfig._target_:
@@ -101,7 +99,7 @@ class Setting(NamedTuple):
             ) -> Iterator[Ended]:
                 return run_local(sweep, children, shares, signals=signals, on_start=on_start)
 
-            return launch_local
+            return Launcher(launch_local, len(shares))
         with open_dict(self.config):
             self.config.hydra.sweep.dir = str(sweep.path)
         launcher = Plugins.instance().instantiate_launcher(
@@ -113,4 +111,9 @@ class Setting(NamedTuple):
         ) -> Iterator[Ended]:
             return run_foreign(launcher, children, at_once=at_once, on_start=on_start)
 
-        return launch_foreign
+        return Launcher(launch_foreign, at_once)
+
+
+def definition(overrides: Sequence[Override]) -> dict[str, str]:
+    """What a sweep is: its arguments by key, in Hydra's grammar."""
+    return {o.get_key_element(): str(o.input_line).partition("=")[2] for o in overrides}

@@ -11,6 +11,7 @@ mlflow_run.py   a store: a run on a tracking server or in an SQLite file
 connection.py   the way to that server or file
 ledger.py       mlflow.json: which run in MLflow it is, and how much of it is there
 catch_up.py     sends what MLflow lacks of a run that has ended
+registry.py     the best run of a sweep, as a version of a model of MLflow
 system.py       load of the machine, for MLflow
 provenance.py   what produced a run: commit, command line, versions
 model.py        a model of MLflow around a SavedModel, for its server

@@ -131,7 +131,7 @@ def repair(path: Path) -> list[Point]:
 def _whole_lines(path: Path) -> list[tuple[Point, int]]:
     """Each point with the bytes that it takes."""
     lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is no line
-    points = [(_parse(line), len(line) + 1) for line in lines]
+    points = [(parse(line), len(line) + 1) for line in lines]
     while points and points[-1][0] is None:
         points.pop()
     whole = [(point, length) for point, length in points if point is not None]
@@ -142,7 +142,8 @@ def _whole_lines(path: Path) -> list[tuple[Point, int]]:
     return whole
 
 
-def _parse(line: bytes) -> Point | None:
+def parse(line: bytes) -> Point | None:
+    """The point of a line, without its newline; None if it is not one."""
     try:
         point = Point(**json.loads(line))
         values = {key: float(value) for key, value in point.values.items()}

@@ -173,7 +173,7 @@ class MlflowRun:
             own["mlflow.source.git.commit"] = record.about["commit"]
         with suppress(OSError, KeyError):  # a user without a name, as in some containers
             own["mlflow.user"] = getpass.getuser()
-        tags = own | _clean_tags({UID: record.uid})
+        tags = own | clean_tags({UID: record.uid})
         return self._client.create_run(
             experiment_id, start_time=record.started_at, tags=tags, run_name=record.name
         )
@@ -189,7 +189,7 @@ class MlflowRun:
         ]
         new_tags = [
             RunTag(key, value)
-            for key, value in _clean_tags(tags).items()
+            for key, value in clean_tags(tags).items()
             if run.data.tags.get(key) != value
         ]
         if new_params:
@@ -257,7 +257,8 @@ def _digest(path: Path) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _clean_tags(tags: Mapping[str, str]) -> dict[str, str]:
+def clean_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """`tags` as MLflow takes them."""
     return {_key(key): value[:_MAX_TAG_VALUE] for key, value in tags.items()}
 
 

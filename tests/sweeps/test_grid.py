@@ -8,10 +8,15 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow.entities import Run as MlflowRun
-from sweep_ending import Run
+from sweep_runs import Run, runner
 
 from pwc_exp.sweeps.folder import SweepFolder
 from pwc_exp.tracking.record import Record
+
+
+@pytest.fixture
+def run(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    return runner(root, monkeypatch, capfd)
 
 
 def calls() -> list[str]:
@@ -43,7 +48,7 @@ def test_each_combination_is_a_child_named_by_what_differs(run: Run) -> None:
     ]
     assert sweep.children[2].folder == "2_model-sm_seed-0"
     assert sweep.children[2].overrides == [
-        *("steps=4", "tracking.mlflow=false", "batch_size=2", "model=sm", "seed=0"),
+        *("steps=4", "tracking.mlflow=False", "batch_size=2", "model=sm", "seed=0"),
     ]
     for child in sweep.children:
         assert Record.load(sweep.run_dir(child)).status == "FINISHED"
@@ -73,7 +78,8 @@ def test_a_failed_child_is_told_with_its_reason_and_the_others_go_on(run: Run) -
         assert reason in ending.out
     assert re.fullmatch(
         r"error: 4 of 5 children did not finish; seed=13: RuntimeError: a bug. To try them again: "
-        r"python -m pwc_exp.train -m steps=4 tracking.mlflow=false seed=13,14,15,16,0 tracking.mlflow=true sweep.continue=\S+\n",
+        r"python -m pwc_exp.train -m steps=4 tracking.mlflow=false seed=13,14,15,16,0 "
+        r"tracking.mlflow=true sweep.continue=\S+\n",
         ending.err,
     )
     (parent,) = parents()

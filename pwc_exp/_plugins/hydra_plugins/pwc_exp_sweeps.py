@@ -36,6 +36,17 @@ class GridSweeper(_Sweeper):
         grid.sweep(GridConfig(**self.knobs), self.setting, arguments)
 
 
+class OptunaSweeper(_Sweeper):
+    """hydra/sweeper=optuna: values that Optuna proposes."""
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Runs the search that `arguments`, of the command line, describe."""
+        from pwc_exp.commands.sweeping import OptunaConfig
+        from pwc_exp.sweeps import search
+
+        search.sweep(OptunaConfig(**self.knobs), self.setting, arguments)
+
+
 class LocalLauncher(Launcher):
     """hydra/launcher=local: its knobs are read by the sweepers above, which start children."""
 

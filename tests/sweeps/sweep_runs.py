@@ -1,20 +1,27 @@
 """Sweeps whose children are no trainings: see child.py."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from sweep_ending import Ending, Run
 
 from pwc_exp import cli
 from pwc_exp.sweeps import local
 
 
+class Ending(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ending]
 FIXED = ("steps=4", "tracking.mlflow=false")
 
 
-@pytest.fixture
-def run(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+def runner(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """(arguments) -> the end of `python -m pwc_exp.train -m steps=4 …` in an empty folder."""
     program = (sys.executable, str(Path(__file__).with_name("child.py")))
     monkeypatch.setattr(local, "PROGRAM", program)

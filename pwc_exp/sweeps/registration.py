@@ -1,0 +1,30 @@
+"""The best checkpoint of a sweep's best run becomes a version of a model in MLflow's registry."""
+
+from pathlib import Path
+
+from pwc_exp import checkpoints
+from pwc_exp.config import BEST_KEY, CHECKPOINTS
+from pwc_exp.errors import MissingInputError
+from pwc_exp.tracking.registry import Registered, register
+
+
+def register_best(run_dir: Path, *, uri: str | None, outputs: Path) -> Registered:
+    """Makes a child the best of its sweep, see `register`.
+
+    Raises:
+        MissingInputError: it has no evaluated checkpoint, is no child, or is not in MLflow.
+        DataError: the checkpoint is damaged.
+        BusyError: MLflow does not answer, or refuses.
+    """
+    best = checkpoints.best(run_dir / CHECKPOINTS, key=BEST_KEY)
+    if best is None:
+        raise MissingInputError(f"{run_dir / CHECKPOINTS} must hold an evaluated checkpoint")
+    manifest = checkpoints.load(best).manifest
+    return register(
+        run_dir,
+        checkpoint=f"{CHECKPOINTS}/best",
+        metrics={BEST_KEY: manifest.metrics[BEST_KEY]},
+        step=manifest.step,
+        uri=uri,
+        outputs=outputs,
+    )

@@ -1,0 +1,132 @@
+"""The best run of a sweep: marked as such, and its best checkpoint a version of a model of MLflow.
+
+    mlflow.artifacts.download_artifacts("models:/<name>@best")
+
+gives the folder of the checkpoint.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pwc_exp.errors import BusyError, MissingInputError, UserError
+from pwc_exp.tracking.connection import connect
+from pwc_exp.tracking.ledger import Ledger, destination
+from pwc_exp.tracking.mlflow_run import clean_tags
+from pwc_exp.tracking.parent import Sweep, sweep_of
+from pwc_exp.tracking.provenance import without_password
+from pwc_exp.tracking.sender import in_short
+
+if TYPE_CHECKING:
+    import mlflow
+    from mlflow.entities import Run
+
+ALIAS = "best"
+BEST_TAG = "best"
+
+
+class Registered(NamedTuple):
+    """A version of a registered model."""
+
+    name: str
+    version: str
+
+    @property
+    def uri(self) -> str:
+        """What MLflow loads and downloads it by, as long as it is the best."""
+        return f"models:/{self.name}@{ALIAS}"
+
+
+def model_name(sweep: str) -> str:
+    """The name of a sweep as MLflow takes it for a model, which has no / and no :."""
+    return re.sub(r"[/:'\"%]", "-", sweep)
+
+
+def register(
+    run_dir: Path,
+    *,
+    checkpoint: str,
+    metrics: Mapping[str, float],
+    step: int,
+    uri: str | None,
+    outputs: Path,
+) -> Registered:
+    """Makes a child the best of its sweep: its run in MLflow, and its checkpoint there as a model.
+
+    A checkpoint that is registered already stays the version that it is, with new tags.
+
+    Args:
+        run_dir: the folder of the child, of which MLflow has all.
+        checkpoint: its folder in the artifacts, such as `checkpoints/best`.
+        metrics: of the checkpoint, such as val/aepe.
+        step: of the checkpoint.
+        uri: MLflow's address; None for where the run is.
+        outputs: the folder of all runs.
+
+    Raises:
+        MissingInputError: the run is no child of a sweep, or MLflow lacks it or its checkpoint.
+        BusyError: MLflow does not answer, or refuses.
+    """
+    sweep, ledger = sweep_of(run_dir), Ledger.load(run_dir)
+    if sweep is None:
+        raise MissingInputError(f"{run_dir.parent} must hold a sweep. Received: none")
+    if ledger is None:
+        raise MissingInputError(
+            f"{run_dir} is not in MLflow: `python -m pwc_exp.sync {run_dir}` sends it"
+        )
+    address = destination(run_dir, uri, outputs)
+    tags = {key: f"{value:.6g}" for key, value in metrics.items()}
+    tags |= {"step": str(step), "run_dir": str(run_dir), **sweep.values}
+    try:
+        client = connect(address, ledger.experiment, outputs).client
+        run = client.get_run(ledger.run_id)
+        if not client.list_artifacts(ledger.run_id, checkpoint):
+            raise MissingInputError(
+                f"MLflow lacks {checkpoint} of {run_dir}: `python -m pwc_exp.sync {run_dir}` "
+                "sends it"
+            )
+        registered = _version(client, run, sweep, checkpoint, clean_tags(tags))
+        client.set_registered_model_alias(registered.name, ALIAS, registered.version)
+        _mark(client, run, sweep)
+    except UserError:
+        raise
+    except Exception as error:  # of whatever kind that MLflow, a database or a network has
+        raise BusyError(
+            f"MLflow at {without_password(address)} does not register {run_dir} ({in_short(error)})"
+        ) from error
+    return registered
+
+
+def _version(
+    client: "mlflow.MlflowClient",
+    run: "Run",
+    sweep: Sweep,
+    checkpoint: str,
+    tags: Mapping[str, str],
+) -> Registered:
+    """The version that has the checkpoint; a new one if there is none."""
+    name = model_name(sweep.name)
+    source = f"{run.info.artifact_uri}/{checkpoint}"
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name, description=f"The best run of {sweep.name}")
+    for known in client.search_model_versions(f"name = '{name}'"):
+        if known.source == source:
+            for key, value in tags.items():
+                client.set_model_version_tag(name, known.version, key, value)
+            return Registered(name, str(known.version))
+    made = client.create_model_version(
+        name, source, run.info.run_id, dict(tags), description=sweep.child
+    )
+    return Registered(name, str(made.version))
+
+
+def _mark(client: "mlflow.MlflowClient", run: "Run", sweep: Sweep) -> None:
+    """Tags the run as the best of the sweep, and no other run of it."""
+    for other in client.search_runs(
+        [run.info.experiment_id], filter_string=f"tags.{BEST_TAG} = 'true'"
+    ):
+        of_sweep = other.data.tags.get("parent") == sweep.name
+        if of_sweep and other.info.run_id != run.info.run_id:
+            client.delete_tag(other.info.run_id, BEST_TAG)
+    client.set_tag(run.info.run_id, BEST_TAG, "true")
