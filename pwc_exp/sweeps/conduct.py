@@ -78,14 +78,23 @@ class Conductor:
         children: Iterable[Child],
         launch: Launch,
         *,
+        before: int,
         total: int,
         on_end: Callable[[Child, Outcome], None] = lambda child, outcome: None,
     ) -> None:
-        """Runs children and notes what becomes of them. on_end: told of each."""
+        """Runs children and notes what becomes of them.
+
+        Args:
+            children: to run.
+            launch: runs them.
+            before: how many have ended before.
+            total: how many there will be, these included.
+            on_end: told of each.
+        """
         places: dict[int, str] = {}
 
         def start(child: Child) -> None:
-            places[child.number] = f"[{len(self.outcomes)}/{total}] {child.name}"
+            places[child.number] = f"[{before + len(places) + 1}/{total}] {child.name}"
             say(f"{places[child.number]}   {self.sweep.log(child)}")
 
         for ended in launch(iter(children), start):

@@ -33,10 +33,10 @@ def sweep(config: GridConfig, setting: Setting, arguments: Sequence[str]) -> Non
     with conducted(folder, configs[children[0].number], Objective()) as conductor:
         outcomes = [conductor.add(child, configs[child.number]) for child in children]
         left = [c for c, o in zip(children, outcomes, strict=True) if o.status != FINISHED]
-        if len(left) < len(children):
-            say(f"{len(children) - len(left)} of {len(children)} children have finished before")
+        if before := len(children) - len(left):
+            say(f"{before} of {len(children)} children have finished before")
         launcher = setting.launcher(folder, conductor.signals, at_once=None)
-        conductor.run(left, launcher.launch, total=len(children))
+        conductor.run(left, launcher.launch, before=before, total=len(children))
         conductor.close(conductor.summary())
         conductor.require_all()
 

@@ -51,7 +51,11 @@ def sweep(config: OptunaConfig, setting: Setting, arguments: Sequence[str]) -> N
         trials = _Trials(search, conductor, setting, config.trials)
         with _followed(trials):
             conductor.run(
-                trials.children(), launcher.launch, total=config.trials, on_end=trials.end
+                trials.children(),
+                launcher.launch,
+                before=search.finished,
+                total=config.trials,
+                on_end=trials.end,
             )
         conductor.close(_summary(conductor, search, objectives))
         conductor.require_any()

@@ -1,8 +1,8 @@
 """Stands for `python -m pwc_exp.train` in tests of sweeps: makes a run's folder, in no time.
 
 The AEPE that it reports is steps / (1 + seed). seed=13 fails as a bug does, 14 as a user's mistake,
-15 dies, 16 leaves no folder; 20 and more wait until the file `go` is there or SIGTERM comes, save,
-and are resumed where they were. `calls` in the working folder gets a line for each start.
+15 dies, 16 leaves no folder; 20 and more go on until the file `go` is there, or they are asked to
+stop. `calls` in the working folder gets a line for each start.
 """
 
 import os
@@ -57,23 +57,30 @@ def main() -> None:
 def train(config: TrainConfig, run_dir: Path) -> None:
     if config.seed in REASONS:
         raise RuntimeError(REASONS[config.seed])
-    aepe = config.steps / (1 + config.seed)
     path = run_dir / journal.FILE
     path.touch()
-    for step in (1, config.steps):
-        values = {"val/aepe": aepe, "time/steps_per_second": 2.0}
-        journal.append(path, Point(step, time.time_ns() // 1_000_000, values))
-        if config.seed >= 20 and step == 1:
-            wait(run_dir)
+    note(config, path, 1)
+    if config.seed >= 20:
+        wait(config, run_dir)
+    for step in range(2, 100):
+        note(config, path, step)
 
 
-def wait(run_dir: Path) -> None:
+def note(config: TrainConfig, path: Path, step: int) -> None:
+    values = {"val/aepe": config.steps / (1 + config.seed), "time/steps_per_second": 2.0}
+    journal.append(path, Point(step, time.time_ns() // 1_000_000, values))
+
+
+def wait(config: TrainConfig, run_dir: Path) -> None:
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    step = 1
     while not Path("go").exists():
         if asked or (run_dir / STOP_FILE).exists():
             sys.exit(143)
-        time.sleep(0.02)
+        time.sleep(0.2)
+        step += 1
+        note(config, run_dir / journal.FILE, step)
 
 
 main()
