@@ -30,6 +30,7 @@ from pwc_exp.commands.measurement import (
     SafetyConfig,
 )
 from pwc_exp.commands.prediction import PredictConfig
+from pwc_exp.commands.ranking import LeaderboardConfig
 from pwc_exp.commands.submission import SubmitConfig
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.errors import DataError, MissingInputError
@@ -56,6 +57,7 @@ Config = (
     TrainConfig
     | EvaluateConfig
     | CompareConfig
+    | LeaderboardConfig
     | PredictConfig
     | SubmitConfig
     | ExportConfig
@@ -79,6 +81,7 @@ COMMANDS: dict[str, type[Config]] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "compare": CompareConfig,
+    "leaderboard": LeaderboardConfig,
     "predict": PredictConfig,
     "submit": SubmitConfig,
     "export": ExportConfig,
