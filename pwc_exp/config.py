@@ -30,6 +30,7 @@ from pwc_exp.commands.measurement import (
     SafetyConfig,
 )
 from pwc_exp.commands.prediction import PredictConfig
+from pwc_exp.commands.ranking import LeaderboardConfig
 from pwc_exp.commands.submission import SubmitConfig
 from pwc_exp.commands.sweeping import GridConfig, LocalConfig, OptunaConfig
 from pwc_exp.commands.training import TrainConfig
@@ -59,6 +60,7 @@ Config = (
     TrainConfig
     | EvaluateConfig
     | CompareConfig
+    | LeaderboardConfig
     | PredictConfig
     | SubmitConfig
     | ExportConfig
@@ -82,6 +84,7 @@ COMMANDS: dict[str, type[Config]] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "compare": CompareConfig,
+    "leaderboard": LeaderboardConfig,
     "predict": PredictConfig,
     "submit": SubmitConfig,
     "export": ExportConfig,

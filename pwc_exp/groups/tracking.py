@@ -26,3 +26,11 @@ class DestinationConfig:
 
     uri: str | None = None  # MLflow; null: where the run was to be followed
     experiment: str | None = None  # MLflow experiment; null: that of the run
+
+
+@dataclass(kw_only=True)
+class SearchConfig:
+    """Where runs are looked for."""
+
+    uri: str | None = None  # MLflow; null: $MLFLOW_TRACKING_URI, else SQLite in <outputs>/mlflow
+    experiment: str = TrackingConfig.experiment  # MLflow experiment

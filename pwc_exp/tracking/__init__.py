@@ -15,6 +15,7 @@ registry.py     the best run of a sweep, as a version of a model of MLflow
 system.py       load of the machine, for MLflow
 provenance.py   what produced a run: commit, command line, versions
 model.py        a model of MLflow around a SavedModel, for its server
+search.py       finds runs in MLflow
 served_code.py  what runs inside such a model
 """
 

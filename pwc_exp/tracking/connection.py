@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pwc_exp import durable
+from pwc_exp.errors import MissingInputError
+from pwc_exp.tracking.provenance import without_password
 
 if TYPE_CHECKING:
     import mlflow
@@ -62,6 +64,28 @@ def connect(uri: str, experiment: str, outputs: Path) -> Connection:
             return Connection(client, found.experiment_id)
         artifacts = (folder / "artifacts" / experiment).as_uri() if is_file(uri) else None
         return Connection(client, client.create_experiment(experiment, artifacts))
+
+
+def connect_to_existing(uri: str, experiment: str) -> Connection:
+    """Connects to what is there, and makes nothing.
+
+    Raises:
+        MissingInputError: the SQLite file or the experiment is not there.
+    """
+    if is_gone(uri):
+        raise MissingInputError(f"{_path(uri)}: no such file; MLflow has no runs there")
+    _set_up_environment()
+    import mlflow
+
+    _silence()
+    client = mlflow.MlflowClient(uri)
+    if found := client.get_experiment_by_name(experiment):
+        return Connection(client, found.experiment_id)
+    known = ", ".join(sorted(each.name for each in client.search_experiments()))
+    raise MissingInputError(
+        f"tracking.experiment must be one of {known} at {without_password(uri)}. "
+        f"Received: {experiment}"
+    )
 
 
 def _set_up_environment() -> None:

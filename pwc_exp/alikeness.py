@@ -1,0 +1,61 @@
+"""The knobs in which runs differ, and which runs are alike but for their seed."""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import fields
+
+from pwc_exp.config import VARIANTS
+from pwc_exp.resumption import FREE, FREE_GROUPS
+from pwc_exp.tracking.search import Found
+
+SEED = "seed"
+_APART = (FREE - {"steps"}) | {SEED, "name"}  # that make no other experiment of a run
+
+
+def knobs(found: Found) -> dict[str, str]:
+    """The values that make it the experiment that it is, and of each group the choice."""
+    own = {key: value for key, value in found.params.items() if not _is_apart(key)}
+    return {**_choices(own), **own}
+
+
+def experiment_of(found: Found, metric: str) -> Hashable:
+    """The same for runs that are alike but for their seed, at the same step, on the same data."""
+    values = {key: value for key, value in knobs(found).items() if key != "steps"}
+    return (
+        frozenset(values.items()),
+        found.steps[metric],
+        frozenset(found.digests.items()),
+    )
+
+
+def differing(runs: Sequence[Mapping[str, str]]) -> list[str]:
+    """Knobs that all have and that are not the same in all; choices of a group come first."""
+    shared = [key for key in runs[0] if all(key in run for run in runs)]
+    differ = [key for key in shared if len({run[key] for run in runs}) > 1]
+    return sorted(differ, key=lambda key: ("." in key and not key.endswith(".name"), key))
+
+
+def labels(keys: Iterable[str]) -> dict[str, str]:
+    """What is short and still tells them apart: the last part of each, if no other has it."""
+    short = {key: _short(key) for key in keys}
+    taken = list(short.values())
+    return {key: key if taken.count(label) > 1 else label for key, label in short.items()}
+
+
+def _short(key: str) -> str:
+    group, _, last = key.rpartition(".")
+    return group if group and last == "name" else last
+
+
+def _is_apart(key: str) -> bool:
+    return key in _APART or key.startswith(FREE_GROUPS)
+
+
+def _choices(values: Mapping[str, str]) -> dict[str, str]:
+    """{group: choice}, of the groups whose knobs depend on it; known by the knobs there are."""
+    found = {}
+    for group, variants in VARIANTS.items():
+        keys = {key.partition(".")[2] for key in values if key.startswith(f"{group}.")}
+        known = (name for name, kind in variants.items() if {f.name for f in fields(kind)} == keys)
+        if "name" not in keys and (choice := next(known, None)):
+            found[group] = choice
+    return found

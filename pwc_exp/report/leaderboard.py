@@ -1,0 +1,69 @@
+"""A leaderboard as text, as Markdown and as a page: the same cells in each."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pwc_exp.report.page import facts, page, table, text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """The cells of a leaderboard, as they are shown."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]  # cells, one for each of `head`
+    alike: dict[str, str] = field(default_factory=dict)  # columns whose cells are all the same
+    notes: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)  # where the run of each row is seen; "": nowhere
+
+
+def as_text(board: Board) -> str:
+    """Columns for a terminal."""
+    cells = [board.head, *board.rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+    alike = [f"in all: {_listed(board.alike)}"] if board.alike else []
+    return "\n".join([board.title, *alike, "", *lines, "", *board.notes])
+
+
+def as_markdown(board: Board) -> str:
+    """A table of Markdown, with what is to be said about it."""
+    rows = [board.head, ["---"] * len(board.head), *board.rows]
+    lines = ["| " + " | ".join(map(_escaped, row)) + " |" for row in rows]
+    alike = [f"In all: {_escaped(_listed(board.alike))}.", ""] if board.alike else []
+    notes = [f"- {_escaped(note)}" for note in board.notes]
+    return "\n".join([f"# {_escaped(board.title)}", "", *alike, *lines, "", *notes, ""])
+
+
+def as_html(board: Board) -> str:
+    """A whole page."""
+    return page(board.title, _sections(board))
+
+
+def _sections(board: Board) -> Iterator[str]:
+    yield f"<h1>{text(board.title)}</h1>"
+    if board.alike:
+        yield facts({f"in all: {name}": value for name, value in board.alike.items()})
+    rows = [
+        [*map(text, row[:-1]), _link(row[-1], link)]
+        for row, link in zip(board.rows, board.links, strict=True)
+    ]
+    yield table([*map(text, board.head)], rows)
+    yield from (f'<p class="note">{text(note)}</p>' for note in board.notes)
+
+
+def _link(run_id: str, address: str) -> str:
+    shown = f"<code>{text(run_id)}</code>"
+    return f'<a href="{text(address)}">{shown}</a>' if address else shown
+
+
+def _listed(values: dict[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,92 @@
+"""Finds runs in MLflow."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pwc_exp.errors import BusyError, ConfigError, UserError
+from pwc_exp.tracking.connection import Connection, connect_to_existing
+from pwc_exp.tracking.provenance import without_password
+from pwc_exp.tracking.sender import in_short
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+_PAGE = 1000  # runs in one answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A run, as MLflow shows it.
+
+    started: milliseconds since 1970.
+    metrics, steps: of each metric the last value, and the step that it is of.
+    digests: of the data, by what these are for: train, val.
+    """
+
+    run_id: str
+    experiment_id: str
+    name: str
+    status: str
+    started: int
+    metrics: Mapping[str, float]
+    steps: Mapping[str, int]
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    digests: Mapping[str, str]
+
+
+def search(uri: str, experiment: str, conditions: Sequence[str]) -> list[Found]:
+    """All runs for which every condition holds. `conditions`: in MLflow's language.
+
+    Raises:
+        MissingInputError: there is no such file or experiment.
+        ConfigError: MLflow does not understand a condition.
+        BusyError: MLflow does not answer, or refuses.
+    """
+    place = without_password(uri)
+    text = " and ".join(conditions)
+    try:
+        connection = connect_to_existing(uri, experiment)
+        return [_found(run) for run in _pages(connection, text)]
+    except UserError:
+        raise
+    except Exception as error:  # of whatever kind that MLflow, a database or a network has
+        if getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE":
+            raise ConfigError(
+                f"MLflow does not understand the conditions {text} ({in_short(error)})"
+            ) from error
+        raise BusyError(f"MLflow at {place} does not answer ({in_short(error)})") from error
+
+
+def _pages(connection: Connection, conditions: str) -> "Iterator[Run]":
+    token = None
+    while True:
+        page = connection.client.search_runs(
+            [connection.experiment_id], conditions, max_results=_PAGE, page_token=token
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _found(run: "Run") -> Found:
+    inputs = run.inputs.dataset_inputs if run.inputs else []
+    return Found(
+        run_id=run.info.run_id,
+        experiment_id=run.info.experiment_id,
+        name=run.info.run_name,
+        status=run.info.status,
+        started=run.info.start_time,
+        metrics=run.data.metrics,
+        steps={metric.key: metric.step for metric in run.data.to_proto().metrics},
+        params=run.data.params,
+        tags=run.data.tags,
+        digests={
+            tag.value: used.dataset.digest
+            for used in inputs
+            for tag in used.tags
+            if tag.key == "mlflow.data.context"
+        },
+    )
