@@ -31,6 +31,7 @@ from pwc_exp.commands.measurement import (
 )
 from pwc_exp.commands.prediction import PredictConfig
 from pwc_exp.commands.submission import SubmitConfig
+from pwc_exp.commands.sweeping import OptunaConfig
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.groups.augment import BasicConfig, HeavyConfig, ModernConfig
@@ -118,13 +119,14 @@ VARIANTS: dict[str, dict[str, type]] = {
 def register() -> None:
     """Makes the schemas known to Hydra, as `<command>_schema` and `<group>_<choice>_schema`.
 
-    They lie outside of the groups, so that they are not offered as choices.
+    They lie outside of the groups, so that they are not offered as choices. A sweeper is a choice.
     """
     schemas: dict[str, type] = {**COMMANDS}
     for group, choices in VARIANTS.items():
         schemas |= {f"{group}_{choice}": schema for choice, schema in choices.items()}
     for name, schema in schemas.items():
         ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+    ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node=OptunaConfig)
 
 
 def flatten(config: Config) -> dict[str, Any]:
