@@ -124,7 +124,7 @@ VARIANTS: dict[str, dict[str, type]] = {
 def register() -> None:
     """Makes the schemas known to Hydra, as `<command>_schema` and `<group>_<choice>_schema`.
 
-    They lie outside of the groups, so that they are not offered as choices.
+    They lie outside of the groups, so that they are not offered as choices. A sweeper is a choice.
     """
     schemas: dict[str, type] = {**COMMANDS}
     for group, choices in VARIANTS.items():

@@ -40,6 +40,7 @@ ROOTS = {
     "nvlabs-things": "FlyingThings3D_HalfRes",
     "nvlabs-sintel": "MPI-Sintel",
     "quickstart": None,
+    "tune-quickstart": None,
 }
 SMALL = ("data.crop=[64,64]", "batch_size=2", "val_batch_size=1", "steps=2", "log_every=1")
 FEWER = ("eval_samples=1", "picture_samples=0", "xla=false", "tracking=off")
@@ -82,8 +83,9 @@ def test_there_is_a_preset_for_every_row_of_the_originals_tables() -> None:
 
 
 def test_these_are_the_presets() -> None:
-    assert set(PRESETS) == {*TFOPTFLOW, *NVLABS, "modern", "modern-small", "quickstart"}
-    assert len(PRESETS) == 15
+    own = {"modern", "modern-small", "quickstart", "tune-quickstart"}
+    assert set(PRESETS) == {*TFOPTFLOW, *NVLABS, *own}
+    assert len(PRESETS) == 16
 
 
 @pytest.mark.parametrize("preset", TFOPTFLOW)

@@ -56,7 +56,7 @@ class OptunaConfig:
     startup_trials: int = 5  # with random values, before the sampler learns and median prunes
     pruner: Pruner = Pruner.none
     warmup_steps: int = 1  # no trial is stopped before this step, by median
-    min_resource: int | None = None  # steps at which hyperband first looks; null: see its page
+    min_resource: int | None = None  # steps at which hyperband first looks; null: 3 brackets
     reduction_factor: int = 3  # of those that hyperband looks at, one in so many goes on
     storage: str | None = None  # URL of an Optuna storage; null: optuna.journal, in the folder
     at_once: int = 1  # trials that another launcher than ours is given in one call

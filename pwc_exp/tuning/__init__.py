@@ -35,7 +35,7 @@ def open_search(
         MissingExtraError: Optuna is not installed.
         ResumeError: the search that is there is of another space or other objectives.
     """
-    check_methods(config, space)
+    check_methods(config, space, steps=steps)
     for package in ["optuna", *(["cmaes"] if config.sampler == Sampler.cmaes else [])]:
         needed(package, "tune")
     from pwc_exp.tuning.study import Search

@@ -1,6 +1,5 @@
 """How values are proposed, and which trials are given up: Optuna's samplers and pruners."""
 
-import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +14,20 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 
-def check_methods(config: OptunaConfig, space: Space) -> None:
+def check_methods(config: OptunaConfig, space: Space, *, steps: int) -> None:
     """Refuses a space that is empty, or that the sampler cannot search. Needs no Optuna.
+
+    steps: of a trial that is not stopped early.
 
     Raises:
         ConfigError: it is.
     """
     if not space.parts:
         raise ConfigError("sweep.params: must name a key and what it may be, such as model=tiny,sm")
+    if (config.min_resource or 1) > steps:
+        raise ConfigError(
+            f"sweep.min_resource must be at most the {steps} steps. Received: {config.min_resource}"
+        )
     if config.sampler != Sampler.cmaes:
         return
     for key, part in space.parts.items():
@@ -85,7 +90,8 @@ def make_pruner(config: OptunaConfig, *, steps: int) -> "BasePruner":
                 )
             case Pruner.hyperband:
                 return pruners.HyperbandPruner(
-                    min_resource=config.min_resource or _ninth(steps, config.reduction_factor),
+                    min_resource=config.min_resource
+                    or _three_brackets(steps, config.reduction_factor),
                     max_resource=steps,
                     reduction_factor=config.reduction_factor,
                 )
@@ -101,6 +107,6 @@ def without_experimental_warnings() -> Iterator[None]:
         yield
 
 
-def _ninth(steps: int, factor: int) -> int:
-    """A share of the steps that gives three brackets: with a factor of 3, a ninth."""
-    return max(1, math.ceil(steps / factor**2))
+def _three_brackets(steps: int, factor: int) -> int:
+    """A share of the steps: with a factor of 3, a ninth."""
+    return max(1, steps // factor**2)

@@ -277,6 +277,11 @@ def test_cmaes_refuses_choices_and_a_single_key(params: dict[str, str], search: 
         search(params, sampler="cmaes")
 
 
+def test_hyperband_cannot_look_after_the_end(search: MakeSearch) -> None:
+    with pytest.raises(ConfigError, match="min_resource.*at most the 100 steps"):
+        search(pruner="hyperband", min_resource=101)
+
+
 def test_a_search_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="params"):
         open_search(tmp_path, "sweep", parse({}, ["steps=4"]), OptunaConfig(), jobs=1, steps=4)
