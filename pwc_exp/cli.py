@@ -6,6 +6,7 @@ TensorFlow takes seconds to import, so a task is imported only when its configur
 import dataclasses
 import importlib
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -22,11 +23,13 @@ from pwc_exp.cluster import place
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.composition import check, check_places, compose_command, data_dir, refusals, register
 from pwc_exp.config import Config
-from pwc_exp.errors import ConfigError, UserError
+from pwc_exp.errors import ConfigError, StoppedError, UserError
 from pwc_exp.resumption import AUTO, Resumption, resume
 
 INTERRUPTED = 130  # exit code of a process that Ctrl-C ended: 128 + SIGINT
 BUG = 1
+STOPPED_BY_QUEUE = 128 + signal.SIGUSR2
+STOPPED = (INTERRUPTED, 128 + signal.SIGTERM, STOPPED_BY_QUEUE)
 
 
 def run(command: str, task: str) -> None:
@@ -178,10 +181,11 @@ def _job(command: str, task: str, resumed: Resumption | None) -> Callable[[DictC
     def job(values: DictConfig) -> object:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             # An exception is that job's result, and the sweep goes on; an exit would end the sweep.
-            config = check(values, command)
-            if isinstance(config, TrainConfig) and config.resume:
-                raise ConfigError("resume: cannot be given to a sweep, it names one run")
-            return _call(task, config)
+            with _ending_as_result():
+                config = check(values, command)
+                if isinstance(config, TrainConfig) and config.resume:
+                    raise ConfigError("resume: cannot be given to a sweep, it names one run")
+                return _call(task, config)
         with exit_codes():
             config = resumed.config if resumed else check(values, command)
             if isinstance(config, TrainConfig) and config.resume == AUTO:
@@ -189,6 +193,26 @@ def _job(command: str, task: str, resumed: Resumption | None) -> Callable[[DictC
             return _call(task, config)
 
     return job
+
+
+@contextmanager
+def _ending_as_result() -> Iterator[None]:
+    """Makes every ending of a job an exception that travels from process to process.
+
+    A launcher whose job ends its process waits in vain, or gives up on the other jobs.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except SystemExit as ended:
+        if ended.code == STOPPED_BY_QUEUE and callable(signal.getsignal(signal.SIGUSR2)):
+            signal.raise_signal(signal.SIGUSR2)  # submitit's: it has the queue start the job again
+        if ended.code not in STOPPED:
+            raise
+        raise StoppedError("the run was asked to stop, and saved") from ended
+    except Exception as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 def _call(task: str, config: Config) -> object:

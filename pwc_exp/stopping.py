@@ -1,4 +1,4 @@
-"""Being asked to stop: by Ctrl-C, a queue's SIGTERM, or a terminal that is closed."""
+"""Being asked to stop: by Ctrl-C, a queue's SIGTERM or SIGUSR2, or a terminal that is closed."""
 
 import os
 import signal
@@ -10,11 +10,11 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
-_ENDING = (signal.SIGTERM, signal.SIGINT)
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
 
 class StopSignals:
-    """Notes the first SIGTERM or Ctrl-C, so that a loop can end between two steps; a context.
+    """Notes the first SIGTERM, SIGUSR2 or Ctrl-C: a loop ends between two steps. A context.
 
     The second one ends the process at once. SIGHUP is ignored: a run outlives its terminal.
     TensorFlow's strategy for several workers takes SIGTERM for itself: enter after it is made.
