@@ -6,6 +6,7 @@ TensorFlow takes seconds to import, so a task is imported only when its configur
 import dataclasses
 import importlib
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -30,7 +31,7 @@ from pwc_exp.composition import (
     register,
 )
 from pwc_exp.config import CONFIG_FILE, Config, load
-from pwc_exp.errors import ConfigError, UserError
+from pwc_exp.errors import ConfigError, StoppedError, UserError
 from pwc_exp.resumption import AUTO, Resumption, resume
 from pwc_exp.sweeps.folder import planned
 
@@ -38,6 +39,8 @@ SWEEP = "sweep."
 CONTINUED = "continued"
 INTERRUPTED = 130  # exit code of a process that Ctrl-C ended: 128 + SIGINT
 BUG = 1
+STOPPED_BY_QUEUE = 128 + signal.SIGUSR2
+STOPPED = (INTERRUPTED, 128 + signal.SIGTERM, STOPPED_BY_QUEUE)
 
 
 def run(command: str, task: str) -> None:
@@ -204,7 +207,8 @@ def _job(command: str, task: str, resumed: Resumption | None) -> Callable[[DictC
     def job(values: DictConfig) -> object:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             # An exception is that job's result, and the sweep goes on; an exit would end the sweep.
-            return _call(task, _planned(values, command))
+            with _ending_as_result():
+                return _call(task, _planned(values, command))
         with exit_codes():
             config = resumed.config if resumed else check(values, command)
             if isinstance(config, TrainConfig) and config.resume == AUTO:
@@ -225,6 +229,26 @@ def _planned(values: DictConfig, command: str) -> Config:
         if (run_dir / CONFIG_FILE).is_file():  # it has begun before
             return dataclasses.replace(config, resume=str(run_dir))
     return config
+
+
+@contextmanager
+def _ending_as_result() -> Iterator[None]:
+    """Makes every ending of a job an exception that travels from process to process.
+
+    A launcher whose job ends its process waits in vain, or gives up on the other jobs.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except SystemExit as ended:
+        if ended.code == STOPPED_BY_QUEUE and callable(signal.getsignal(signal.SIGUSR2)):
+            signal.raise_signal(signal.SIGUSR2)  # submitit's: it has the queue start the job again
+        if ended.code not in STOPPED:
+            raise
+        raise StoppedError("the run was asked to stop, and saved") from ended
+    except Exception as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 def _call(task: str, config: Config) -> object:

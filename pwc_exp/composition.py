@@ -29,13 +29,25 @@ from pwc_exp.commands.data import DataFetchConfig
 from pwc_exp.commands.prediction import STANDARD_INPUT
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.config import COMMANDS, VARIANTS, Config, flatten
-from pwc_exp.errors import ConfigError, MissingInputError, OutputError, UserError
+from pwc_exp.errors import (
+    ConfigError,
+    MissingExtraError,
+    MissingInputError,
+    OutputError,
+    UserError,
+)
 
 PACKAGE = Path(__file__).resolve().parent
 INPUTS = (
     *("data.root", "data.quarantine", "root"),
     *("init_from", "run", "box", "weights", "predictions", "frames", "check", "runs", "exported"),
 )
+# What a choice builds upon, and the extra that brings it.
+PLUGINS = {
+    "hydra/launcher/submitit_slurm": "slurm",
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/launcher/ray": "ray",
+}
 RESOLVER = re.compile(r"\$\{\s*[\w.]+\s*:")  # ${name:...}, for example ${oc.env:SECRET}
 
 
@@ -155,13 +167,23 @@ def _prepare_outputs(folder: Path) -> None:
 
 @contextmanager
 def refusals(command: str, *more: type[Exception]) -> Iterator[None]:
-    """Raises what Hydra, OmegaConf or YAML refuse within as a `ConfigError` of one line."""
+    """Raises what Hydra, OmegaConf or YAML refuse within as a `UserError` of one line."""
     try:
         yield
     except UserError:
         raise
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, *more) as error:
+        _ask_for_extra(error)
         raise ConfigError(_explanation(error, command)) from error
+
+
+def _ask_for_extra(error: BaseException | None) -> None:
+    """Raises a `MissingExtraError` if a plugin of Hydra's is missing that an extra brings."""
+    while error is not None:
+        path = error.missing_cfg_file if isinstance(error, MissingConfigException) else None
+        if extra := PLUGINS.get(path or ""):
+            raise MissingExtraError(f"{path} is not installed: pip install 'pwc_exp[{extra}]'")
+        error = error.__cause__ or error.__context__
 
 
 def _explanation(error: BaseException, command: str) -> str:

@@ -77,3 +77,9 @@ class ResumeError(UserError, ValueError):
     """A run that cannot be continued as asked."""
 
     exit_code = 78
+
+
+class StoppedError(UserError):
+    """A run of a sweep that was asked to stop, and saved."""
+
+    exit_code = 143

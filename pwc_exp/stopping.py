@@ -1,4 +1,4 @@
-"""Being asked to stop: by Ctrl-C, a queue's SIGTERM, a terminal that is closed, or a file."""
+"""Being asked to stop: by Ctrl-C, SIGTERM or SIGUSR2 of a queue, a closed terminal, or a file."""
 
 import os
 import signal
@@ -12,11 +12,11 @@ from typing import Any, Self
 from tqdm import tqdm
 
 STOP_FILE = "stop"  # in a run's folder: asks it to stop, and says why
-_ENDING = (signal.SIGTERM, signal.SIGINT)
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
 
 class StopSignals:
-    """Notes the first SIGTERM or Ctrl-C, so that a loop can end between two steps; a context.
+    """Notes the first SIGTERM, SIGUSR2 or Ctrl-C: a loop ends between two steps. A context.
 
     The second one ends the process at once. SIGHUP is ignored: a run outlives its terminal.
     TensorFlow's strategy for several workers takes SIGTERM for itself: enter after it is made.

@@ -20,6 +20,7 @@ FAILURES = {
     "data": DataError("a.flo: not a flow.\\nReceived: nothing"),
     "bug": RuntimeError("a bug"),
     "interrupt": KeyboardInterrupt(),
+    "stopped": SystemExit(143),
 }
 
 def run(config, *run_dir):
@@ -260,11 +261,11 @@ def test_ctrl_c_costs_exit_130_and_no_traceback(run: Run) -> None:
     assert run("train") == Ending(130, "interrupted\n")
 
 
-@pytest.mark.parametrize("how", ["data", "bug"])
+@pytest.mark.parametrize("how", ["data", "bug", "stopped"])
 def test_a_failed_job_does_not_end_a_sweep(run: Run, how: str) -> None:
     fail(how)  # the job with seed 0
     ending = run("train", "-m", "seed=0,1,2")
-    assert ending.code == {"data": 65, "bug": 1}[how]
+    assert ending.code == {"data": 65, "bug": 1, "stopped": 143}[how]
     assert len(calls()) == 2
 
 
