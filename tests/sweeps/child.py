@@ -10,12 +10,12 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
+
+import yaml
 
 from pwc_exp import durable
-from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import CONFIG_FILE, load, to_yaml
 from pwc_exp.stopping import STOP_FILE
-from pwc_exp.sweeps.folder import planned
 from pwc_exp.tracking import journal
 from pwc_exp.tracking.events import Point
 from pwc_exp.tracking.record import Record
@@ -23,10 +23,19 @@ from pwc_exp.tracking.record import Record
 REASONS = {13: "RuntimeError: a bug", 14: "pwc_exp.errors.DataError: a.flo: not a flow"}
 
 
+class Config(NamedTuple):
+    """What counts of the plan; importing `pwc_exp.config`, to load it, takes most of a second."""
+
+    seed: int
+    steps: int
+
+
 def main() -> None:
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
     run_dir = Path((given.get("resume") or given["hydra.run.dir"]).strip("'"))
-    config = load(planned(run_dir))
+    plan = (run_dir.parent / "plans" / f"{run_dir.name}.yaml").read_bytes()
+    values = yaml.safe_load(plan)
+    config = Config(values["seed"], values["steps"])
     with Path("calls").open("a") as calls:
         cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
@@ -34,7 +43,7 @@ def main() -> None:
     if config.seed == 16:
         sys.exit("error: refused before anything is written")
     durable.make_folder(run_dir)
-    durable.write_file(run_dir / CONFIG_FILE, to_yaml(config).encode())
+    durable.write_file(run_dir / "config.yaml", plan)
     told = Record.new("child", {})
     told.save(run_dir)
     if config.seed == 15:
@@ -54,7 +63,7 @@ def main() -> None:
         told.save(run_dir)
 
 
-def train(config: TrainConfig, run_dir: Path) -> None:
+def train(config: Config, run_dir: Path) -> None:
     if config.seed in REASONS:
         raise RuntimeError(REASONS[config.seed])
     path = run_dir / journal.FILE
@@ -66,12 +75,12 @@ def train(config: TrainConfig, run_dir: Path) -> None:
         note(config, path, step)
 
 
-def note(config: TrainConfig, path: Path, step: int) -> None:
+def note(config: Config, path: Path, step: int) -> None:
     values = {"val/aepe": config.steps / (1 + config.seed), "time/steps_per_second": 2.0}
     journal.append(path, Point(step, time.time_ns() // 1_000_000, values))
 
 
-def wait(config: TrainConfig, run_dir: Path) -> None:
+def wait(config: Config, run_dir: Path) -> None:
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
     step = 1

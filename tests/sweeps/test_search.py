@@ -12,6 +12,7 @@ from sweep_runs import FIXED, Run, runner
 
 from pwc_exp.sweeps.folder import SweepFolder
 from pwc_exp.sweeps.outcome import read
+from pwc_exp.tracking.record import Record
 from pwc_exp.tuning.storage import open_storage
 
 optuna = pytest.importorskip("optuna")
@@ -113,10 +114,16 @@ def test_a_killed_search_goes_on_with_the_trial_that_it_had(root: Path) -> None:
         time.sleep(0.1)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    while not all(record.ended for record in records()) and time.monotonic() < deadline:
+        time.sleep(0.1)
     Path("go").touch()
     assert subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0
     assert statuses() == ["FINISHED", "FINISHED"]
     assert sorted(line.split()[0] for line in calls()) == ["new", "new", "resume"]
+
+
+def records() -> list[Record]:
+    return [Record.load(path.parent) for path in Path("outputs").glob("*/*/*/run.json")]
 
 
 def calls() -> list[str]:
