@@ -110,7 +110,9 @@ def test_a_killed_search_goes_on_with_the_trial_that_it_had(root: Path) -> None:
     command = [sys.executable, "-c", KILLED, str(program), "-m", *arguments, "sweep.continue=true"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not list(Path("outputs").glob("*/*/*/metrics.jsonl")) and time.monotonic() < deadline:
+    while (
+        not list(Path("outputs").glob("*/*/*seed-20/metrics.jsonl")) and time.monotonic() < deadline
+    ):
         time.sleep(0.1)
     process.send_signal(signal.SIGKILL)
     process.wait()
