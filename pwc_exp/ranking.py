@@ -40,10 +40,6 @@ class Row:
         run = self.runs[0]
         return run.digests.get("val", ""), run.params.get("eval_samples", "")
 
-    def shared(self, values: Sequence[str]) -> str:
-        """The value that all its runs have."""
-        return values[0] if len(set(values)) == 1 else _SEVERAL
-
 
 def rank(config: LeaderboardConfig) -> None:
     """Prints the leaderboard, and writes it.
@@ -170,8 +166,8 @@ def _columns(
         "dataset": [_tag(row, "dataset") for row in rows],
         "recipe": [_tag(row, "recipe") for row in rows],
         "sweep": [_tag(row, "parent") for row in rows],
-        "status": [row.shared([run.status for run in row.runs]) for row in rows],
-        "commit": [row.shared([_commit(run) for run in row.runs]) for row in rows],
+        "status": [_shared([run.status for run in row.runs]) for row in rows],
+        "commit": [_shared([_commit(run) for run in row.runs]) for row in rows],
         "data": [row.runs[0].digests.get("train", NONE)[:8] for row in rows],
         "MLflow run": [row.runs[0].run_id for row in rows],
     }
@@ -207,7 +203,12 @@ def _seeds(row: Row) -> str:
 
 
 def _tag(row: Row, name: str) -> str:
-    return row.shared([run.tags.get(name, NONE) for run in row.runs])
+    return _shared([run.tags.get(name, NONE) for run in row.runs])
+
+
+def _shared(values: Sequence[str]) -> str:
+    """The value that all have."""
+    return values[0] if len(set(values)) == 1 else _SEVERAL
 
 
 def _commit(run: Found) -> str:
@@ -232,7 +233,7 @@ def _notes(rows: Sequence[Row], differ: Sequence[str]) -> Iterator[str]:
     if any(len(row.runs) > 1 for row in rows):
         yield "±: standard deviation over the seeds (n - 1); the run named is the best of them"
     if any(f"{row.metric}_lower" in run.metrics for row in rows for run in row.runs):
-        yield "[ ]: 95 % interval, bootstrap over the validation samples' scenes"
+        yield "in brackets: 95 % interval, bootstrap over the validation samples' scenes"
     if any("+" in _commit(run) for row in rows for run in row.runs):
         yield "commit with +: files differed from it"
     if more := differ[_KNOBS:]:

@@ -238,6 +238,12 @@ def test_what_cannot_be_shown_is_one_line(
     assert not (root / "nowhere").exists()
 
 
+def test_one_file_needs_no_list(configure: Callable[..., Any]) -> None:
+    assert configure("leaderboard", "out=a.md").out == ["a.md"]
+    assert configure("leaderboard", "out=[a.md,b.html]").out == ["a.md", "b.html"]
+    assert configure("leaderboard").out == []
+
+
 def test_files_of_other_kinds_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"out must name files that end in \.md or \.html"):
         LeaderboardConfig(out=["board.pdf"])

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from pathlib import Path
+from typing import Any
 
 from pwc_exp.checks import check, check_positive
 from pwc_exp.groups.tracking import SearchConfig
@@ -47,12 +48,13 @@ class LeaderboardConfig:
     status: Ended = Ended.finished  # any: also runs that failed, were stopped or are running
     seeds: Seeds = Seeds.group  # group: runs alike but for their seed are a row, mean ± deviation
     top: int = 20  # rows
-    out: list[str] = field(default_factory=list)  # files to write it to as well: .md, .html
+    out: Any = None  # file to write it to as well, .md or .html; or several: [board.md,board.html]
 
     def __post_init__(self) -> None:
         check_positive("", self, "top")
+        self.out = [self.out] if isinstance(self.out, str) else list(self.out or [])
         for name in self.out:
-            known = Path(name).suffix in FORMATS
+            known = Path(str(name)).suffix in FORMATS
             check(known, "out", f"must name files that end in {' or '.join(FORMATS)}", name)
         for key in ("dataset", "recipe", "parent"):
             value = getattr(self, key) or ""
