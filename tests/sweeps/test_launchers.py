@@ -5,10 +5,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -104,6 +106,19 @@ def test_slurm_signals_before_the_end_and_srun_keeps_the_processors() -> None:
     assert values["setup"] == ["export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK"]
 
 
+def test_the_pages_launcher_is_slurms_with_its_values(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/scaling.md").read_text(encoding="utf-8")
+    _, _, sweeps = page.partition("\n## Sweeps on Slurm")
+    text, _, _ = sweeps.partition("```yaml\n")[2].partition("```")
+    (tmp_path / "hydra/launcher").mkdir(parents=True)
+    (tmp_path / "hydra/launcher/ours.yaml").write_text(text, encoding="utf-8")
+    own = launcher("slurm", "hydra/launcher=ours", f"hydra.searchpath=[file://{tmp_path}]")
+    changed = {key: value for key, value in own.items() if value != launcher("slurm")[key]}
+    assert changed == {
+        key: value for key, value in yaml.safe_load(text).items() if key != "defaults"
+    }
+
+
 def test_slurm_can_be_tried_out_on_this_machine() -> None:
     assert launcher("slurm_local")["_target_"].endswith(".LocalLauncher")
 
@@ -132,10 +147,12 @@ def test_a_missing_extra_is_named(choice: str, extra: str, monkeypatch: pytest.M
         composition.compose_command("train", [f"hydra/launcher={choice}"])
 
 
-def sweep(folder: Path, *command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+def sweep(
+    folder: Path, *command: str, seconds: int = 900, variables: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
     """Runs a sweep into `swept` of the folder, in a process of its own."""
     paths = f"{Path(__file__).parents[2]}{os.pathsep}{folder}"
-    environment = {**os.environ, "PYTHONPATH": paths, **variables}
+    environment = {**os.environ, "PYTHONPATH": paths, **(variables or {})}
     environment.pop("MLFLOW_TRACKING_URI", None)
     return subprocess.run(
         [sys.executable, *command, "hydra.sweep.dir=swept"],
@@ -143,7 +160,7 @@ def sweep(folder: Path, *command: str, **variables: str) -> "subprocess.Complete
         env=environment,
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=seconds,
         check=False,
     )
 
@@ -157,7 +174,7 @@ def test_all_children_finish_with_folders_and_mlflow_complete(choice: str, root:
     arguments = ("-m", f"hydra/launcher={choice}", *SMALLEST, "steps=2", "seed=1,2")
     # As if Slurm had started the sweep, or Ray, as one of several tasks.
     outer = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"} if choice == "ray_local" else {}
-    ending = sweep(root, "-m", "pwc_exp.train", *arguments, **outer)
+    ending = sweep(root, "-m", "pwc_exp.train", *arguments, variables=outer)
     assert ending.returncode == 0, ending.stdout + ending.stderr
     client = mlflow.MlflowClient(f"sqlite:///{root}/outputs/mlflow/mlflow.db")
     for number in range(2):
@@ -180,3 +197,29 @@ def test_no_ending_of_a_child_stops_the_others(choice: str, tmp_path: Path) -> N
     assert ending.returncode == DataError.exit_code, ending.stdout + ending.stderr
     assert "error: a mistake" in ending.stderr
     assert [path.parent.name for path in tmp_path.glob("swept/*/ended")] == ["4"]
+
+
+@pytest.mark.slow
+def test_slurm_is_given_one_job_array_that_signals_and_can_come_back(tmp_path: Path) -> None:
+    skip_without("slurm")
+    stand_ins = {"sbatch": "cp $1 batch.sh; echo Submitted batch job 77", "srun": "", "sacct": ""}
+    for name, body in stand_ins.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "pwc_task.py").write_text(TASK)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    arguments = ("-m", "hydra/launcher=slurm", "hydra.launcher.partition=gpu", "seed=1,2,3")
+    # The jobs are nowhere, so the sweep would wait for them.
+    with pytest.raises(subprocess.TimeoutExpired):
+        sweep(tmp_path, "pwc_task.py", *arguments, seconds=60, variables={"PATH": path})
+    batch = (tmp_path / "batch.sh").read_text()
+    for line in (
+        "#SBATCH --array=0-2%3",
+        "#SBATCH --partition=gpu",
+        "#SBATCH --gpus-per-node=1",
+        "#SBATCH --ntasks-per-node=1",
+        "#SBATCH --signal=USR2@120",
+        "#SBATCH --requeue",
+        "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",
+    ):
+        assert line in batch.splitlines()
