@@ -15,7 +15,7 @@ help: ## List the targets
 install: $(INSTALLED) ## Set up .venv with everything
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@echo "Setting up .venv: downloads about 830 MB once, and takes some minutes."
+	@echo "Setting up .venv: downloads about 930 MB once, and takes some minutes."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
 		-c constraints.txt -e '.[dev]' \

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import hydra
@@ -202,12 +202,13 @@ def _quoted(text: str) -> str:
 
 
 def _job(command: str, task: str, resumed: Resumption | None) -> Callable[[DictConfig], object]:
-    """What Hydra calls, once for each job."""
+    """What Hydra calls, once for each job, here or in a process that a launcher has started."""
+    process = os.getpid()
 
     def job(values: DictConfig) -> object:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             # An exception is that job's result, and the sweep goes on; an exit would end the sweep.
-            with _ending_as_result():
+            with nullcontext() if os.getpid() == process else _ending_as_result():
                 return _call(task, _planned(values, command))
         with exit_codes():
             config = resumed.config if resumed else check(values, command)
@@ -235,7 +236,8 @@ def _planned(values: DictConfig, command: str) -> Config:
 def _ending_as_result() -> Iterator[None]:
     """Makes every ending of a job an exception that travels from process to process.
 
-    A launcher whose job ends its process waits in vain, or gives up on the other jobs.
+    A launcher gives up on the other jobs if one ends its process, or has an error that it cannot
+    unpickle. A sweep in one process, though, is stopped as a whole.
     """
     try:
         yield

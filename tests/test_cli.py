@@ -261,12 +261,18 @@ def test_ctrl_c_costs_exit_130_and_no_traceback(run: Run) -> None:
     assert run("train") == Ending(130, "interrupted\n")
 
 
-@pytest.mark.parametrize("how", ["data", "bug", "stopped"])
+@pytest.mark.parametrize("how", ["data", "bug"])
 def test_a_failed_job_does_not_end_a_sweep(run: Run, how: str) -> None:
     fail(how)  # the job with seed 0
     ending = run("train", "-m", "seed=0,1,2")
-    assert ending.code == {"data": 65, "bug": 1, "stopped": 143}[how]
+    assert ending.code == {"data": 65, "bug": 1}[how]
     assert len(calls()) == 2
+
+
+def test_a_sweep_in_one_process_is_stopped_as_a_whole(run: Run) -> None:
+    fail("stopped")  # by a signal, which the process gets
+    assert run("train", "-m", "seed=0,1,2").code == 143
+    assert not Path("calls").exists()
 
 
 def test_a_wrong_key_ends_a_sweep_in_one_line(run: Run) -> None:

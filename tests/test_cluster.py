@@ -15,7 +15,8 @@ from pwc_exp.cluster import ALONE, Place, on_slurm, place
 from pwc_exp.distribution import make_resolver
 from pwc_exp.errors import ConfigError
 
-PAGE = (Path(__file__).parents[1] / "docs/scaling.md").read_text(encoding="utf-8")
+SCALING = (Path(__file__).parents[1] / "docs/scaling.md").read_text(encoding="utf-8")
+PAGE = SCALING.partition("\n## Sweeps")[0]  # one run
 WORKERS = {"worker": ["a:1", "b:1", "c:1"]}
 WITH_CHIEF = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
 TASKS = [
