@@ -52,7 +52,7 @@ class Result(NamedTuple):
 
 
 class Search:
-    """A study that is told what runs reached, and asked what to run next.
+    """A study that is told what runs reached, and asked what to run next, by one thread.
 
     study: Optuna's, for plots.
     space, objectives: what is searched, and for what, in order.
@@ -81,19 +81,18 @@ class Search:
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space = space
-        self._distributions = {key: _distribution(part) for key, part in space.parts.items()}
         self.objectives = list(config.directions)
         self.study = optuna.create_study(
             storage=open_storage(place),
             study_name=name,
-            directions=[StudyDirection[name.upper()] for name in config.directions.values()],
+            directions=[StudyDirection[side.upper()] for side in config.directions.values()],
             pruner=make_pruner(config, steps=steps),
             load_if_exists=True,
         )
         trials = self._trials()
-        _check_same(self.study, trials, config, self._distributions)
+        _check_same(self.study, trials, config, space)
         self.study.sampler = make_sampler(config, tried=len(trials), jobs=jobs)
-        self._random = random.Random(len(trials) if config.seed is None else config.seed)
+        self._random = random.Random(config.seed)
         self._tried: dict[tuple[str, ...], int] = {}
         self._running: dict[int, Trial] = {}
         for trial in trials:
@@ -258,10 +257,7 @@ def _suggest(trial: Trial, key: str, part: Part) -> None:
 
 
 def _check_same(
-    study: optuna.Study,
-    trials: list[FrozenTrial],
-    config: OptunaConfig,
-    distributions: Mapping[str, BaseDistribution],
+    study: optuna.Study, trials: list[FrozenTrial], config: OptunaConfig, space: Space
 ) -> None:
     """Refuses to go on with a study of something else."""
     directions = [direction.name.lower() for direction in study.directions]
@@ -270,6 +266,7 @@ def _check_same(
             f"{study.study_name}: the search must go on with its objectives, which are to "
             f"{', '.join(directions)}. Received: {', '.join(config.objectives)}"
         )
+    distributions = {key: _distribution(part) for key, part in space.parts.items()}
     for trial in trials:
         for key, distribution in trial.distributions.items():
             if distributions.get(key) != distribution:
