@@ -1,6 +1,6 @@
 """Children through another launcher of Hydra, such as Slurm's or Ray's: some at a time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -8,6 +8,8 @@ from hydra.plugins.launcher import Launcher
 
 from pwc_exp.sweeps.children import Child
 from pwc_exp.sweeps.launch import Ended
+
+_SHOWN = 300  # characters of a launcher's message
 
 
 def run_foreign(
@@ -25,13 +27,27 @@ def run_foreign(
         for child in batch:
             on_start(child)
         jobs = [[f"hydra.sweep.subdir={child.folder}"] for child in batch]
+        for child, reason in zip(batch, _run(launcher, batch), strict=True):
+            yield Ended(child, reason)
+
+
+def _run(launcher: Launcher, batch: Sequence[Child]) -> list[str]:
+    """Runs children, and gives for each why it ended, as far as the launcher knows; else ""."""
+    jobs = [[f"hydra.sweep.subdir={child.folder}"] for child in batch]
+    try:
         results = launcher.launch(jobs, initial_job_idx=batch[0].number)
-        for child, result in zip(batch, results, strict=True):
-            yield Ended(child, _reason(result))
+    except Exception as error:  # of whatever kind: a process died, or there is no queue
+        # Some may have finished all the same: their folders tell.
+        return [f"the launcher gave up ({type(error).__name__}: {_one_line(error)})"] * len(batch)
+    return [_reason(result) for result in results]
 
 
 def _reason(result: JobReturn) -> str:
     if result.status != JobStatus.FAILED:
         return ""
     error = result._return_value  # what `return_value` would raise
-    return " ".join(str(error).split()) or type(error).__name__
+    return _one_line(error) or type(error).__name__
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:_SHOWN]
