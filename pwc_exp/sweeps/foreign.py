@@ -26,7 +26,6 @@ def run_foreign(
     while batch := list(islice(children, at_once)):
         for child in batch:
             on_start(child)
-        jobs = [[f"hydra.sweep.subdir={child.folder}"] for child in batch]
         for child, reason in zip(batch, _run(launcher, batch), strict=True):
             yield Ended(child, reason)
 
