@@ -1,8 +1,8 @@
 """Data sets that are brought onto the disk: fetched from their authors, or made of another."""
 
-import os
 from pathlib import Path
 
+from pwc_exp.cluster import processors
 from pwc_exp.commands.data import DataFetchConfig, DataHalfresConfig
 from pwc_exp.data import halfres as halving
 from pwc_exp.data.fetching.archives import CATALOGUE
@@ -18,7 +18,7 @@ def halfres(config: DataHalfresConfig) -> None:
         DataError: a file could not be halved; all others are.
     """
     made = halving.halve(
-        Path(config.root), Path(config.out), workers=config.workers or os.cpu_count() or 1
+        Path(config.root), Path(config.out), workers=config.workers or len(processors())
     )
     print(f"{made.frames} frames and {made.flows} flows found, {made.ignored} other files left")
     print(f"{made.outcome.made} made, {made.outcome.kept} there already: {config.out}")

@@ -1,7 +1,6 @@
 """From a configuration to objects: the one place where names meet code."""
 
 import functools
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import keras
 from tqdm import tqdm
 
+from pwc_exp.cluster import processors
 from pwc_exp.data import cache, datasets, quarantine
 from pwc_exp.data.augmentation import augment
 from pwc_exp.data.feed import EvalFeed, OnBad, stop
@@ -274,7 +274,7 @@ def _build_files(config: FilesConfig, split: Split) -> FileSource:
 def _fill_cache(config: FilesConfig, samples: Sequence[Sample]) -> dict[str, Path]:
     """Copies what is not yet in the cache, and returns the record of each sample."""
     place = Path(config.cache or "") / cache.key_of(samples)
-    outcome = cache.fill(samples, read_sample, place, workers=config.workers or os.cpu_count() or 1)
+    outcome = cache.fill(samples, read_sample, place, workers=config.workers or len(processors()))
     if outcome.failures and config.on_bad == BadSample["raise"]:
         raise outcome.failures[0]
     return {sample.id: cache.record_path(place, n) for n, sample in enumerate(samples)}

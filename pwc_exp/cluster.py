@@ -1,4 +1,4 @@
-"""A process among those of a run: alone, or a worker that TF_CONFIG or Slurm started.
+"""A process among others: the workers that TF_CONFIG or Slurm started, the users of a machine.
 
 Read from the environment, without TensorFlow: only the first worker, the chief, has a run folder.
 """
@@ -34,6 +34,13 @@ def place() -> Place:
     if on_slurm():
         return Place(int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_STEP_NUM_TASKS"]))
     return ALONE
+
+
+def processors() -> list[int]:
+    """Numbers of the processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 def on_slurm() -> bool:

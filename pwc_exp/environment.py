@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from pwc_exp.cluster import processors
 from pwc_exp.distribution import Replicas
 from pwc_exp.tracking.provenance import library_versions
 
@@ -16,7 +17,7 @@ def environment(replicas: Replicas) -> dict[str, str]:
     return {
         **library_versions(),
         "processor": processor_name(),
-        "threads": f"{threads.get_intra_op_parallelism_threads() or os.cpu_count()}",
+        "threads": f"{threads.get_intra_op_parallelism_threads() or len(processors())}",
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1"),
         "devices": f"{replicas.count} {replicas.device_name} in {replicas.workers} processes",
     }

@@ -12,6 +12,7 @@ import numpy as np
 
 from pwc_exp import durable, pictures
 from pwc_exp.build import build_augment, build_skipped, build_source, index, index_knobs
+from pwc_exp.cluster import processors
 from pwc_exp.commands.data import DataCheckConfig, DataIndexConfig, DataShowConfig, DataStatsConfig
 from pwc_exp.data import check as checking
 from pwc_exp.data import convention, quarantine, statistics
@@ -187,4 +188,4 @@ def _out(out: str | None, data: DataConfig, what: str) -> Path:
 
 
 def _workers(config: DataConfig) -> int:
-    return config.workers or os.cpu_count() or 1
+    return config.workers or len(processors())

@@ -3,7 +3,6 @@
 Letters: H height, W width.
 """
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from pwc_exp.cluster import processors
 from pwc_exp.data.companions import Origin, companions
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.estimates import Estimator
@@ -53,7 +53,7 @@ def measure(
     Raises:
         UserError: a file cannot be read.
     """
-    workers = min(4, os.cpu_count() or 1)
+    workers = min(4, len(processors()))
     rows: list[Scored] = []
     waiting: deque[tuple[_Pair, Future[dict[str, float]]]] = deque()
 

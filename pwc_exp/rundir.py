@@ -8,7 +8,7 @@ from typing import Any
 
 from pwc_exp import checkpoints, durable
 from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import CONFIG_FILE, LOCK_FILE, flatten, load, to_yaml
+from pwc_exp.config import BEST_KEY, CHECKPOINTS, CONFIG_FILE, LOCK_FILE, flatten, load, to_yaml
 from pwc_exp.data.sample import Sources
 from pwc_exp.errors import OutputError
 from pwc_exp.groups.mix import MixConfig
@@ -18,7 +18,7 @@ from pwc_exp.stopping import STOP_FILE
 from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.parent import Sweep, sweep_of
 from pwc_exp.tracking.record import place_name
-from pwc_exp.weights import BEST_KEY, CHECKPOINTS, STARTED_FROM
+from pwc_exp.weights import STARTED_FROM
 
 
 @contextmanager

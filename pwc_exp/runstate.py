@@ -11,6 +11,7 @@ from pwc_exp import checkpoints, durable
 from pwc_exp.build import build_model
 from pwc_exp.checkpoints import Checkpoint, Scalar
 from pwc_exp.commands.training import TrainConfig
+from pwc_exp.config import BEST_KEY, CHECKPOINTS
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.distribution import Replicas
 from pwc_exp.environment import environment
@@ -23,7 +24,7 @@ from pwc_exp.origin import Origin
 from pwc_exp.stopping import say
 from pwc_exp.stuck import StuckStart
 from pwc_exp.trained import Trained
-from pwc_exp.weights import BEST_KEY, CHECKPOINTS, load_weights
+from pwc_exp.weights import load_weights
 
 BLACK_BOX = "blackbox"  # folder in that of a run: batches whose updates were not finite
 BATCH_PREFIX = "batch/"  # of the arrays of a batch in a black box

@@ -23,6 +23,7 @@ import tensorflow as tf
 from pwc_exp.build import build_augment, build_source
 from pwc_exp.commands.measurement import SafetyConfig
 from pwc_exp.commands.training import TrainConfig
+from pwc_exp.config import BEST_KEY
 from pwc_exp.data.feed import train_feed
 from pwc_exp.data.sample import Batch
 from pwc_exp.distribution import Replicas
@@ -33,7 +34,6 @@ from pwc_exp.groups.tracking import TrackingConfig
 from pwc_exp.groups.training import ConstantConfig, Precision, PrecisionConfig
 from pwc_exp.runstate import RunState
 from pwc_exp.tracking import Tracker
-from pwc_exp.weights import BEST_KEY
 
 RATE = 1e-6  # learning rate: the weights have to change, not to learn
 BURST = 10  # points while the stores are sent those before

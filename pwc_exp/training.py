@@ -14,6 +14,7 @@ from tqdm import tqdm
 from pwc_exp.announcement import Summary, header, in_short, progress_bar, table
 from pwc_exp.build import build_augment, build_on_bad, build_skipped, build_source
 from pwc_exp.commands.training import TrainConfig
+from pwc_exp.config import BEST_KEY
 from pwc_exp.data import quarantine
 from pwc_exp.data.feed import train_feed
 from pwc_exp.data.sample import Batch, Source, Sources
@@ -27,7 +28,6 @@ from pwc_exp.stopping import STOP_FILE, StopSignals, asked_by_file, say
 from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.record import Record
 from pwc_exp.validation import Validation
-from pwc_exp.weights import BEST_KEY
 
 FINISHED = "FINISHED"
 

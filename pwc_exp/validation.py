@@ -12,6 +12,7 @@ from tqdm import tqdm
 from pwc_exp.build import build_eval_feed
 from pwc_exp.commands.evaluation import BootstrapConfig
 from pwc_exp.commands.training import TrainConfig
+from pwc_exp.config import BEST_KEY
 from pwc_exp.data.companions import origins
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.distribution import Replicas
@@ -24,7 +25,6 @@ from pwc_exp.steps import EvalStep, make_estimate, make_eval_step, make_levels
 from pwc_exp.stopping import say
 from pwc_exp.stuck import spread_over_inputs
 from pwc_exp.tracking import Tracker
-from pwc_exp.weights import BEST_KEY
 
 COLUMNS = (COUNT, *SUMS)  # of a sample
 POINTS = ("aepe", "aepe_per_image", "fl_all", "outlier_3px")  # of the curves

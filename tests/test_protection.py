@@ -15,6 +15,7 @@ from test_training import SMALLEST, points
 
 from pwc_exp import checkpoints, runstate
 from pwc_exp.commands.training import TrainConfig
+from pwc_exp.config import BEST_KEY
 from pwc_exp.data.sample import Batch
 from pwc_exp.errors import (
     BusyError,
@@ -26,7 +27,6 @@ from pwc_exp.errors import (
 from pwc_exp.replaying import replay
 from pwc_exp.runstate import RunState
 from pwc_exp.training import train
-from pwc_exp.weights import BEST_KEY
 
 Configure = Callable[..., Any]
 EVERY = ("log_every=1", "eval_every=4", "save_every=2", "schedule=constant")

@@ -19,7 +19,7 @@ from small_sets import write_chairs, write_things_halfres
 
 from pwc_exp import checkpoints
 from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import CONFIG_FILE, load
+from pwc_exp.config import BEST_KEY, CONFIG_FILE, load
 from pwc_exp.data import cache
 from pwc_exp.data.sample import Batch
 from pwc_exp.errors import DataError, NonFiniteError, OutputError
@@ -29,7 +29,6 @@ from pwc_exp.guard import Guard
 from pwc_exp.tracking import journal
 from pwc_exp.training import train
 from pwc_exp.validation import Errors
-from pwc_exp.weights import BEST_KEY
 
 Train = Callable[..., Path]
 

@@ -13,11 +13,12 @@ import tensorflow as tf
 
 from pwc_exp import checkpoints
 from pwc_exp.build import build_model
+from pwc_exp.config import BEST_KEY
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.groups.training import Precision, PrecisionConfig
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.tfoptflow import convert
-from pwc_exp.weights import BEST_KEY, load_weights
+from pwc_exp.weights import load_weights
 
 Tensors = dict[str, np.ndarray]
 Network = Callable[[str], PWCNet]

@@ -14,7 +14,7 @@ from pwc_exp.report.sweep import SweepSummary, render
 from pwc_exp.report.sweep_text import markdown_table, text_table
 from pwc_exp.stopping import StopSignals, say
 from pwc_exp.sweeps.children import Child
-from pwc_exp.sweeps.folder import FILE, LOCK_FILE, SweepFolder
+from pwc_exp.sweeps.folder import FILE, LOCK_FILE, PAGE, PICTURES, TABLE, SweepFolder
 from pwc_exp.sweeps.launch import Launch
 from pwc_exp.sweeps.objective import Objective
 from pwc_exp.sweeps.outcome import ERROR_LOG, FAILED, FINISHED, PRUNED, WAITING, Outcome, read
@@ -24,7 +24,6 @@ from pwc_exp.tracking import Tracker, record
 from pwc_exp.tracking.provenance import command_line
 from pwc_exp.tracking.record import place_name
 
-PAGE, TABLE, PICTURES = "sweep.html", "sweep.md", "pictures"
 _GOES_ON = ("sweep.continue=", "hydra.sweeper.continued=")
 
 
@@ -244,7 +243,7 @@ def _make_tracker(sweep: SweepFolder, config: TrainConfig, name: str) -> Tracker
     return Tracker(
         sweep.path,
         run_name=name,
-        params={f"sweep.{key}": value for key, value in sweep.definition.items()},
+        params=sweep.params,
         tags={"kind": "sweep", "run_dir": str(sweep.path), "recipe": config.name},
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,

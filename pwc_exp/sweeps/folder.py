@@ -14,6 +14,7 @@ from pwc_exp.sweeps.children import Child
 
 FILE = "sweep.json"
 LOCK_FILE = ".lock"  # held while a process conducts the sweep
+PAGE, TABLE, PICTURES = "sweep.html", "sweep.md", "pictures"  # what a sweep is summed up in
 PLANS = "plans"  # folder with the configuration of each child, as it was checked
 
 
@@ -71,6 +72,11 @@ class SweepFolder:
             "children": [child._asdict() for child in self.children],
         }
         durable.write_file(self.path / FILE, (json.dumps(content, indent=1) + "\n").encode())
+
+    @property
+    def params(self) -> dict[str, str]:
+        """What MLflow shows as the definition."""
+        return {f"sweep.{key}": value for key, value in self.definition.items()}
 
     def run_dir(self, child: Child) -> Path:
         """The folder of a child's run."""

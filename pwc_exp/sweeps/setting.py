@@ -11,6 +11,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from pwc_exp.cluster import processors
 from pwc_exp.commands.sweeping import LocalConfig
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.composition import check, check_places, refusals, register
@@ -23,7 +24,7 @@ from pwc_exp.sweeps.folder import FILE, SweepFolder, newest_alike
 from pwc_exp.sweeps.foreign import run_foreign
 from pwc_exp.sweeps.launch import Ended, Launcher
 from pwc_exp.sweeps.local import run_local
-from pwc_exp.sweeps.shares import divide, find_gpus, processors
+from pwc_exp.sweeps.shares import divide, find_gpus
 
 
 class Setting(NamedTuple):

@@ -1,6 +1,5 @@
 """How the machine is divided among runs: GPUs, or processors, for each of those at work."""
 
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -59,13 +58,6 @@ def divide(
         Share(_part(processors, number, count), whole[number] if used else None)
         for number in range(count)
     ]
-
-
-def processors() -> list[int]:
-    """Numbers of the processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
 
 
 def find_gpus(environment: Mapping[str, str]) -> list[str]:

@@ -10,7 +10,9 @@ import pytest
 from mlflow.entities import Run as MlflowRun
 from sweep_runs import Run, runner
 
+from pwc_exp.commands.aftermath import SyncConfig
 from pwc_exp.sweeps.folder import SweepFolder
+from pwc_exp.synchronization import sync
 from pwc_exp.tracking.record import Record
 
 
@@ -188,3 +190,18 @@ def test_sweep_json_is_what_the_folder_was_given(run: Run) -> None:
     content = json.loads((sweep.path / "sweep.json").read_text())
     assert content["definition"] == {"steps": "4", "tracking.mlflow": "false", "seed": "0,1"}
     assert content["children"][1]["values"] == {"seed": "1"}
+
+
+def test_a_sweep_that_mlflow_did_not_hear_of_is_sent_later(run: Run) -> None:
+    run("seed=0,3")
+    (sweep,) = sweeps()
+    sync(SyncConfig(run=str(sweep.path)))
+    (parent,) = parents()
+    children = mlflow.MlflowClient(f"sqlite:///{Path('outputs/mlflow/mlflow.db').absolute()}")
+    found = children.search_runs(
+        [parent.info.experiment_id],
+        f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'",
+        order_by=["metrics.`val/aepe`"],
+    )
+    assert [run.info.run_name for run in found] == ["child", "child"]  # what child.py calls itself
+    assert [run.data.metrics["val/aepe"] for run in found] == [1.0, 4.0]
