@@ -28,10 +28,13 @@ def experiment_of(found: Found, metric: str) -> Hashable:
 
 
 def differing(runs: Sequence[Mapping[str, str]]) -> list[str]:
-    """Knobs that all have and that are not the same in all; choices of a group come first."""
+    """Knobs that all have and that are not the same in all.
+
+    Choices of a group come first, and last those of the data, whose name and digest say as much.
+    """
     shared = [key for key in runs[0] if all(key in run for run in runs)]
     differ = [key for key in shared if len({run[key] for run in runs}) > 1]
-    return sorted(differ, key=lambda key: ("." in key and not key.endswith(".name"), key))
+    return sorted(differ, key=_prominence)
 
 
 def labels(keys: Iterable[str]) -> dict[str, str]:
@@ -44,6 +47,10 @@ def labels(keys: Iterable[str]) -> dict[str, str]:
 def _short(key: str) -> str:
     group, _, last = key.rpartition(".")
     return group if group and last == "name" else last
+
+
+def _prominence(key: str) -> tuple[bool, bool, str]:
+    return key.startswith("data."), "." in key and not key.endswith(".name"), key
 
 
 def _is_apart(key: str) -> bool:

@@ -10,7 +10,7 @@ from pwc_exp import durable
 from pwc_exp.alikeness import SEED, differing, experiment_of, knobs, labels
 from pwc_exp.commands.ranking import Ended, LeaderboardConfig, Order, Seeds
 from pwc_exp.errors import MissingInputError
-from pwc_exp.report.leaderboard import Board, as_html, as_markdown, as_text
+from pwc_exp.report.leaderboard import RUN, RUN_ID, Board, as_html, as_markdown, as_text
 from pwc_exp.report.page import NONE
 from pwc_exp.tracking.connection import tracking_uri
 from pwc_exp.tracking.provenance import without_password
@@ -53,13 +53,14 @@ def rank(config: LeaderboardConfig) -> None:
     uri = tracking_uri(config.tracking.uri, Path(config.outputs))
     found = search(uri, config.tracking.experiment, _conditions(config))
     board = make_board(config, found, without_password(uri))
-    print(as_text(board))
     for name in config.out:
         out = Path(name)
         rendered = as_html(board) if out.suffix == ".html" else as_markdown(board)
         durable.make_folder(out.absolute().parent)
         durable.write_file(out, rendered.encode())
-        print(f"written: {out}")
+    print(as_text(board))
+    if config.out:
+        print(f"written: {', '.join(config.out)}")
 
 
 def make_board(config: LeaderboardConfig, found: Sequence[Found], place: str) -> Board:
@@ -71,7 +72,7 @@ def make_board(config: LeaderboardConfig, found: Sequence[Found], place: str) ->
     shown = rows[: config.top]
     differ = differing([knobs(row.runs[0]) for row in shown])
     columns = _columns(config, shown, differ[:_KNOBS])
-    fixed = ("rank", "run", config.metric, "MLflow run")
+    fixed = ("rank", RUN, config.metric, RUN_ID)
     alike = {
         name: cells[0]
         for name, cells in columns.items()
@@ -155,7 +156,7 @@ def _columns(
     values = [knobs(row.runs[0]) for row in rows]
     return {
         "rank": [str(place) for place, _ in enumerate(rows, start=1)],
-        "run": [_name(row) for row in rows],
+        RUN: [_name(row) for row in rows],
         config.metric: [
             _value(row, digits) + (f" {_MARK}" if not _is_comparable(row, rows[0]) else "")
             for row in rows
@@ -169,7 +170,7 @@ def _columns(
         "status": [_shared([run.status for run in row.runs]) for row in rows],
         "commit": [_shared([_commit(run) for run in row.runs]) for row in rows],
         "data": [row.runs[0].digests.get("train", NONE)[:8] for row in rows],
-        "MLflow run": [row.runs[0].run_id for row in rows],
+        RUN_ID: [row.runs[0].run_id for row in rows],
     }
 
 

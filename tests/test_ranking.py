@@ -128,6 +128,13 @@ def test_a_schedule_is_told_by_its_choice_and_not_by_knobs_that_others_lack(run:
     assert differing([cyclic, cyclic]) == []
 
 
+def test_choices_are_first_and_knobs_of_the_data_last() -> None:
+    first = dict.fromkeys(("data.crop", "steps", "schedule.peak", "model.name", "same"), "1")
+    second = {**dict.fromkeys(first, "2"), "same": "1", "other": "3"}
+    expected = ["model.name", "steps", "schedule.peak", "data.crop"]
+    assert differing([first, second]) == expected
+
+
 def test_labels_are_the_shortest_that_tell_knobs_apart() -> None:
     assert labels(["a.x", "b.x", "c.z", "model.name", "steps"]) == {
         "a.x": "a.x",

@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pwc_exp.report.page import facts, page, table, text
+from pwc_exp.report.page import page, table, text
+
+RUN = "run"  # the column of names
+RUN_ID = "MLflow run"  # and that of MLflow's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,18 +50,19 @@ def as_html(board: Board) -> str:
 def _sections(board: Board) -> Iterator[str]:
     yield f"<h1>{text(board.title)}</h1>"
     if board.alike:
-        yield facts({f"in all: {name}": value for name, value in board.alike.items()})
+        yield f"<p>In all: {text(_listed(board.alike))}.</p>"
     rows = [
-        [*map(text, row[:-1]), _link(row[-1], link)]
+        [_cell(name, cell, link) for name, cell in zip(board.head, row, strict=True)]
         for row, link in zip(board.rows, board.links, strict=True)
     ]
-    yield table([*map(text, board.head)], rows)
+    yield table([*map(text, board.head)], rows, texts={board.head.index(RUN)})
     yield from (f'<p class="note">{text(note)}</p>' for note in board.notes)
 
 
-def _link(run_id: str, address: str) -> str:
-    shown = f"<code>{text(run_id)}</code>"
-    return f'<a href="{text(address)}">{shown}</a>' if address else shown
+def _cell(name: str, cell: str, link: str) -> str:
+    if name == RUN and link:
+        return f'<a href="{text(link)}">{text(cell)}</a>'
+    return f"<code>{text(cell)}</code>" if name == RUN_ID else text(cell)
 
 
 def _listed(values: dict[str, str]) -> str:
