@@ -28,13 +28,15 @@ def experiment_of(found: Found, metric: str) -> Hashable:
 
 
 def differing(runs: Sequence[Mapping[str, str]]) -> list[str]:
-    """Knobs that all have and that are not the same in all.
+    """Knobs that all have and that are not the same in all, but what follows from a name.
 
     Choices of a group come first, and last those of the data, whose name and digest say as much.
+    Where a model's name tells the value of a knob of it, that knob is left out: sm has other
+    channels than tiny. So it is with data.
     """
     shared = [key for key in runs[0] if all(key in run for run in runs)]
     differ = [key for key in shared if len({run[key] for run in runs}) > 1]
-    return sorted(differ, key=_prominence)
+    return sorted((key for key in differ if not _follows(key, runs)), key=_prominence)
 
 
 def labels(keys: Iterable[str]) -> dict[str, str]:
@@ -51,6 +53,15 @@ def _short(key: str) -> str:
 
 def _prominence(key: str) -> tuple[bool, bool, str]:
     return key.startswith("data."), "." in key and not key.endswith(".name"), key
+
+
+def _follows(key: str, runs: Sequence[Mapping[str, str]]) -> bool:
+    """Whether runs with the same name of the knob's group have the same value of the knob."""
+    name = f"{key.partition('.')[0]}.name"
+    if name == key or not all(name in run for run in runs):
+        return False
+    values: dict[str, str] = {}
+    return all(values.setdefault(run[name], run[key]) == run[key] for run in runs)
 
 
 def _is_apart(key: str) -> bool:

@@ -263,3 +263,12 @@ def test_the_command_is_one_line_and_an_exit_code_where_nothing_is_found(root: P
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (66, "", 1)
     command = [sys.executable, "-m", "pwc_exp.leaderboard", "metrik=a"]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 2
+
+
+def test_what_follows_from_the_choice_of_a_group_is_no_column(run: Runs) -> None:
+    small = [run(1.0, "schedule.half_cycle=7", "schedule=cyclic"), run(2.0, "schedule=cyclic")]
+    large = run(3.0, "model=sm", "loss.level_weights=null", "schedule=cyclic")
+    differ = differing([knobs(found) for found in (*small, large)])
+    assert differ[0] == "model.name"
+    assert "schedule.half_cycle" in differ
+    assert not [key for key in differ if key.startswith("model.") and key != "model.name"]
