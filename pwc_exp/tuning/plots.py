@@ -144,6 +144,7 @@ def _values(search: Search, complete: Sequence[FrozenTrial], place: int) -> Figu
             vmin=-len(complete),  # so that the first is not white
             edgecolors=_GREY,
             linewidths=0.5,
+            clip_on=False,
             zorder=2,
         )
         _set_scale(axes, part)
@@ -158,14 +159,19 @@ def _places(part: Part, values: Sequence[Any]) -> list[float]:
 
 
 def _set_scale(axes: Axes, part: Part) -> None:
+    """The axis of a key, over all of its space."""
     if isinstance(part, Choices):
         axes.set_xticks(range(len(part.values)), part.values)
         axes.set_xlim(-0.5, len(part.values) - 0.5)
-    elif isinstance(part, Interval) and part.log:
+        return
+    if isinstance(part, Interval) and part.log:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        decades = part.high >= 10 * part.low  # else no power of ten may lie in it
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)) if decades else MaxNLocator(4))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
+    margin = 0 if part.high > part.low else 0.5  # a range of one value
+    axes.set_xlim(part.low - margin, part.high + margin)
 
 
 def _curves(search: Search, trials: Sequence[FrozenTrial]) -> Figure:
