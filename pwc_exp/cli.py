@@ -38,6 +38,7 @@ from pwc_exp.sweeps.folder import planned
 SWEEP = "sweep."
 CONTINUED = "continued"
 INTERRUPTED = 130  # exit code of a process that Ctrl-C ended: 128 + SIGINT
+UNREAD = 141  # of a command whose output nobody reads any more: 128 + SIGPIPE
 BUG = 1
 STOPPED_BY_QUEUE = 128 + signal.SIGUSR2
 STOPPED = (INTERRUPTED, 128 + signal.SIGTERM, STOPPED_BY_QUEUE)
@@ -54,7 +55,8 @@ def run(command: str, task: str) -> None:
     with exit_codes():
         sys.path.append(str(PACKAGE / "_plugins"))  # where Hydra finds ours
         sys.argv[1:] = [_spelt_out(argument) for argument in sys.argv[1:]]
-        register(_overrides(sys.argv[1:]) if command == "train" else ())
+        given = [text for text in _overrides(sys.argv[1:]) if "=" in text]
+        register(given if command == "train" else ())
         resumed = _check_arguments(command, sys.argv[1:])
         # Hydra raises what it refuses, instead of printing it in its own, longer form.
         os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -111,9 +113,13 @@ def exit_codes() -> Iterator[None]:
     """Ends the process on an error: one line for what a user can mend, the traceback of a bug."""
     try:
         yield
+        sys.stdout.flush()  # here, where a reader who is gone is no bug
     except UserError as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(UNREAD)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -256,32 +256,43 @@ def test_a_bug_leaves_its_traceback_on_stderr_and_in_the_run_folder(run: Run) ->
         assert text.endswith("RuntimeError: a bug\n")
 
 
+def test_a_reader_who_is_gone_costs_no_traceback() -> None:
+    program = "from pwc_exp import cli\nwith cli.exit_codes():\n    print('x' * 100_000)"
+    command = ["bash", "-o", "pipefail", "-c", '"$0" -c "$1" | true', sys.executable, program]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_ctrl_c_costs_exit_130_and_no_traceback(run: Run) -> None:
     fail("interrupt")
     assert run("train") == Ending(130, "interrupted\n")
 
 
+BASIC = ("-m", "hydra/sweeper=basic", "hydra/launcher=basic")  # all jobs in this process
+
+
 @pytest.mark.parametrize("how", ["data", "bug"])
 def test_a_failed_job_does_not_end_a_sweep(run: Run, how: str) -> None:
     fail(how)  # the job with seed 0
-    ending = run("train", "-m", "seed=0,1,2")
+    ending = run("train", *BASIC, "seed=0,1,2")
     assert ending.code == {"data": 65, "bug": 1}[how]
     assert len(calls()) == 2
 
 
 def test_a_sweep_in_one_process_is_stopped_as_a_whole(run: Run) -> None:
     fail("stopped")  # by a signal, which the process gets
-    assert run("train", "-m", "seed=0,1,2").code == 143
+    assert run("train", *BASIC, "seed=0,1,2").code == 143
     assert not Path("calls").exists()
 
 
 def test_a_wrong_key_ends_a_sweep_in_one_line(run: Run) -> None:
     ending = run("train", "-m", "modle=lg,sm")
-    assert ending == Ending(2, "error: modle: unknown key; did you mean 'model'?\n")
+    message = "modle: unknown key; did you mean 'model'? (of child 0, modle=lg)"
+    assert ending == Ending(2, f"error: {message}\n")
 
 
 def test_a_job_of_a_sweep_is_checked(run: Run) -> None:
-    assert run("train", "-m", "steps=-1,5").code == 2
+    assert run("train", *BASIC, "steps=-1,5").code == 2
     assert len(calls()) == 1
 
 

@@ -45,7 +45,7 @@ def _compose(setting: Setting, folder: SweepFolder, child: Child) -> TrainConfig
     try:
         return setting.compose(child.overrides, folder.run_dir(child))
     except UserError as error:
-        raise type(error)(f"child {child.number} ({child.name}): {error}") from error
+        raise type(error)(f"{error} (of child {child.number}, {child.name})") from error
 
 
 def _children(overrides: Sequence[Override], folder: SweepFolder) -> list[Child]:

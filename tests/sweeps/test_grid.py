@@ -132,7 +132,7 @@ def test_a_wrong_child_is_refused_before_the_first_starts(run: Run) -> None:
     ending = run("batch_size=2,0")
     assert ending.code == 2
     assert ending.err == (
-        "error: child 1 (batch_size=0): batch_size must be positive. Received: 0\n"
+        "error: batch_size must be positive. Received: 0 (of child 1, batch_size=0)\n"
     )
     assert calls() == []
     assert not sweeps()
