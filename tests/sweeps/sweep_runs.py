@@ -1,6 +1,7 @@
 """Sweeps whose children are no trainings: see child.py."""
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,32 @@ class Ending(NamedTuple):
 
 Run = Callable[..., Ending]
 FIXED = ("steps=4", "tracking.mlflow=false")
+
+
+# A sweep as a process of its own, to be killed or stopped.
+_PROGRAM = """
+import sys
+from pwc_exp import cli
+from pwc_exp.sweeps import local
+
+local.PROGRAM = (sys.executable, sys.argv.pop(1))
+cli.run("train", "pwc_exp.training:train")
+"""
+
+
+def command(*arguments: str) -> list[str]:
+    """The command that runs such a sweep."""
+    child = str(Path(__file__).with_name("child.py"))
+    return [sys.executable, "-c", _PROGRAM, child, "-m", *FIXED, *arguments]
+
+
+def wait_for(pattern: str, seconds: float = 120.0) -> None:
+    """Waits until a file of that pattern is there, below outputs/."""
+    deadline = time.monotonic() + seconds
+    while not list(Path("outputs").glob(pattern)):
+        if time.monotonic() > deadline:
+            raise TimeoutError(pattern)
+        time.sleep(0.1)
 
 
 def runner(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:

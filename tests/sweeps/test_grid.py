@@ -3,12 +3,13 @@
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import mlflow
 import pytest
 from mlflow.entities import Run as MlflowRun
-from sweep_runs import Run, runner
+from sweep_runs import Run, command, runner, wait_for
 
 from pwc_exp.commands.aftermath import SyncConfig
 from pwc_exp.sweeps.folder import SweepFolder
@@ -205,3 +206,18 @@ def test_a_sweep_that_mlflow_did_not_hear_of_is_sent_later(run: Run) -> None:
     )
     assert [run.info.run_name for run in found] == ["child", "child"]  # what child.py calls itself
     assert [run.data.metrics["val/aepe"] for run in found] == [1.0, 4.0]
+
+
+def test_a_sweep_that_is_asked_to_stop_stops_its_children_and_goes_on_later(root: Path) -> None:
+    sweep = command("seed=20,0")
+    process = subprocess.Popen(sweep, stdout=subprocess.PIPE, text=True)
+    wait_for("*/*/*seed-20/metrics.jsonl")
+    process.terminate()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert "sweep.continue=" in output.splitlines()[-1]
+    assert calls() == ["new 20"]
+    Path("go").touch()
+    again = command("seed=20,0", "sweep.continue=true")
+    assert subprocess.run(again, check=False, stdout=subprocess.DEVNULL).returncode == 0
+    assert calls() == ["resume 20", "new 0"]

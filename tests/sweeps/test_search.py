@@ -3,12 +3,11 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from sweep_runs import FIXED, Run, runner
+from sweep_runs import Run, command, runner, wait_for
 
 from pwc_exp.sweeps.folder import SweepFolder
 from pwc_exp.sweeps.outcome import read
@@ -17,14 +16,6 @@ from pwc_exp.tuning.storage import open_storage
 
 optuna = pytest.importorskip("optuna")
 SEARCH = ("hydra/sweeper=optuna", "seed=choice(0,1,2,3)")
-KILLED = """
-import sys
-from pwc_exp import cli
-from pwc_exp.sweeps import local
-
-local.PROGRAM = (sys.executable, sys.argv.pop(1))
-cli.run("train", "pwc_exp.training:train")
-"""
 
 
 @pytest.fixture
@@ -105,21 +96,15 @@ def test_a_bad_trial_is_stopped_early(run: Run) -> None:
 
 def test_a_killed_search_goes_on_with_the_trial_that_it_had(root: Path) -> None:
     """seed=20 goes on until the search is killed, which stops it, and then until `go` is there."""
-    program = Path(__file__).with_name("child.py")
-    arguments = [*FIXED, "hydra/sweeper=optuna", "sweep.trials=2", "seed=20,0"]
-    command = [sys.executable, "-c", KILLED, str(program), "-m", *arguments, "sweep.continue=true"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while (
-        not list(Path("outputs").glob("*/*/*seed-20/metrics.jsonl")) and time.monotonic() < deadline
-    ):
-        time.sleep(0.1)
+    search = command("hydra/sweeper=optuna", "sweep.trials=2", "seed=20,0", "sweep.continue=true")
+    process = subprocess.Popen(search, stdout=subprocess.DEVNULL)
+    wait_for("*/*/*seed-20/metrics.jsonl")
     process.send_signal(signal.SIGKILL)
     process.wait()
-    while not all(record.ended for record in records()) and time.monotonic() < deadline:
+    while not all(record.ended for record in records()):
         time.sleep(0.1)
     Path("go").touch()
-    assert subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0
+    assert subprocess.run(search, check=False, stdout=subprocess.DEVNULL).returncode == 0
     assert statuses() == ["FINISHED", "FINISHED"]
     assert sorted(line.split()[0] for line in calls()) == ["new", "new", "resume"]
 
