@@ -17,7 +17,7 @@ from pwc_exp.sweeps.conduct import Conductor, conducted
 from pwc_exp.sweeps.objective import Objective
 from pwc_exp.sweeps.outcome import FAILED, FINISHED, PRUNED, Outcome
 from pwc_exp.sweeps.setting import Setting, definition
-from pwc_exp.tuning import open_search
+from pwc_exp.tuning import check_search, open_search
 from pwc_exp.tuning.space import Choices, Space, parse
 from pwc_exp.tuning.watch import Watch, measure
 
@@ -34,6 +34,7 @@ def sweep(config: OptunaConfig, setting: Setting, arguments: Sequence[str]) -> N
         UserError: an argument is refused, or no child finished.
     """
     space = parse(config.params, arguments)
+    check_search(space, config)
     params = [f"{key}={values}" for key, values in config.params.items()]
     folder = setting.folder(definition(setting.parse([*params, *arguments])), config.continued)
     base = setting.compose(space.overrides(_ends(space)), folder.path / "0")

@@ -25,6 +25,18 @@ if TYPE_CHECKING:
 JOURNAL = "optuna.journal"  # in a sweep's folder
 
 
+def check_search(space: Space, config: OptunaConfig) -> None:
+    """Refuses a search before anything is made.
+
+    Raises:
+        ConfigError: the space cannot be searched so.
+        MissingExtraError: Optuna is not installed.
+    """
+    check_methods(config, space)
+    for package in ["optuna", *(["cmaes"] if config.sampler == Sampler.cmaes else [])]:
+        needed(package, "tune")
+
+
 def open_search(
     folder: Path, name: str, space: Space, config: OptunaConfig, *, jobs: int, steps: int
 ) -> "Search":

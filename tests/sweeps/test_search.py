@@ -76,6 +76,13 @@ def test_a_wrong_key_of_the_space_is_refused_at_once(run: Run) -> None:
     assert not list(Path("outputs").glob("*/*/sweep.json"))
 
 
+def test_a_sampler_that_cannot_search_the_space_is_refused_at_once(run: Run) -> None:
+    ending = run(*SEARCH, "sweep.sampler=cmaes")
+    assert ending.code == 2
+    assert ending.err.startswith("error: seed: cmaes searches intervals and ranges only")
+    assert not list(Path("outputs").glob("*/*"))[1:]  # but for MLflow's own
+
+
 def test_a_bad_trial_is_stopped_early(run: Run) -> None:
     """seed=20 goes on and on, and is worse than seed=0, which ends at once: more is better here."""
     if len(os.sched_getaffinity(0)) < 2:
