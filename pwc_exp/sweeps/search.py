@@ -34,10 +34,10 @@ def sweep(config: OptunaConfig, setting: Setting, arguments: Sequence[str]) -> N
         UserError: an argument is refused, or no child finished.
     """
     space = parse(config.params, arguments)
-    check_search(space, config)
     params = [f"{key}={values}" for key, values in config.params.items()]
     folder = setting.folder(definition(setting.parse([*params, *arguments])), config.continued)
     base = setting.compose(space.overrides(_ends(space)), folder.path / "0")
+    check_search(space, config, steps=base.steps)
     objectives = [Objective(k, d == Direction.minimize) for k, d in config.directions.items()]
     with conducted(folder, base, objectives[0]) as conductor:
         launcher = setting.launcher(folder, conductor.signals, at_once=config.at_once)

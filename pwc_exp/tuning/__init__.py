@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 JOURNAL = "optuna.journal"  # in a sweep's folder
 
 
-def check_search(space: Space, config: OptunaConfig) -> None:
+def check_search(space: Space, config: OptunaConfig, *, steps: int) -> None:
     """Refuses a search before anything is made.
 
     Raises:
         ConfigError: the space cannot be searched so.
         MissingExtraError: Optuna is not installed.
     """
-    check_methods(config, space)
+    check_methods(config, space, steps=steps)
     for package in ["optuna", *(["cmaes"] if config.sampler == Sampler.cmaes else [])]:
         needed(package, "tune")
 
