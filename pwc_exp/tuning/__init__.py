@@ -47,9 +47,7 @@ def open_search(
         MissingExtraError: Optuna is not installed.
         ResumeError: the search that is there is of another space or other objectives.
     """
-    check_methods(config, space, steps=steps)
-    for package in ["optuna", *(["cmaes"] if config.sampler == Sampler.cmaes else [])]:
-        needed(package, "tune")
+    check_search(space, config, steps=steps)
     from pwc_exp.tuning.study import Search
 
     place = config.storage or folder / JOURNAL
