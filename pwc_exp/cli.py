@@ -27,6 +27,7 @@ from pwc_exp.composition import (
     check_places,
     compose_command,
     data_dir,
+    quoted,
     refusals,
     register,
 )
@@ -91,7 +92,7 @@ def name_path(key: str) -> None:
     """Makes `key='…'` of an argument that is a path without its key."""
     for number, argument in enumerate(sys.argv[1:], start=1):
         if _is_path(argument):
-            sys.argv[number] = f"{key}={_quoted(argument)}"
+            sys.argv[number] = f"{key}={quoted(argument)}"
 
 
 def name_paths(key: str) -> None:
@@ -99,7 +100,7 @@ def name_paths(key: str) -> None:
     paths = [argument for argument in sys.argv[1:] if _is_path(argument)]
     if paths:
         others = [argument for argument in sys.argv[1:] if not _is_path(argument)]
-        sys.argv[1:] = [f"{key}=[{','.join(map(_quoted, paths))}]", *others]
+        sys.argv[1:] = [f"{key}=[{','.join(map(quoted, paths))}]", *others]
 
 
 def prepare_environment() -> None:
@@ -198,13 +199,7 @@ def _is_path(argument: str) -> bool:
 
 def _folder_override(folder: Path) -> str:
     """The argument that makes `folder` that of Hydra's job."""
-    return f"hydra.run.dir={_quoted(str(folder))}"
-
-
-def _quoted(text: str) -> str:
-    """`text` as a value in Hydra's grammar."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    return f"hydra.run.dir={quoted(str(folder))}"
 
 
 def _job(command: str, task: str, resumed: Resumption | None) -> Callable[[DictConfig], object]:

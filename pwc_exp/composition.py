@@ -58,6 +58,12 @@ class Composition(NamedTuple):
     run_dir: Path
 
 
+def quoted(text: str) -> str:
+    """`text` as a value in Hydra's grammar."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 def data_dir(name: str) -> Path:
     """The folder `name` (conf or experiments): the installed package's, else the checkout's."""
     installed = PACKAGE / "_data" / name

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pwc_exp import durable
+from pwc_exp.composition import quoted
 from pwc_exp.config import CONFIG_FILE
 from pwc_exp.stopping import StopSignals
 from pwc_exp.sweeps.children import Child
@@ -79,12 +80,8 @@ def arguments(sweep: SweepFolder, child: Child) -> list[str]:
     """Of the command that runs a child, or goes on with one that has begun."""
     run_dir = sweep.run_dir(child)
     if (run_dir / CONFIG_FILE).is_file():
-        return [f"resume='{_escaped(run_dir)}'"]
-    return [*child.overrides, f"hydra.run.dir='{_escaped(run_dir)}'"]
-
-
-def _escaped(path: Path) -> str:
-    return str(path).replace("\\", "\\\\").replace("'", "\\'")
+        return [f"resume={quoted(str(run_dir))}"]
+    return [*child.overrides, f"hydra.run.dir={quoted(str(run_dir))}"]
 
 
 def _start(sweep: SweepFolder, child: Child, share: Share) -> "subprocess.Popen[bytes]":

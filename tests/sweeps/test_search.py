@@ -80,7 +80,7 @@ def test_a_sampler_that_cannot_search_the_space_is_refused_at_once(run: Run) -> 
     ending = run(*SEARCH, "sweep.sampler=cmaes")
     assert ending.code == 2
     assert ending.err.startswith("error: seed: cmaes searches intervals and ranges only")
-    assert not list(Path("outputs").glob("train*"))
+    assert not list(Path("outputs").glob("train/*"))
 
 
 def test_a_bad_trial_is_stopped_early(run: Run) -> None:
