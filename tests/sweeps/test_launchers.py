@@ -17,7 +17,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
 from pwc_exp import composition
-from pwc_exp.errors import DataError, MissingExtraError
+from pwc_exp.errors import MissingExtraError, SweepError
 
 NEEDED = {
     "slurm": "hydra_plugins.hydra_submitit_launcher",
@@ -46,6 +46,7 @@ import sys
 from pathlib import Path
 
 from pwc_exp.errors import DataError
+from pwc_exp.tracking.record import Record
 
 class OfThreads(Exception):
     def __init__(self, first, second):  # so it cannot be pickled
@@ -57,7 +58,9 @@ def run(config, run_dir):
     print("child", config.seed)
     if config.seed in ENDINGS:
         raise ENDINGS[config.seed]
-    (run_dir / "ended").touch()
+    record = Record.new("child", {})
+    record.end("FINISHED")
+    record.save(run_dir)
 
 if __name__ == "__main__":
     from pwc_exp import cli
@@ -177,13 +180,17 @@ def test_all_children_finish_with_folders_and_mlflow_complete(choice: str, root:
     ending = sweep(root, "-m", "pwc_exp.train", *arguments, variables=outer)
     assert ending.returncode == 0, ending.stdout + ending.stderr
     client = mlflow.MlflowClient(f"sqlite:///{root}/outputs/mlflow/mlflow.db")
+    experiment = client.get_experiment_by_name("pwc_exp")
+    (parent,) = client.search_runs([experiment.experiment_id], "tags.kind = 'sweep'")
     for number in range(2):
-        child = root / "swept" / str(number)
+        child = root / "swept" / f"{number}_seed-{number + 1}"
         assert json.loads((child / "run.json").read_text())["ended"]["status"] == "FINISHED"
         assert (child / "config.yaml").is_file()
         assert (child / "checkpoints/step-00000002").is_dir()
         ledger = json.loads((child / "mlflow.json").read_text())
-        assert client.get_run(ledger["run_id"]).info.status == "FINISHED"
+        run = client.get_run(ledger["run_id"])
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         history = client.get_metric_history(ledger["run_id"], "train/loss")
         assert sorted(point.step for point in history) == [1, 2]
 
@@ -194,9 +201,9 @@ def test_no_ending_of_a_child_stops_the_others(choice: str, tmp_path: Path) -> N
     skip_without(choice)
     (tmp_path / "pwc_task.py").write_text(TASK)
     ending = sweep(tmp_path, "pwc_task.py", "-m", f"hydra/launcher={choice}", "seed=1,2,3,4,0")
-    assert ending.returncode == DataError.exit_code, ending.stdout + ending.stderr
-    assert "error: a mistake" in ending.stderr
-    assert [path.parent.name for path in tmp_path.glob("swept/*/ended")] == ["4"]
+    assert ending.returncode == SweepError.exit_code, ending.stdout + ending.stderr
+    assert "4 of 5 children did not finish; seed=1: a mistake" in ending.stderr
+    assert [path.parent.name for path in tmp_path.glob("swept/*/run.json")] == ["4_seed-0"]
 
 
 @pytest.mark.slow
