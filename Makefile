@@ -43,7 +43,7 @@ format: $(INSTALLED) ## Format the code, and repair what ruff can
 
 ui: $(INSTALLED) ## Show all runs in MLflow and TensorBoard, until Ctrl-C
 	@mkdir -p outputs/mlflow/artifacts
-	@echo "MLflow       http://127.0.0.1:5000"
+	@echo "MLflow       http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
 	@echo "TensorBoard  http://127.0.0.1:6006"
 	@trap 'kill $$(jobs -p) 2> /dev/null; wait' EXIT; trap 'exit 0' INT TERM; \
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \

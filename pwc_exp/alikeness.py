@@ -1,9 +1,8 @@
 """The knobs in which runs differ, and which runs are alike but for their seed."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import fields
 
-from pwc_exp.config import VARIANTS
+from pwc_exp.config import CHOICE
 from pwc_exp.resumption import FREE, FREE_GROUPS
 from pwc_exp.tracking.search import Found
 
@@ -14,7 +13,7 @@ _APART = (FREE - {"steps"}) | {SEED, "name"}  # that make no other experiment of
 def knobs(found: Found) -> dict[str, str]:
     """The values that make it the experiment that it is, and of each group the choice."""
     own = {key: value for key, value in found.params.items() if not _is_apart(key)}
-    return {**_choices(own), **own}
+    return {**_choices(found.params, own), **own}
 
 
 def experiment_of(found: Found, metric: str) -> Hashable:
@@ -65,15 +64,10 @@ def _follows(key: str, runs: Sequence[Mapping[str, str]]) -> bool:
 
 
 def _is_apart(key: str) -> bool:
-    return key in _APART or key.startswith(FREE_GROUPS)
+    return key in _APART or key.startswith((*FREE_GROUPS, CHOICE))
 
 
-def _choices(values: Mapping[str, str]) -> dict[str, str]:
-    """{group: choice}, of the groups whose knobs depend on it; known by the knobs there are."""
-    found = {}
-    for group, variants in VARIANTS.items():
-        keys = {key.partition(".")[2] for key in values if key.startswith(f"{group}.")}
-        known = (name for name, kind in variants.items() if {f.name for f in fields(kind)} == keys)
-        if "name" not in keys and (choice := next(known, None)):
-            found[group] = choice
-    return found
+def _choices(params: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """{group: choice}, of groups that have no name among their knobs."""
+    found = {key.removeprefix(CHOICE): v for key, v in params.items() if key.startswith(CHOICE)}
+    return {group: choice for group, choice in found.items() if f"{group}.name" not in own}

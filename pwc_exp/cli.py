@@ -57,7 +57,7 @@ def run(command: str, task: str) -> None:
         sys.path.append(str(PACKAGE / "_plugins"))  # where Hydra finds ours
         sys.argv[1:] = [_spelt_out(argument) for argument in sys.argv[1:]]
         given = [text for text in _overrides(sys.argv[1:]) if "=" in text]
-        register(given if command == "train" else ())
+        register(given if command == "train" else (), command)
         resumed = _check_arguments(command, sys.argv[1:])
         # Hydra raises what it refuses, instead of printing it in its own, longer form.
         os.environ["HYDRA_FULL_ERROR"] = "1"

@@ -70,13 +70,13 @@ def data_dir(name: str) -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / name
 
 
-def register(overrides: Sequence[str] = ()) -> None:
+def register(overrides: Sequence[str] = (), command: str = "train") -> None:
     """Makes schemas and presets known to Hydra; ./experiments wins over the project's presets.
 
-    overrides: of the command. Where they choose another variant of a group than a preset does, its
+    overrides: of `command`. Where they choose another variant of a group than a preset does, its
     values for what that variant does not have fall away: experiment=quickstart schedule=onecycle.
     """
-    config.register()
+    config.register(command)
     chosen = _chosen_variants(overrides)
     for folder in (data_dir("experiments"), Path("experiments")):
         for path in sorted(folder.glob("*.yaml")):
@@ -126,7 +126,7 @@ def compose_command(command: str, overrides: Sequence[str]) -> Composition:
         initialize_config_dir(config_dir=str(data_dir("conf")), version_base="1.3"),
     ):
         _refuse_sweeps(overrides)
-        register(overrides)
+        register(overrides, command)
         values = compose(command, list(overrides), return_hydra_config=True)
         run_dir = Path(values.hydra.run.dir)
     with open_dict(values):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -54,6 +55,7 @@ from pwc_exp.groups.training import (
 CONFIG_FILE = "config.yaml"  # of a run, in its folder
 CHECKPOINTS = "checkpoints"  # their folder in that of a run
 BEST_KEY = "val/aepe"  # the metric that checkpoints and runs are ranked by
+CHOICE = "choice."  # before the name of a group, in MLflow
 LOCK_FILE = ".lock"  # in a run's folder; held while a process trains it
 
 Config = (
@@ -121,19 +123,36 @@ VARIANTS: dict[str, dict[str, type]] = {
 }
 
 
-def register() -> None:
+def register(command: str = "train") -> None:
     """Makes the schemas known to Hydra, as `<command>_schema` and `<group>_<choice>_schema`.
 
     They lie outside of the groups, so that they are not offered as choices. A sweeper is a choice.
     """
     schemas: dict[str, type] = {**COMMANDS}
-    for group, choices in VARIANTS.items():
-        schemas |= {f"{group}_{choice}": schema for choice, schema in choices.items()}
+    for group, variants in VARIANTS.items():
+        schemas |= {f"{group}_{choice}": schema for choice, schema in variants.items()}
     for name, schema in schemas.items():
         ConfigStore.instance().store(name=f"{name}_schema", node=schema)
     ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridConfig)
     ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node=OptunaConfig)
     ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalConfig)
+    ConfigStore.instance().store(group="hydra", name="config", node=_hydra_of(command))
+
+
+def _hydra_of(command: str) -> HydraConf:
+    """Hydra's own configuration: trainings are swept by ours, unless an argument or preset differs.
+
+    In conf/train.yaml, the choice would overrule that of a preset.
+    """
+    own = HydraConf()
+    if command == "train":
+        ours = ({"sweeper": "grid"}, {"launcher": "local"})
+        names = [name for choice in ours for name in choice]
+        own.defaults = [
+            *(entry for entry in own.defaults if not any(name in entry for name in names)),
+            *ours,
+        ]
+    return own
 
 
 def flatten(config: Config) -> dict[str, Any]:
@@ -147,6 +166,27 @@ def flatten(config: Config) -> dict[str, Any]:
                 yield prefix + name, value
 
     return dict(walk(asdict(config), ""))
+
+
+def choices(config: TrainConfig) -> dict[str, str]:
+    """The choice of each group whose knobs depend on it: {"data": "sintel", "loss": "robust", …}.
+
+    It is the one that has the name, for a data set, or else the class.
+    """
+
+    def choice(values: Any, variants: dict[str, type]) -> str:
+        name = getattr(values, "name", None)
+        if name in variants:
+            return str(name)
+        return next(known for known, variant in variants.items() if type(values) is variant)
+
+    return {group: choice(getattr(config, group), known) for group, known in VARIANTS.items()}
+
+
+def params(config: TrainConfig) -> dict[str, Any]:
+    """What MLflow shows: the choices, by which runs are grouped and compared, then all values."""
+    groups = {"model": config.model.name, **choices(config)}
+    return {**{f"{CHOICE}{group}": name for group, name in groups.items()}, **flatten(config)}
 
 
 def to_yaml(config: Config) -> str:

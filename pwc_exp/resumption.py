@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.composition import check, compose_command
-from pwc_exp.config import CONFIG_FILE, VARIANTS, flatten, load
+from pwc_exp.config import CONFIG_FILE, choices, flatten, load
 from pwc_exp.errors import ConfigError, MissingInputError, ResumeError
 
 AUTO = "auto"
@@ -96,12 +96,10 @@ def _with_overrides(saved: TrainConfig, overrides: Sequence[str]) -> TrainConfig
     named = [override.key_or_group for override in parsed]
     if "experiment" in named:
         raise ConfigError("experiment: cannot be given with resume, the run has its values")
-    choices = [
-        f"{group}={_choice(getattr(saved, group), variants)}"
-        for group, variants in VARIANTS.items()
-        if group not in named
+    unnamed = [
+        f"{group}={choice}" for group, choice in choices(saved).items() if group not in named
     ]
-    given = _checked(_complete(saved, [*choices, *overrides]))
+    given = _checked(_complete(saved, [*unnamed, *overrides]))
     values = OmegaConf.structured(saved)
     for key in named:
         top, _, rest = key.partition(".")
@@ -128,14 +126,6 @@ def _complete(saved: TrainConfig, overrides: Sequence[str]) -> DictConfig:
 
 def _checked(values: DictConfig) -> TrainConfig:
     return cast(TrainConfig, check(values, "train"))
-
-
-def _choice(saved: Any, variants: Mapping[str, type]) -> str:
-    """The choice that has the class, and for a data set the name, of `saved`."""
-    name = getattr(saved, "name", None)
-    if name in variants:
-        return str(name)
-    return next(choice for choice, variant in variants.items() if type(saved) is variant)
 
 
 def _changes(saved: TrainConfig, config: TrainConfig) -> Iterator[tuple[str, tuple[Any, Any]]]:

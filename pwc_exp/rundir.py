@@ -8,10 +8,10 @@ from typing import Any
 
 from pwc_exp import checkpoints, durable
 from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import BEST_KEY, CHECKPOINTS, CONFIG_FILE, LOCK_FILE, flatten, load, to_yaml
+from pwc_exp.config import BEST_KEY, CHECKPOINTS, CONFIG_FILE, LOCK_FILE, load, params, to_yaml
 from pwc_exp.data.sample import Sources
 from pwc_exp.errors import OutputError
-from pwc_exp.groups.mix import MixConfig
+from pwc_exp.groups.mix import name_of
 from pwc_exp.resumption import free_changes
 from pwc_exp.runstate import RunState
 from pwc_exp.stopping import STOP_FILE
@@ -55,7 +55,7 @@ def open_tracker(
     return Tracker(
         run_dir,
         run_name=sweep.child if sweep else place_name(run_dir, Path(config.outputs)),
-        params=flatten(config),
+        params=params(config),
         tags={"run_dir": str(run_dir), **_tags(config, sweep), **_origin_tags(state)},
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,
@@ -84,9 +84,7 @@ def send_checkpoints(run_dir: Path, tracker: Tracker) -> None:
 
 def _tags(config: TrainConfig, sweep: Sweep | None) -> dict[str, str]:
     """What runs are searched by: see docs/sweeps.md."""
-    parts = config.data.part_configs() if isinstance(config.data, MixConfig) else [config.data]
-    dataset = "+".join(dict.fromkeys(str(part.name) for part in parts))
-    found = {"kind": "run", "dataset": dataset, "recipe": config.name}
+    found = {"kind": "run", "dataset": name_of(config.data), "recipe": config.name}
     return found | ({"parent": sweep.name} if sweep else {})
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from pwc_exp import checkpoints, durable
 from pwc_exp.commands.aftermath import SyncConfig
 from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import BEST_KEY, CHECKPOINTS, CONFIG_FILE, LOCK_FILE, flatten, load
+from pwc_exp.config import BEST_KEY, CHECKPOINTS, CONFIG_FILE, LOCK_FILE, load, params
 from pwc_exp.errors import MissingInputError
 from pwc_exp.groups.tracking import DestinationConfig
 from pwc_exp.sweeps.folder import FILE as SWEEP_FILE
@@ -47,12 +47,12 @@ def _sync_sweep(sweep: SweepFolder, of_child: TrainConfig, asked: DestinationCon
 
 def _sync_run(run_dir: Path, asked: DestinationConfig) -> None:
     of_run = load(run_dir / CONFIG_FILE)
-    _send(run_dir, flatten(of_run), _artifacts(run_dir), of_run, asked)
+    _send(run_dir, params(of_run), _artifacts(run_dir), of_run, asked)
 
 
 def _send(
     run_dir: Path,
-    params: Mapping[str, object],
+    told: Mapping[str, object],
     artifacts: Sequence[Artifact],
     config: TrainConfig,
     asked: DestinationConfig,
@@ -60,7 +60,7 @@ def _send(
     with durable.lock(run_dir / LOCK_FILE):
         sent = catch_up(
             run_dir,
-            params=params,
+            params=told,
             artifacts=artifacts,
             uri=asked.uri or config.tracking.uri,
             experiment=asked.experiment or config.tracking.experiment,

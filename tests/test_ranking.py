@@ -11,7 +11,7 @@ import pytest
 
 from pwc_exp.alikeness import differing, knobs, labels
 from pwc_exp.commands.ranking import LeaderboardConfig, Order, Seeds
-from pwc_exp.config import flatten
+from pwc_exp.config import params
 from pwc_exp.errors import BusyError, ConfigError, MissingInputError
 from pwc_exp.groups.tracking import SearchConfig
 from pwc_exp.ranking import make_board, rank
@@ -37,7 +37,7 @@ def run(configure: Callable[..., Any]) -> Runs:
             "started": len(made),
             "metrics": {"val/aepe": aepe},
             "steps": {"val/aepe": 20},
-            "params": {key: str(value) for key, value in flatten(config).items()},
+            "params": {key: str(value) for key, value in params(config).items()},
             "tags": {"kind": "run", "dataset": "synthetic", "recipe": "quick"},
             "digests": {"train": "1234567890", "val": "abc"},
         }

@@ -96,3 +96,9 @@ DATASETS: dict[str, type[DataConfig]] = {
         MixConfig,
     )
 }
+
+
+def name_of(data: DataConfig) -> str:
+    """The data set; of a mix, those that it has, with + between."""
+    parts = data.part_configs() if isinstance(data, MixConfig) else [data]
+    return "+".join(dict.fromkeys(str(part.name) for part in parts))

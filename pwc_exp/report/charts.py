@@ -79,9 +79,14 @@ def colour(place: int) -> str:
 
 def key(names: Sequence[str]) -> str:
     """Which colour is which series, as HTML."""
+    return coloured_key([(colour(place), name) for place, name in enumerate(names)])
+
+
+def coloured_key(names: Sequence[tuple[str, str]]) -> str:
+    """Which colour, as CSS, is which name, as HTML."""
     return "".join(
-        f'<span class="key"><i style="background:{colour(place)}"></i>{text(name)}</span>'
-        for place, name in enumerate(names)
+        f'<span class="key"><i style="background:{shown}"></i>{text(name)}</span>'
+        for shown, name in names
     )
 
 

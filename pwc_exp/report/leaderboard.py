@@ -55,7 +55,9 @@ def _sections(board: Board) -> Iterator[str]:
         [_cell(name, cell, link) for name, cell in zip(board.head, row, strict=True)]
         for row, link in zip(board.rows, board.links, strict=True)
     ]
-    yield table([*map(text, board.head)], rows, texts={board.head.index(RUN)})
+    columns = list(zip(*board.rows, strict=True))
+    words = {n for n, cells in enumerate(columns) if not all(cell[:1].isdigit() for cell in cells)}
+    yield table([*map(text, board.head)], rows, texts={board.head.index(RUN)}, words=words)
     yield from (f'<p class="note">{text(note)}</p>' for note in board.notes)
 
 

@@ -47,7 +47,7 @@ td.wrap { white-space: normal; overflow-wrap: anywhere; text-align: left; min-wi
   padding: .7rem 1rem; min-width: 9.5rem; max-width: 21rem; overflow-wrap: anywhere; }
 .tile b { display: block; font-size: 1.5rem; font-weight: 600; line-height: 1.3; }
 .tile span { display: block; color: var(--soft); font-size: .82rem; }
-.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 480px), 1fr));
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr));
   gap: 1.2rem 2rem; }
 figure { margin: 0; } figcaption { font-size: .85rem; color: var(--soft); margin-bottom: .25rem; }
 .sample { margin: 1rem 0 1.4rem; break-inside: avoid; }

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from pwc_exp.report.axes import Column, column
-from pwc_exp.report.charts import colour, key
+from pwc_exp.report.charts import coloured_key
 from pwc_exp.report.page import heading, headline, number, page, png, shortened, text
 from pwc_exp.report.parallel import parallel_coordinates
 from pwc_exp.report.sweep_charts import Mark, curves, ramp_key, scatter, shade
@@ -14,6 +14,7 @@ from pwc_exp.report.sweep_tables import duration, folders, front, groups, rankin
 
 __all__ = ["ChildRow", "SeedGroup", "SweepSummary", "render"]
 
+_LONG = 5  # times the spread of the values, of an interval that is not drawn beside them
 _MOST_COLOURS = 6  # of curves that are told apart by colour; more are coloured by rank
 
 
@@ -98,12 +99,24 @@ def _knobs(sweep: SweepSummary, marks: Sequence[Mark]) -> Iterator[str]:
         yield heading("What the knobs did", "A line for each child; a hover tells which it is.")
         yield ramp_key(marks)
         yield lines
-    columns["training time, s"] = Column([child.seconds for child in children], [])
-    drawn = [scatter(values, marks, x=name, y=sweep.objective) for name, values in columns.items()]
+    columns["training steps took, s"] = Column([child.seconds for child in children], [])
+    shown = _with_legible_whiskers(marks)
+    drawn = [scatter(values, shown, x=name, y=sweep.objective) for name, values in columns.items()]
     if any(drawn):
-        bars = "Bars are 95 % intervals." if any(mark.whiskers for mark in marks) else ""
+        bars = "Bars are 95 % intervals." if any(mark.whiskers for mark in shown) else ""
+        if shown != marks:
+            bars = "Intervals are left out: they are many times as long as the values are apart."
         yield heading("Knob by knob", bars)
         yield _side_by_side(drawn)
+
+
+def _with_legible_whiskers(marks: Sequence[Mark]) -> Sequence[Mark]:
+    """`marks`; without intervals where these would press the values into one place."""
+    values = [mark.value for mark in marks if math.isfinite(mark.value)]
+    lengths = sorted(mark.upper - mark.lower for mark in marks if mark.whiskers)
+    if not lengths or lengths[len(lengths) // 2] < _LONG * (max(values) - min(values)):
+        return marks
+    return [mark._replace(lower=math.nan, upper=math.nan) for mark in marks]
 
 
 def _column(sweep: SweepSummary, knob: str, children: Sequence[ChildRow]) -> Column:
@@ -122,17 +135,18 @@ def _curves(sweep: SweepSummary, marks: Sequence[Mark]) -> Iterator[str]:
     drawn = [mark for _, mark in shown]
     yield heading(
         "Curves",
-        "The whole, and the second half. The best child is drawn thick; a hover tells which one a "
-        "line is.",
+        "The whole and, where there is more than a point, the second half. The best child is drawn "
+        "thick; a hover tells which one a line is.",
     )
     if len(shown) <= _MOST_COLOURS:
-        drawn = [mark._replace(colour=colour(place)) for place, mark in enumerate(drawn)]
-        names = [f"{child.number}: {shortened(child.name, 60)}" for child, _ in shown]
-        yield f"<p>{key(names)}</p>"
+        names = [(m.colour, f"{c.number}: {shortened(c.name, 60)}") for c, m in shown]
+        yield f"<p>{coloured_key(names)}</p>"
     else:
         yield ramp_key(drawn)
     middle = max(step for line in lines for step, _ in line) / 2
-    drawings = [curves(lines, drawn, x="step", y=sweep.objective, start=s) for s in (0, middle)]
+    late = max(sum(step >= middle for step, _ in line) for line in lines) > 1
+    starts = (0, middle) if late else (0,)
+    drawings = [curves(lines, drawn, x="step", y=sweep.objective, start=s) for s in starts]
     yield _side_by_side(drawings)
 
 

@@ -23,7 +23,7 @@ def ranking(sweep: SweepSummary, marks: Sequence[Mark]) -> Iterator[str]:
     intervals = ["95 % interval"] if known else []
     axis = close([v for m in marks for v in m.extent], 8, BAR_WIDTH - 8, room=0)
     knobs = _knob_heads(sweep)
-    head = ["rank", "child", *knobs, text(sweep.objective), *intervals, "", "time", "steps"]
+    head = ["rank", "child", *knobs, text(sweep.objective), *intervals, "", "steps took", "steps"]
     rows = []
     for place, (child, mark) in enumerate(zip(ranked, marks, strict=True)):
         row = [f"{place + 1}", f"{child.number}", *_knob_cells(sweep, child), number(child.aepe)]
@@ -44,7 +44,7 @@ def unranked(sweep: SweepSummary) -> Iterator[str]:
         return
     yield heading("Without a rank", "Children that ended early, or have not ended.")
     knobs = _knob_heads(sweep)
-    head = ["child", "status", "reason", *knobs, text(sweep.objective), "time", "steps"]
+    head = ["child", "status", "reason", *knobs, text(sweep.objective), "steps took", "steps"]
     rows = [
         [
             f"{child.number}",

@@ -46,7 +46,7 @@ def markdown_table(sweep: SweepSummary) -> str:
     if sweep.groups:
         groups = [[_literal(cell) for cell in row] for row in _group_rows(sweep)]
         lines += ["", *_piped(_GROUPS, groups, right=(1, 2, 3, 4))]
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def _in_order(sweep: SweepSummary) -> list[ChildRow]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pwc_exp import durable
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.errors import SweepError, UserError
+from pwc_exp.groups.mix import name_of
 from pwc_exp.report.sweep import SweepSummary, render
 from pwc_exp.report.sweep_text import markdown_table, text_table
 from pwc_exp.stopping import StopSignals, say
@@ -24,6 +25,7 @@ from pwc_exp.tracking import Tracker, record
 from pwc_exp.tracking.provenance import command_line
 from pwc_exp.tracking.record import place_name
 
+_NOTE = "mlflow.note.content"  # what MLflow shows as the description of a run, in Markdown
 _GOES_ON = ("sweep.continue=", "hydra.sweeper.continued=")
 
 
@@ -129,7 +131,8 @@ class Conductor:
             self.tracker.artifact(pictures, PICTURES)
         self.tracker.artifact(self.sweep.path / FILE, "")
         say(f"sweep   {self.sweep.path}\npage    {self.sweep.path / PAGE}")
-        self._register()
+        model = self._register()
+        self.tracker.tag(_NOTE, f"{model}\n\n{markdown_table(summary)}".strip())
 
     def summary(
         self, *, notes: Sequence[str] = (), pictures: Mapping[str, bytes] | None = None
@@ -147,7 +150,7 @@ class Conductor:
             lower_is_better=self.objective.lower_is_better,
             best=best.number if best else None,
             groups=seed_groups(self.sweep.children, self.outcomes, self.objective),
-            notes=notes,
+            notes=[*notes, *_of_commits(self.outcomes.values())],
             pictures=pictures or {},
         )
 
@@ -192,22 +195,32 @@ class Conductor:
             for status in (FINISHED, FAILED, PRUNED)
         }
         if best := self.best():
-            values[self.objective.key] = self.objective.value(self.outcomes[best.number])
+            values["sweep/best"] = self.objective.value(self.outcomes[best.number])
             self.tracker.tag("best_child", best.name)
         self.tracker.scalars(len(statuses) - statuses.count(WAITING), values)
 
-    def _register(self) -> None:
-        """Makes the best child's best checkpoint a model in MLflow."""
+    def _register(self) -> str:
+        """Makes the best child's best checkpoint a model in MLflow; the link to it, as Markdown."""
         best = self.best()
         if best is None or not self.config.tracking.mlflow:
-            return
+            return ""
         uri, outputs = self.config.tracking.uri, Path(self.config.outputs)
         try:
             registered = register_best(self.sweep.run_dir(best), uri=uri, outputs=outputs)
         except UserError as error:
             say(f"model   not registered: {error}")
-        else:
-            say(f"model   {registered.uri}, version {registered.version}")
+            return ""
+        say(f"model   {registered.uri}, version {registered.version}")
+        address = f"#/models/{registered.name}/versions/{registered.version}"
+        return f"Best: [{best.name}]({address})"
+
+
+def _of_commits(outcomes: Iterable[Outcome]) -> list[str]:
+    """That children ran with different code, if they did."""
+    commits = sorted({outcome.commit for outcome in outcomes if outcome.commit})
+    if len(commits) < 2:
+        return []
+    return [f"children ran on different commits (+: with changed files): {', '.join(commits)}"]
 
 
 @contextmanager
@@ -244,7 +257,12 @@ def _make_tracker(sweep: SweepFolder, config: TrainConfig, name: str) -> Tracker
         sweep.path,
         run_name=name,
         params=sweep.params,
-        tags={"kind": "sweep", "run_dir": str(sweep.path), "recipe": config.name},
+        tags={
+            "kind": "sweep",
+            "run_dir": str(sweep.path),
+            "recipe": config.name,
+            "dataset": name_of(config.data),
+        },
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,
         outputs=Path(config.outputs),

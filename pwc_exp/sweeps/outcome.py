@@ -25,6 +25,7 @@ class Outcome(NamedTuple):
     steps: int  # the last with a point
     seconds: float
     reason: str  # why it did not finish, one line; empty if it did
+    commit: str = ""  # of the code, with a + if files differed from it; empty where it is not known
 
 
 def read(run_dir: Path, metric: str) -> Outcome:
@@ -33,7 +34,8 @@ def read(run_dir: Path, metric: str) -> Outcome:
         reason = _error(run_dir)
         return Outcome(FAILED if reason else WAITING, {}, [], 0, math.nan, reason)
     try:
-        status = Record.load(run_dir).status
+        kept = Record.load(run_dir)
+        status = kept.status
         points = journal.read(run_dir / journal.FILE) if (run_dir / journal.FILE).exists() else []
     except UserError as error:
         return Outcome(FAILED, {}, [], 0, math.nan, str(error))
@@ -52,7 +54,13 @@ def read(run_dir: Path, metric: str) -> Outcome:
         steps=max((point.step for point in points), default=0),
         seconds=math.nan if spent is None else spent,
         reason=reason,
+        commit=_commit(kept),
     )
+
+
+def _commit(record: Record) -> str:
+    commit = record.about.get("commit", "")[:7]
+    return f"{commit}+" if commit and record.about.get("dirty") == "true" else commit
 
 
 def _error(run_dir: Path) -> str:

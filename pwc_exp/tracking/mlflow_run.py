@@ -36,6 +36,7 @@ _MAX_TAG_VALUE = 8000
 _MAX_TAGS = 100  # in one call
 _MAX_DIGEST = 36
 _PARENT = "mlflow.parentRunId"
+_VIEW = "?workflowType=machine_learning"  # else MLflow shows a page for language models
 _IMAGES = "images"
 _IMAGE = re.compile(rf"{_IMAGES}/(.+)\+step\+(\d+)\+timestamp\+[^/]*\.png")  # MLflow's own names
 
@@ -78,7 +79,7 @@ class MlflowRun:
         self._run_id = ledger.run_id
         self._taken = 0  # points of the journal that have been given to `send_points`
         self._monitor: SystemMonitor | None = None
-        self._page = f"#/experiments/{experiment_id}/runs/{self._run_id}"
+        self._page = f"#/experiments/{experiment_id}/runs/{self._run_id}{_VIEW}"
         self._describe(run, {**record.tags, **self._parent(experiment_id)}, params)
 
     @property

@@ -109,7 +109,8 @@ def _version(
     name = model_name(sweep.name)
     source = f"{run.info.artifact_uri}/{checkpoint}"
     if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name, description=f"The best run of {sweep.name}")
+        told = f"The best checkpoint of the sweep {sweep.name}: a folder for `weights=`"
+        client.create_registered_model(name, description=told)
     for known in client.search_model_versions(f"name = '{name}'"):
         if known.source == source:
             for key, value in tags.items():

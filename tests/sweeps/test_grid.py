@@ -63,9 +63,11 @@ def test_the_parent_holds_definition_best_value_and_page(run: Run) -> None:
     (parent,) = parents()
     assert parent.info.status == "FINISHED"
     assert parent.data.params["sweep.seed"] == "0,3"
-    assert parent.data.metrics["val/aepe"] == 1.0
+    assert parent.data.metrics["sweep/best"] == 1.0
     assert parent.data.metrics["sweep/finished"] == 2
     assert parent.data.tags["best_child"] == "seed=3"
+    assert parent.data.tags["dataset"] == "synthetic"
+    assert "**seed=3**" in parent.data.tags["mlflow.note.content"]
     artifacts = Path(parent.info.artifact_uri.removeprefix("file://"))
     assert {"sweep.html", "sweep.md", "sweep.json"} <= {file.name for file in artifacts.iterdir()}
 

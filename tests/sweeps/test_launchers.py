@@ -181,6 +181,7 @@ def test_all_children_finish_with_folders_and_mlflow_complete(choice: str, root:
     assert ending.returncode == 0, ending.stdout + ending.stderr
     client = mlflow.MlflowClient(f"sqlite:///{root}/outputs/mlflow/mlflow.db")
     experiment = client.get_experiment_by_name("pwc_exp")
+    assert experiment is not None
     (parent,) = client.search_runs([experiment.experiment_id], "tags.kind = 'sweep'")
     for number in range(2):
         child = root / "swept" / f"{number}_seed-{number + 1}"
