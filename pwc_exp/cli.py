@@ -6,6 +6,7 @@ TensorFlow takes seconds to import, so a task is imported only when its configur
 import dataclasses
 import importlib
 import os
+import select
 import signal
 import sys
 import tempfile
@@ -54,7 +55,8 @@ def run(command: str, task: str) -> None:
             training run also with the run's folder, which exists.
     """
     with exit_codes():
-        sys.path.append(str(PACKAGE / "_plugins"))  # where Hydra finds ours
+        if (plugins := str(PACKAGE / "_plugins")) not in sys.path:  # where Hydra finds ours
+            sys.path.append(plugins)
         sys.argv[1:] = [_spelt_out(argument) for argument in sys.argv[1:]]
         given = [text for text in _overrides(sys.argv[1:]) if "=" in text]
         register(given if command == "train" else (), command)
@@ -119,6 +121,9 @@ def exit_codes() -> Iterator[None]:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
+        if not _is_unread():
+            traceback.print_exc()
+            sys.exit(BUG)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(UNREAD)
     except KeyboardInterrupt:
@@ -127,6 +132,13 @@ def exit_codes() -> Iterator[None]:
     except Exception:
         traceback.print_exc()
         sys.exit(BUG)
+
+
+def _is_unread() -> bool:
+    """Whether the output goes into a pipe that nobody reads any more."""
+    watch = select.poll()
+    watch.register(sys.stdout.fileno(), 0)
+    return any(happened & (select.POLLERR | select.POLLHUP) for _, happened in watch.poll(0))
 
 
 @contextmanager

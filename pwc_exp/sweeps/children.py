@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 _LONGEST = 60  # characters of a folder's name
+_DIGITS = 8  # characters of a value that is shown as it is
 
 
 class Child(NamedTuple):
@@ -25,7 +26,7 @@ class Child(NamedTuple):
 
 def make_child(number: int, values: Mapping[str, str], fixed: Sequence[str]) -> Child:
     """The child number `number` with `values`, beside what is the same for all."""
-    pairs = [f"{_short(key)}={value}" for key, value in values.items()]
+    pairs = [f"{_short(key)}={_rounded(value)}" for key, value in values.items()]
     own = [f"{key}={value}" for key, value in values.items()]
     return Child(
         number=number,
@@ -39,6 +40,14 @@ def make_child(number: int, values: Mapping[str, str], fixed: Sequence[str]) -> 
 def _short(key: str) -> str:
     """`key` without Hydra's marks of what is added."""
     return key.lstrip("+")
+
+
+def _rounded(value: str) -> str:
+    """`value`, to four digits if it is a number of many."""
+    try:
+        return f"{float(value):.4g}" if len(value) > _DIGITS else value
+    except ValueError:
+        return value
 
 
 def _folder(number: int, pairs: Sequence[str]) -> str:
