@@ -238,7 +238,8 @@ def _notes(rows: Sequence[Row], differ: Sequence[str]) -> Iterator[str]:
     if any("+" in _commit(run) for row in rows for run in row.runs):
         yield "commit with +: files differed from it"
     if more := differ[_KNOBS:]:
-        yield f"{_count(len(more), 'more knob')} differ: {', '.join(more)}"
+        verb = "differs" if len(more) == 1 else "differ"
+        yield f"{_count(len(more), 'more knob')} {verb}: {', '.join(more)}"
 
 
 def _repeated(count: int) -> str:

@@ -141,7 +141,7 @@ class Conductor:
         best = self.best()
         return SweepSummary(
             title=f"Sweep {self.name}",
-            command=command_line(),
+            command=shlex.join(_own_command()),
             children=[
                 row_of(child, self.outcomes[child.number], self.objective)
                 for child in self.sweep.children
@@ -183,9 +183,7 @@ class Conductor:
 
     def _to_go_on(self) -> str:
         """The command that goes on: this process's own, and where the sweep lies."""
-        given = shlex.split(command_line())
-        kept = [argument for argument in given if not argument.startswith(_GOES_ON)]
-        return shlex.join([*kept, f"sweep.continue={self.sweep.path}"])
+        return shlex.join([*_own_command(), f"sweep.continue={self.sweep.path}"])
 
     def _tell(self) -> None:
         """Tells MLflow how many have ended, and the best value so far."""
@@ -213,6 +211,12 @@ class Conductor:
         say(f"model   {registered.uri}, version {registered.version}")
         address = f"#/models/{registered.name}/versions/{registered.version}"
         return f"Best: [{best.name}]({address})"
+
+
+def _own_command() -> list[str]:
+    """Of this process, as if the sweep were new."""
+    given = shlex.split(command_line())
+    return [argument for argument in given if not argument.startswith(_GOES_ON)]
 
 
 def _of_commits(outcomes: Iterable[Outcome]) -> list[str]:
