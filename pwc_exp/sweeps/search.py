@@ -50,6 +50,7 @@ def sweep(config: OptunaConfig, setting: Setting, arguments: Sequence[str]) -> N
             steps=base.steps,
         )
         trials = _Trials(search, conductor, setting, config.trials)
+        trials.settle()
         with _followed(trials):
             conductor.run(
                 trials.children(),
@@ -80,17 +81,24 @@ class _Trials:
         self._conductor = conductor
         self._setting = setting
         self._count = count
+        self._begun: list[Child] = []
         self._watches: dict[int, tuple[Child, Watch]] = {}
         self._lock = threading.Lock()
 
-    def children(self) -> Iterator[Child]:
-        """Those that a dead process has left, then new ones, until there are enough."""
+    def settle(self) -> None:
+        """Takes on what a dead process has left: children that have ended, and others."""
         for proposal in self._search.running():
             child = self._take_on(proposal)
-            if child and self._conductor.outcomes[child.number].status in (FINISHED, PRUNED):
-                self.end(child, self._conductor.outcomes[child.number])
+            outcome = self._conductor.outcomes[proposal.number]
+            if child and outcome.status in (FINISHED, PRUNED):
+                say(f"{child.name}   {outcome.status} meanwhile")
+                self.end(child, outcome)
             elif child:
-                yield child
+                self._begun.append(child)
+
+    def children(self) -> Iterator[Child]:
+        """Those that have begun, then new ones, until there are enough."""
+        yield from self._begun
         while True:
             with self._lock:
                 going = len(self._search.running())
