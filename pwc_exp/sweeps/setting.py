@@ -57,7 +57,7 @@ class Setting(NamedTuple):
         config = cast(TrainConfig, check(values, "train"))
         if config.resume:
             raise ConfigError("resume: cannot be given to a sweep, it names one run")
-        check_places(config, run_dir)
+        check_places(config, run_dir.parent)  # the folder of the sweep is not made yet
         file = run_dir / CONFIG_FILE
         if file.is_file() and (others := identity_changes(load(file), config)):
             raise ResumeError(
