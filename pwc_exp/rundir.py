@@ -35,7 +35,8 @@ def claimed(run_dir: Path, config: TrainConfig, *, resumed: bool) -> Iterator[di
     durable.make_folder(run_dir)
     with durable.lock(run_dir / LOCK_FILE):
         durable.remove_leftovers(run_dir)
-        (run_dir / STOP_FILE).unlink(missing_ok=True)  # it was obeyed
+        if resumed:
+            (run_dir / STOP_FILE).unlink(missing_ok=True)  # it was obeyed
         changes = free_changes(load(file), config) if resumed else {}
         if changes or not resumed:
             durable.write_file(file, to_yaml(config).encode())

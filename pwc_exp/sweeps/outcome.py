@@ -12,6 +12,7 @@ from pwc_exp.tuning.watch import seconds
 
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"  # as MLflow calls them
 PRUNED = "PRUNED"
+WHY_PRUNED = "pruned"  # how the reason begins that a pruned run is given
 WAITING = "WAITING"  # nothing is there yet
 ERROR_LOG = "error.log"
 
@@ -43,9 +44,8 @@ def read(run_dir: Path, metric: str) -> Outcome:
     if status == FAILED:
         reason = _error(run_dir) or "no reason is on record"
     elif status == KILLED:
-        pruned = asked_by_file(run_dir)
-        status = PRUNED if pruned else KILLED
-        reason = pruned or "it was stopped"
+        reason = asked_by_file(run_dir) or "it was stopped"
+        status = PRUNED if reason.startswith(WHY_PRUNED) else KILLED
     spent = seconds(points)
     return Outcome(
         status=status,

@@ -15,7 +15,7 @@ from pwc_exp.stopping import STOP_FILE, say
 from pwc_exp.sweeps.children import Child, make_child
 from pwc_exp.sweeps.conduct import Conductor, conducted
 from pwc_exp.sweeps.objective import Objective
-from pwc_exp.sweeps.outcome import FAILED, FINISHED, PRUNED, Outcome
+from pwc_exp.sweeps.outcome import FAILED, FINISHED, PRUNED, WHY_PRUNED, Outcome
 from pwc_exp.sweeps.setting import Setting, definition
 from pwc_exp.tuning import check_search, open_search
 from pwc_exp.tuning.space import Choices, Space, parse
@@ -140,7 +140,7 @@ class _Trials:
                 return
             for step, value in self._watches[child.number][1].look():
                 if self._search.report(child.number, step, value):
-                    reason = f"pruned after step {step:,}, at {value:.4g}"
+                    reason = f"{WHY_PRUNED} after step {step:,}, at {value:.4g}"
                     run_dir = self._conductor.sweep.run_dir(child)
                     durable.write_file(run_dir / STOP_FILE, reason.encode())
 

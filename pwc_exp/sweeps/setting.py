@@ -110,7 +110,9 @@ class Setting(NamedTuple):
         def launch_foreign(
             children: Iterator[Child], on_start: Callable[[Child], None]
         ) -> Iterator[Ended]:
-            return run_foreign(launcher, children, at_once=at_once, on_start=on_start)
+            return run_foreign(
+                launcher, sweep, children, at_once=at_once, signals=signals, on_start=on_start
+            )
 
         return Launcher(launch_foreign, at_once)
 
