@@ -26,7 +26,7 @@ class Child(NamedTuple):
 
 def make_child(number: int, values: Mapping[str, str], fixed: Sequence[str]) -> Child:
     """The child number `number` with `values`, beside what is the same for all."""
-    pairs = [f"{_short(key)}={_rounded(value)}" for key, value in values.items()]
+    pairs = [f"{_short(key)}={rounded(value)}" for key, value in values.items()]
     own = [f"{key}={value}" for key, value in values.items()]
     return Child(
         number=number,
@@ -42,7 +42,7 @@ def _short(key: str) -> str:
     return key.lstrip("+")
 
 
-def _rounded(value: str) -> str:
+def rounded(value: str) -> str:
     """`value`, to four digits if it is a number of many."""
     try:
         return f"{float(value):.4g}" if len(value) > _DIGITS else value

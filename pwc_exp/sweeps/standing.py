@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from pwc_exp.report.sweep_summary import ChildRow, SeedGroup
-from pwc_exp.sweeps.children import Child
+from pwc_exp.sweeps.children import Child, rounded
 from pwc_exp.sweeps.objective import Objective
 from pwc_exp.sweeps.outcome import FINISHED, Outcome
 
@@ -17,7 +17,7 @@ def row_of(child: Child, outcome: Outcome, objective: Objective) -> ChildRow:
     return ChildRow(
         number=child.number,
         name=child.name,
-        values=child.values,
+        values={key: rounded(value) for key, value in child.values.items()},
         status=outcome.status,
         aepe=objective.value(outcome),
         lower=outcome.values.get(f"{objective.key}_lower", math.nan),
