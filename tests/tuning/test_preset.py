@@ -34,7 +34,7 @@ def test_the_preset_describes_a_search_and_a_run() -> None:
     }
     run = composition.check(composition.compose_command("train", [PRESET]).values, "train")
     assert isinstance(run, TrainConfig)
-    assert run.data.crop == [96, 128]  # as the quickstart's
+    assert run.data.crop == [128, 128]  # as the quickstart's
 
 
 def test_what_is_proposed_is_a_configuration_with_these_values(
