@@ -23,7 +23,6 @@ from omegaconf import DictConfig
 from pwc_exp.cluster import place
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.composition import (
-    PACKAGE,
     check,
     check_places,
     compose_command,
@@ -55,8 +54,6 @@ def run(command: str, task: str) -> None:
             training run also with the run's folder, which exists.
     """
     with exit_codes():
-        if (plugins := str(PACKAGE / "_plugins")) not in sys.path:  # where Hydra finds ours
-            sys.path.append(plugins)
         sys.argv[1:] = [_spelt_out(argument) for argument in sys.argv[1:]]
         given = [text for text in _overrides(sys.argv[1:]) if "=" in text]
         register(given if command == "train" else (), command)

@@ -11,6 +11,7 @@ import functools
 import glob
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,7 @@ from pwc_exp.errors import (
 )
 
 PACKAGE = Path(__file__).resolve().parent
+PLUGINS_FOLDER = str(PACKAGE / "_plugins")
 INPUTS = (
     *("data.root", "data.quarantine", "root"),
     *("init_from", "run", "box", "weights", "predictions", "frames", "check", "runs", "exported"),
@@ -76,17 +78,28 @@ def register(overrides: Sequence[str] = (), command: str = "train") -> None:
     overrides: of `command`. Where they choose another variant of a group than a preset does, its
     values for what that variant does not have fall away: experiment=quickstart schedule=onecycle.
     """
-    config.register(command)
+    if PLUGINS_FOLDER not in sys.path:  # Hydra looks there when it is first used
+        sys.path.append(PLUGINS_FOLDER)
     chosen = _chosen_variants(overrides)
-    for folder in (data_dir("experiments"), Path("experiments")):
-        for path in sorted(folder.glob("*.yaml")):
-            preset = copy.deepcopy(_read_preset(path, path.stat().st_mtime_ns))
-            for group, variant in chosen.items():
-                if group in preset:
-                    _leave_out(preset[group], VARIANTS[group], variant)
-            ConfigStore.instance().store(
-                group="experiment", name=path.stem, node=preset, package="_global_"
-            )
+    folders = (data_dir("experiments"), Path("experiments").absolute())
+    presets = {p: p.stat().st_mtime_ns for folder in folders for p in sorted(folder.glob("*.yaml"))}
+    _tell_hydra(command, tuple(chosen.items()), tuple(presets.items()))
+
+
+@functools.lru_cache(maxsize=1)  # Hydra knows what it was told last
+def _tell_hydra(
+    command: str, chosen: tuple[tuple[str, str], ...], presets: tuple[tuple[Path, int], ...]
+) -> None:
+    """Makes schemas known, and presets without what `chosen` variants of groups do not have."""
+    config.register(command)
+    for path, modified in presets:
+        preset = copy.deepcopy(_read_preset(path, modified))
+        for group, variant in chosen:
+            if group in preset:
+                _leave_out(preset[group], VARIANTS[group], variant)
+        ConfigStore.instance().store(
+            group="experiment", name=path.stem, node=preset, package="_global_"
+        )
 
 
 @functools.cache
@@ -120,15 +133,13 @@ def _leave_out(values: DictConfig, variants: Mapping[str, type], variant: str) -
 
 def compose_command(command: str, overrides: Sequence[str]) -> Composition:
     """Composes one job of `command`; values are of the right type, but not checked further."""
-    with (
-        # What Hydra raises for model=null, and for a knob of a group of which nothing is chosen.
-        refusals(command, ValueError, AssertionError),
-        initialize_config_dir(config_dir=str(data_dir("conf")), version_base="1.3"),
-    ):
+    # What Hydra raises for model=null, and for a knob of a group of which nothing is chosen.
+    with refusals(command, ValueError, AssertionError):
         _refuse_sweeps(overrides)
         register(overrides, command)
-        values = compose(command, list(overrides), return_hydra_config=True)
-        run_dir = Path(values.hydra.run.dir)
+        with initialize_config_dir(config_dir=str(data_dir("conf")), version_base="1.3"):
+            values = compose(command, list(overrides), return_hydra_config=True)
+            run_dir = Path(values.hydra.run.dir)
     with open_dict(values):
         del values["hydra"]
     return Composition(values, run_dir)

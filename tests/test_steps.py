@@ -83,9 +83,11 @@ class Recorded(NamedTuple):
 
 
 RECORDED = [
-    "sm_multiscale",
     "sm_robust",
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("lg_multiscale", "lg_robust")),
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("sm_multiscale", "lg_multiscale", "lg_robust")
+    ),
 ]
 
 

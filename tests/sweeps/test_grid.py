@@ -100,6 +100,7 @@ def test_a_sweep_that_goes_on_trains_nothing_again(run: Run) -> None:
     assert len(sweeps()) == 1
 
 
+@pytest.mark.slow
 def test_without_continue_a_sweep_is_a_new_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run("seed=0,1", "hydra.sweep.dir=outputs/train/one")
     run("seed=0,1", "hydra.sweep.dir=outputs/train/two")
@@ -123,6 +124,7 @@ def test_a_sweep_given_by_its_folder_may_grow(run: Run) -> None:
     assert [child.number for child in sweep.children] == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_another_definition_is_another_sweep(run: Run) -> None:
     run("seed=0,1")
     calls()
@@ -161,11 +163,13 @@ def test_a_mistake_costs_one_line(run: Run, arguments: list[str], message: str) 
     assert calls() == []
 
 
+@pytest.mark.slow
 def test_seeds_are_summed_up(run: Run) -> None:
     ending = run("model=tiny,sm", "seed=0,1")
     assert re.search(r"model=tiny\s+2\s.*3\.000.*1\.414", ending.out), ending.out
 
 
+@pytest.mark.slow
 def test_a_preset_keeps_its_values_where_another_variant_has_them(run: Run) -> None:
     run("experiment=quickstart", "schedule=cyclic,onecycle", "model=tiny,sm")
     (sweep,) = sweeps()
@@ -175,6 +179,7 @@ def test_a_preset_keeps_its_values_where_another_variant_has_them(run: Run) -> N
     assert all("peak: 0.0015" in plan for plan in plans)
 
 
+@pytest.mark.slow
 def test_children_at_once_share_the_processors(run: Run) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("needs two processors")

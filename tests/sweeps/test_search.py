@@ -44,6 +44,7 @@ def test_each_trial_is_a_child_and_the_best_is_told(run: Run) -> None:
     assert (the_sweep().path / "pictures/history.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_space_that_is_searched_whole_ends_the_search(run: Run) -> None:
     assert run(*SEARCH, "sweep.trials=9").code == 0
     assert len(the_sweep().children) == 4
@@ -56,6 +57,7 @@ def test_failed_trials_do_not_fail_a_search_that_found_something(run: Run) -> No
     assert sorted(statuses()) == ["FAILED", "FINISHED"]
 
 
+@pytest.mark.slow
 def test_a_search_that_found_nothing_fails(run: Run) -> None:
     ending = run("hydra/sweeper=optuna", "sweep.trials=2", "seed=13,14")
     assert ending.code == 3
