@@ -31,7 +31,7 @@ from pwc_exp.composition import (
     refusals,
     register,
 )
-from pwc_exp.config import CONFIG_FILE, Config, load
+from pwc_exp.config import CONFIG_FILE, ERROR_LOG, Config, load
 from pwc_exp.errors import ConfigError, StoppedError, UserError
 from pwc_exp.resumption import AUTO, Resumption, resume
 from pwc_exp.sweeps.folder import planned
@@ -277,5 +277,5 @@ def _call(task: str, config: Config) -> object:
         return call(config, run_dir)
     except Exception:
         with suppress(OSError):
-            (run_dir / "error.log").write_text(traceback.format_exc(), encoding="utf-8")
+            (run_dir / ERROR_LOG).write_text(traceback.format_exc(), encoding="utf-8")
         raise

@@ -56,6 +56,7 @@ CONFIG_FILE = "config.yaml"  # of a run, in its folder
 CHECKPOINTS = "checkpoints"  # their folder in that of a run
 BEST_KEY = "val/aepe"  # the metric that checkpoints and runs are ranked by
 CHOICE = "choice."  # before the name of a group, in MLflow
+ERROR_LOG = "error.log"  # the traceback of a run that failed
 LOCK_FILE = ".lock"  # in a run's folder; held while a process trains it
 
 Config = (

@@ -13,7 +13,7 @@ from pwc_exp.errors import MissingInputError
 from pwc_exp.report.leaderboard import RUN, RUN_ID, Board, as_html, as_markdown, as_text
 from pwc_exp.report.page import NONE
 from pwc_exp.tracking.connection import tracking_uri
-from pwc_exp.tracking.provenance import without_password
+from pwc_exp.tracking.provenance import short_commit, without_password
 from pwc_exp.tracking.search import Found, search
 
 _KNOBS = 6  # columns
@@ -168,7 +168,7 @@ def _columns(
         "recipe": [_tag(row, "recipe") for row in rows],
         "sweep": [_tag(row, "parent") for row in rows],
         "status": [_shared([run.status for run in row.runs]) for row in rows],
-        "commit": [_shared([_commit(run) for run in row.runs]) for row in rows],
+        "commit": [_shared([short_commit(run.tags) or NONE for run in row.runs]) for row in rows],
         "data": [row.runs[0].digests.get("train", NONE)[:8] for row in rows],
         RUN_ID: [row.runs[0].run_id for row in rows],
     }
@@ -212,11 +212,6 @@ def _shared(values: Sequence[str]) -> str:
     return values[0] if len(set(values)) == 1 else _SEVERAL
 
 
-def _commit(run: Found) -> str:
-    commit = run.tags.get("commit", NONE)[:7]
-    return f"{commit}+" if run.tags.get("dirty") == "true" else commit
-
-
 def _cut(value: str) -> str:
     return value if len(value) <= _LENGTH else f"{value[: _LENGTH - 1]}…"
 
@@ -235,7 +230,7 @@ def _notes(rows: Sequence[Row], differ: Sequence[str]) -> Iterator[str]:
         yield "±: standard deviation over the seeds (n - 1); the run named is the best of them"
     if any(f"{row.metric}_lower" in run.metrics for row in rows for run in row.runs):
         yield "in brackets: 95 % interval, bootstrap over the validation samples' scenes"
-    if any("+" in _commit(run) for row in rows for run in row.runs):
+    if any("+" in short_commit(run.tags) for row in rows for run in row.runs):
         yield "commit with +: files differed from it"
     if more := differ[_KNOBS:]:
         verb = "differs" if len(more) == 1 else "differ"

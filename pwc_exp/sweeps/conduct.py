@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pwc_exp import durable
 from pwc_exp.commands.training import TrainConfig
+from pwc_exp.config import ERROR_LOG
 from pwc_exp.errors import SweepError, UserError
 from pwc_exp.groups.mix import name_of
 from pwc_exp.report.sweep import SweepSummary, render
@@ -18,7 +19,7 @@ from pwc_exp.sweeps.children import Child
 from pwc_exp.sweeps.folder import FILE, LOCK_FILE, PAGE, PICTURES, TABLE, SweepFolder
 from pwc_exp.sweeps.launch import Launch
 from pwc_exp.sweeps.objective import Objective
-from pwc_exp.sweeps.outcome import ERROR_LOG, FAILED, FINISHED, PRUNED, WAITING, Outcome, read
+from pwc_exp.sweeps.outcome import FAILED, FINISHED, PRUNED, WAITING, Outcome, read
 from pwc_exp.sweeps.registration import register_best
 from pwc_exp.sweeps.standing import row_of, seed_groups
 from pwc_exp.tracking import Tracker, record

@@ -10,6 +10,7 @@ from pwc_exp import durable
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.config import to_yaml
 from pwc_exp.errors import DataError, MissingInputError
+from pwc_exp.stopping import STOP_FILE
 from pwc_exp.sweeps.children import Child
 
 FILE = "sweep.json"
@@ -81,6 +82,17 @@ class SweepFolder:
     def run_dir(self, child: Child) -> Path:
         """The folder of a child's run."""
         return self.path / child.folder
+
+    def ask_to_stop(self, child: Child, reason: str) -> None:
+        """Has a child save and end, or, before it has begun, after its first step. Once is enough.
+
+        Raises:
+            OutputError: its folder cannot be written.
+        """
+        file = self.run_dir(child) / STOP_FILE
+        if not file.exists():
+            durable.make_folder(file.parent)
+            durable.write_file(file, reason.encode())
 
     def plan(self, child: Child) -> Path:
         """The configuration that a child is to have."""

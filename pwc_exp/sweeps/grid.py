@@ -25,8 +25,7 @@ def sweep(config: GridConfig, setting: Setting, arguments: Sequence[str]) -> Non
     Raises:
         UserError: an argument is refused, or children failed.
     """
-    params = [f"{key}={values}" for key, values in config.params.items()]
-    overrides = setting.parse([*params, *arguments])
+    overrides = setting.parse(config.params, arguments)
     folder = setting.folder(definition(overrides), config.continued)
     children = _children(overrides, folder)
     configs = {child.number: _compose(setting, folder, child) for child in children}

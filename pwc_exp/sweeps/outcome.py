@@ -4,9 +4,11 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
+from pwc_exp.config import ERROR_LOG
 from pwc_exp.errors import UserError
 from pwc_exp.stopping import asked_by_file
 from pwc_exp.tracking import journal, record
+from pwc_exp.tracking.provenance import short_commit
 from pwc_exp.tracking.record import Record
 from pwc_exp.tuning.watch import seconds
 
@@ -14,7 +16,6 @@ FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"  # as MLflow calls the
 PRUNED = "PRUNED"
 WHY_PRUNED = "pruned"  # how the reason begins that a pruned run is given
 WAITING = "WAITING"  # nothing is there yet
-ERROR_LOG = "error.log"
 
 
 class Outcome(NamedTuple):
@@ -54,13 +55,8 @@ def read(run_dir: Path, metric: str) -> Outcome:
         steps=max((point.step for point in points), default=0),
         seconds=math.nan if spent is None else spent,
         reason=reason,
-        commit=_commit(kept),
+        commit=short_commit(kept.about),
     )
-
-
-def _commit(record: Record) -> str:
-    commit = record.about.get("commit", "")[:7]
-    return f"{commit}+" if commit and record.about.get("dirty") == "true" else commit
 
 
 def _error(run_dir: Path) -> str:

@@ -2,29 +2,26 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pwc_exp import durable
 from pwc_exp.commands.sweeping import Direction, OptunaConfig
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.errors import UserError
 from pwc_exp.report.sweep_summary import SweepSummary
-from pwc_exp.stopping import STOP_FILE, say
+from pwc_exp.stopping import say
 from pwc_exp.sweeps.children import Child, make_child
 from pwc_exp.sweeps.conduct import Conductor, conducted
 from pwc_exp.sweeps.objective import Objective
 from pwc_exp.sweeps.outcome import FAILED, FINISHED, PRUNED, WHY_PRUNED, Outcome
 from pwc_exp.sweeps.setting import Setting, definition
+from pwc_exp.sweeps.watching import watching
 from pwc_exp.tuning import check_search, open_search
 from pwc_exp.tuning.space import Choices, Space, parse
 from pwc_exp.tuning.watch import Watch, measure
 
 if TYPE_CHECKING:
     from pwc_exp.tuning.study import Proposal, Search
-
-_LOOK_EVERY = 0.5  # seconds between looks at the curves of the running children
 
 
 def sweep(config: OptunaConfig, setting: Setting, arguments: Sequence[str]) -> None:
@@ -34,8 +31,8 @@ def sweep(config: OptunaConfig, setting: Setting, arguments: Sequence[str]) -> N
         UserError: an argument is refused, or no child finished.
     """
     space = parse(config.params, arguments)
-    params = [f"{key}={values}" for key, values in config.params.items()]
-    folder = setting.folder(definition(setting.parse([*params, *arguments])), config.continued)
+    overrides = setting.parse(config.params, arguments)
+    folder = setting.folder(definition(overrides), config.continued)
     base = setting.compose(space.overrides(_ends(space)), folder.path / "0")
     check_search(space, config, steps=base.steps)
     objectives = [Objective(k, d == Direction.minimize) for k, d in config.directions.items()]
@@ -51,7 +48,7 @@ def sweep(config: OptunaConfig, setting: Setting, arguments: Sequence[str]) -> N
         )
         trials = _Trials(search, conductor, setting, config.trials)
         trials.settle()
-        with _followed(trials):
+        with watching(trials.look):
             conductor.run(
                 trials.children(),
                 launcher.launch,
@@ -141,8 +138,7 @@ class _Trials:
             for step, value in self._watches[child.number][1].look():
                 if self._search.report(child.number, step, value):
                     reason = f"{WHY_PRUNED} after step {step:,}, at {value:.4g}"
-                    run_dir = self._conductor.sweep.run_dir(child)
-                    durable.write_file(run_dir / STOP_FILE, reason.encode())
+                    self._conductor.sweep.ask_to_stop(child, reason)
 
     def _take_on(self, proposal: "Proposal") -> Child | None:
         """The child that tries a proposal; None if its values are refused: the trial has failed."""
@@ -159,24 +155,6 @@ class _Trials:
         self._conductor.add(child, config)
         self._watches[child.number] = (child, Watch(run_dir, self._search.objectives[0]))
         return child
-
-
-@contextmanager
-def _followed(trials: _Trials) -> Iterator[None]:
-    """Looks at the running children, again and again, while the block runs."""
-    ended = threading.Event()
-
-    def follow() -> None:
-        while not ended.wait(_LOOK_EVERY):
-            trials.look()
-
-    thread = threading.Thread(target=follow, name="trials", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _summary(

@@ -1,9 +1,9 @@
 """What Hydra gives a sweep: how a child is composed, where the sweep lies, who runs children."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -34,11 +34,12 @@ class Setting(NamedTuple):
     task: TaskFunction
     config: DictConfig
 
-    def parse(self, overrides: Sequence[str]) -> list[Override]:
-        """Reads arguments in Hydra's grammar, the last one of each key."""
+    def parse(self, params: Mapping[str, Any], arguments: Sequence[str]) -> list[Override]:
+        """Reads `params`, then arguments, in Hydra's grammar: the last of each key."""
+        overrides = [*(f"{key}={values}" for key, values in params.items()), *arguments]
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         with refusals("train"):
-            parsed = parser.parse_overrides(list(overrides))
+            parsed = parser.parse_overrides(overrides)
         return list({override.get_key_element(): override for override in parsed}.values())
 
     def compose(self, overrides: Sequence[str], run_dir: Path) -> TrainConfig:

@@ -8,14 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import PIL.Image
 
-from pwc_exp.errors import BusyError, UserError
 from pwc_exp.tracking import journal
+from pwc_exp.tracking.connection import asked
 from pwc_exp.tracking.events import Artifact, Dataset, Picture
 from pwc_exp.tracking.ledger import destination
 from pwc_exp.tracking.mlflow_run import MlflowRun
-from pwc_exp.tracking.provenance import without_password
 from pwc_exp.tracking.record import Record
-from pwc_exp.tracking.sender import in_short
 
 _AT_ONCE = 1000  # points in one call
 
@@ -52,8 +50,7 @@ def catch_up(
     """
     record = Record.load(run_dir)
     points = journal.read(run_dir / journal.FILE)
-    place = without_password(destination(run_dir, uri, outputs))
-    try:
+    with asked(destination(run_dir, uri, outputs), "does not take what is sent"):
         run = MlflowRun(
             run_dir, record=record, params=params, uri=uri, experiment=experiment, outputs=outputs
         )
@@ -65,12 +62,6 @@ def catch_up(
         for artifact in artifacts:
             run.send_item(artifact)
         run.close(record.status, record.ended_at)
-    except UserError:
-        raise
-    except Exception as error:  # of whatever kind that MLflow, a database or a network has
-        raise BusyError(
-            f"MLflow at {place} does not take what is sent ({in_short(error)})"
-        ) from error
     return Sent(run.sent, run.address)
 
 

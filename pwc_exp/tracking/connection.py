@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pwc_exp import durable
-from pwc_exp.errors import MissingInputError
+from pwc_exp.errors import BusyError, MissingInputError, UserError
 from pwc_exp.tracking.provenance import without_password
+from pwc_exp.tracking.sender import in_short
 
 if TYPE_CHECKING:
     import mlflow
@@ -86,6 +87,24 @@ def connect_to_existing(uri: str, experiment: str) -> Connection:
         f"tracking.experiment must be one of {known} at {without_password(uri)}. "
         f"Received: {experiment}"
     )
+
+
+@contextmanager
+def asked(uri: str, failure: str) -> Iterator[None]:
+    """Makes one line of what MLflow, a database or a network raise in the block, of any kind.
+
+    failure: what MLflow then does not do, such as "does not answer".
+
+    Raises:
+        BusyError: something was raised that is not a `UserError` already.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        place = without_password(uri)
+        raise BusyError(f"MLflow at {place} {failure} ({in_short(error)})") from error
 
 
 def _set_up_environment() -> None:

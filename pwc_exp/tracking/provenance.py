@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pwc_exp
@@ -58,6 +59,12 @@ def git_state(folder: Path) -> dict[str, str]:
     except (OSError, subprocess.SubprocessError):
         return {}
     return {"commit": commit, "dirty": str(dirty).lower()}
+
+
+def short_commit(about: Mapping[str, str]) -> str:
+    """Of what `describe_process` gave: 7 digits, + if files differed from it; "" if unknown."""
+    commit = about.get("commit", "")[:7]
+    return f"{commit}+" if commit and about.get("dirty") == "true" else commit
 
 
 def without_password(text: str) -> str:

@@ -10,13 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pwc_exp.errors import BusyError, MissingInputError, UserError
-from pwc_exp.tracking.connection import connect
+from pwc_exp.errors import MissingInputError
+from pwc_exp.tracking.connection import asked, connect
 from pwc_exp.tracking.ledger import Ledger, destination
 from pwc_exp.tracking.mlflow_run import clean_tags
 from pwc_exp.tracking.parent import Sweep, sweep_of
-from pwc_exp.tracking.provenance import without_password
-from pwc_exp.tracking.sender import in_short
 
 if TYPE_CHECKING:
     import mlflow
@@ -78,7 +76,7 @@ def register(
     address = destination(run_dir, uri, outputs)
     tags = {key: f"{value:.6g}" for key, value in metrics.items()}
     tags |= {"step": str(step), "run_dir": str(run_dir), **sweep.values}
-    try:
+    with asked(address, f"does not register {run_dir}"):
         client = connect(address, ledger.experiment, outputs).client
         run = client.get_run(ledger.run_id)
         if not client.list_artifacts(ledger.run_id, checkpoint):
@@ -89,12 +87,6 @@ def register(
         registered = _version(client, run, sweep, checkpoint, clean_tags(tags))
         client.set_registered_model_alias(registered.name, ALIAS, registered.version)
         _mark(client, run, sweep)
-    except UserError:
-        raise
-    except Exception as error:  # of whatever kind that MLflow, a database or a network has
-        raise BusyError(
-            f"MLflow at {without_password(address)} does not register {run_dir} ({in_short(error)})"
-        ) from error
     return registered
 
 

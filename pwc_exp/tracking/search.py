@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pwc_exp.errors import BusyError, ConfigError, UserError
-from pwc_exp.tracking.connection import Connection, connect_to_existing
-from pwc_exp.tracking.provenance import without_password
+from pwc_exp.errors import ConfigError
+from pwc_exp.tracking.connection import Connection, asked, connect_to_existing
 from pwc_exp.tracking.sender import in_short
 
 if TYPE_CHECKING:
@@ -44,19 +43,17 @@ def search(uri: str, experiment: str, conditions: Sequence[str]) -> list[Found]:
         ConfigError: MLflow does not understand a condition.
         BusyError: MLflow does not answer, or refuses.
     """
-    place = without_password(uri)
     text = " and ".join(conditions)
-    try:
+    with asked(uri, "does not answer"):
         connection = connect_to_existing(uri, experiment)
-        return [_found(run) for run in _pages(connection, text)]
-    except UserError:
-        raise
-    except Exception as error:  # of whatever kind that MLflow, a database or a network has
-        if getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE":
-            raise ConfigError(
-                f"MLflow does not understand the conditions {text} ({in_short(error)})"
-            ) from error
-        raise BusyError(f"MLflow at {place} does not answer ({in_short(error)})") from error
+        try:
+            return [_found(run) for run in _pages(connection, text)]
+        except Exception as error:
+            if getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE":
+                raise ConfigError(
+                    f"MLflow does not understand the conditions {text} ({in_short(error)})"
+                ) from error
+            raise
 
 
 def _pages(connection: Connection, conditions: str) -> "Iterator[Run]":
