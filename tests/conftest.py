@@ -1,5 +1,7 @@
 """Fixtures: where the real data lie, if they are there; configurations; a database for MLflow."""
 
+import copy
+import functools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -27,12 +29,16 @@ def configure() -> Callable[..., Any]:
     """(command, *overrides) -> the checked configuration."""
     composition.register()
 
-    def composed(command: str, *overrides: str) -> Any:
+    @functools.cache
+    def composed(command: str, overrides: tuple[str, ...], folder: Path) -> Any:
         return composition.check(
             composition.compose_command(command, list(overrides)).values, command
         )
 
-    return composed
+    def of(command: str, *overrides: str) -> Any:
+        return copy.deepcopy(composed(command, overrides, Path.cwd()))
+
+    return of
 
 
 @pytest.fixture(scope="session")

@@ -82,17 +82,25 @@ def test_every_choice_of_every_group_composes(choice: str) -> None:
     assert flatten(configure_training(choice))
 
 
-@pytest.mark.parametrize(
-    "combination",
-    [
-        combination
-        for combination in itertools.product(
-            *map(choices, ("model", "loss", "schedule", "precision"))
-        )
-        if "official-" not in combination[0]  # variants, which combine as `official` does
-    ],
-    ids=" ".join,
-)
+def combined() -> list[tuple[str, ...]]:
+    """Choices of four groups, so that any two of different groups come together."""
+    models = [choice for choice in choices("model") if "official-" not in choice]  # its variants
+    losses, precisions = choices("loss"), choices("precision")
+    return [
+        (model, losses[(i + j) % len(losses)], schedule, precisions[(i + 2 * j) % len(precisions)])
+        for i, model in enumerate(models)
+        for j, schedule in enumerate(choices("schedule"))
+    ]
+
+
+def test_any_two_choices_are_combined_below() -> None:
+    for places in itertools.combinations(range(4), 2):
+        first, second = ({combination[i] for combination in combined()} for i in places)
+        pairs = {tuple(combination[i] for i in places) for combination in combined()}
+        assert pairs == set(itertools.product(first, second))
+
+
+@pytest.mark.parametrize("combination", combined(), ids=" ".join)
 def test_choices_of_different_groups_combine(combination: tuple[str, ...]) -> None:
     config = configure_training(*combination)
     model, loss, schedule, precision = (choice.partition("=")[2] for choice in combination)

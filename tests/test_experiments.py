@@ -13,6 +13,7 @@ from pwc_exp import checkpoints
 from pwc_exp.build import build_loss, build_model, build_optimizer, build_schedule
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.composition import data_dir
+from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.training import train
 
 PRESETS = sorted(path.stem for path in data_dir("experiments").glob("*.yaml"))
@@ -128,10 +129,28 @@ def test_the_modern_recipe_has_what_keeps_the_coarse_levels_alive(
     assert config.optimizer.clip_norm == 1
 
 
+@pytest.fixture(scope="module")
+def network() -> Callable[[TrainConfig], PWCNet]:
+    """(configuration) -> its network; one for all presets that have the same."""
+    built: dict[str, PWCNet] = {}
+
+    def of(config: TrainConfig) -> PWCNet:
+        key = repr((config.model, config.precision))
+        if key not in built:
+            built[key] = build_model(config.model, config.precision)
+        return built[key]
+
+    return of
+
+
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_builds(preset: str, configured: Callable[..., TrainConfig]) -> None:
+def test_a_preset_builds(
+    preset: str,
+    configured: Callable[..., TrainConfig],
+    network: Callable[[TrainConfig], PWCNet],
+) -> None:
     config = configured(preset, Path("somewhere"))
-    model = build_model(config.model, config.precision)
+    model = network(config)
     optimizer = build_optimizer(config.optimizer, build_schedule(config.schedule), config.precision)
     optimizer.build(model.trainable_variables)
     flows = {level: tf.zeros([1, 64 >> level, 64 >> level, 2]) for level in model.units}
