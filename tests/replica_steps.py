@@ -55,12 +55,23 @@ def shard(replicas: Replicas, batch: Batch) -> Any:
 
 
 def train(
-    replicas: Replicas, config: TrainConfig, batches: list[Batch], **more: Any
+    replicas: Replicas,
+    config: TrainConfig,
+    batches: list[Batch],
+    *,
+    nudged: bool = False,
+    **more: Any,
 ) -> dict[str, Any]:
-    """The metrics of each step, and the variables at the end as seen by each local replica."""
+    """The metrics of each step, and the variables at the end as seen by each local replica.
+
+    nudged: from first weights that are off by one rounding.
+    """
     with replicas.strategy.scope():
         keras.utils.set_random_seed(config.seed)
         model = build_model(config.model, config.precision)
+        if nudged:
+            for variable in model.variables:
+                variable.assign(np.nextafter(np.array(variable.value), np.float32(np.inf)))
         average = Average(build_model(config.model, config.precision), decay=0.9)
         average.start(model.trainable_variables)
         optimizer = build_optimizer(config.optimizer, more.pop("rate", 1e-4), config.precision)
@@ -122,8 +133,10 @@ def spread(found: Mapping[str, Any], key: str) -> float:
     return max(float(np.abs(c - copies[0]).max()) for copies in found[key] for c in copies)
 
 
-def compared(config: TrainConfig, size: tuple[int, int], steps: int, **more: Any) -> dict[str, Any]:
-    """The same steps on one device, and on all."""
+def compared(
+    config: TrainConfig, size: tuple[int, int], steps: int, *, control: bool = False, **more: Any
+) -> dict[str, Any]:
+    """The same steps on one device, and on all; as a control, again on one, from nudged weights."""
     many = make_replicas(gpus=None, cpus=int(sys.argv[2]), cluster=False)
     one = Replicas(tf.distribute.OneDeviceStrategy("CPU:0"))
     batches = [batch_of(4, size, seed=n) for n in range(steps)]
@@ -131,8 +144,10 @@ def compared(config: TrainConfig, size: tuple[int, int], steps: int, **more: Any
     more.pop("accumulate", None)
     together = train(many, config, batches, **more)
     last, other = alone["results"][-1], together["results"][-1]
+    nudged = train(one, config, batches, nudged=True, **more) if control else alone
     return {
         "devices": many.count,
+        "parted_by_nudge": parted(alone, nudged),
         "weights": distance(alone, together),
         "average": distance(alone, together, "average"),
         "parted": parted(alone, together),
@@ -189,7 +204,7 @@ def main() -> None:
         case "sm":
             found = compared(configure("model=sm", "data.crop=[64,64]"), (64, 64), 1)
         case "sm50":
-            found = compared(configure("model=sm", "data.crop=[64,64]"), (64, 64), 50)
+            found = compared(configure("model=sm", "data.crop=[64,64]"), (64, 64), 50, control=True)
         case "overflow":
             found = overflow(configure(*SMALLEST, "precision=fp16"))
         case unknown:
