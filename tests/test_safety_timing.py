@@ -63,7 +63,8 @@ def test_all_that_surrounds_a_step_is_measured_in_a_run_that_is_removed(
     benchmark(configure("benchmark_safety", *SMALLEST, "repeats=2", uri))
     turns = 2 + 1  # the first is not counted
     assert len(written) == turns * (1 + 1 + safety_timing.BURST)
-    assert set(root.rglob("*")) == before
+    lock = root / "outputs/mlflow/.lock"  # of the database, which every command that uses it makes
+    assert set(root.rglob("*")) - before <= {lock}
 
     printed = capsys.readouterr().out
     every = {CHECKS: 1, POINT: TrainConfig.log_every, SENT: TrainConfig.log_every}

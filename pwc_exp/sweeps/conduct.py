@@ -27,6 +27,7 @@ from pwc_exp.tracking.provenance import command_line
 from pwc_exp.tracking.record import place_name
 
 _NOTE = "mlflow.note.content"  # what MLflow shows as the description of a run, in Markdown
+_FINISHED_KEY = "sweep/finished"
 _GOES_ON = ("sweep.continue=", "hydra.sweeper.continued=")
 
 
@@ -187,16 +188,24 @@ class Conductor:
         return shlex.join([*_own_command(), f"sweep.continue={self.sweep.path}"])
 
     def _tell(self) -> None:
-        """Tells MLflow how many have ended, and the best value so far."""
+        """Tells MLflow how many have ended, and the best value so far.
+
+        A child that ends once more, tried again after a failure, is another point.
+        """
         statuses = [outcome.status for outcome in self.outcomes.values()]
         values = {
-            f"sweep/{status.lower()}": float(statuses.count(status))
-            for status in (FINISHED, FAILED, PRUNED)
+            key: float(statuses.count(status))
+            for key, status in (
+                (_FINISHED_KEY, FINISHED),
+                ("sweep/failed", FAILED),
+                ("sweep/pruned", PRUNED),
+            )
         }
         if best := self.best():
             values["sweep/best"] = self.objective.value(self.outcomes[best.number])
             self.tracker.tag("best_child", best.name)
-        self.tracker.scalars(len(statuses) - statuses.count(WAITING), values)
+        told = self.tracker.history(_FINISHED_KEY)
+        self.tracker.scalars(max(told, default=0) + 1, values)
 
     def _register(self) -> str:
         """Makes the best child's best checkpoint a model in MLflow; the link to it, as Markdown."""

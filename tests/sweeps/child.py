@@ -2,7 +2,8 @@
 
 The AEPE that it reports is steps / (1 + seed). seed=13 fails as a bug does, 14 as a user's mistake,
 15 dies, 16 leaves no folder; 20 and more go on until the file `go` is there, or they are asked to
-stop. `calls` in the working folder gets a line for each start.
+stop. With a file `mended`, 13 and 14 do not fail. `calls` in the working folder gets a line for
+each start.
 """
 
 import os
@@ -64,7 +65,7 @@ def main() -> None:
 
 
 def train(config: Config, run_dir: Path) -> None:
-    if config.seed in REASONS:
+    if config.seed in REASONS and not Path("mended").exists():
         raise RuntimeError(REASONS[config.seed])
     path = run_dir / journal.FILE
     path.touch()

@@ -114,6 +114,17 @@ def test_a_sweep_that_goes_on_tries_what_failed_again(run: Run) -> None:
     assert calls() == ["resume 13"]
 
 
+def test_what_fails_first_and_finishes_then_counts_as_finished(run: Run) -> None:
+    assert run("seed=0,13", "tracking.mlflow=true").code == 3
+    Path("mended").touch()
+    ending = run("seed=0,13", "tracking.mlflow=true", "sweep.continue=true")
+    assert (ending.code, ending.err) == (0, "")
+    (parent,) = parents()
+    counted = {key: parent.data.metrics[f"sweep/{key}"] for key in ("finished", "failed", "best")}
+    assert counted == {"finished": 2, "failed": 0, "best": 4 / 14}
+    assert parent.data.tags["best_child"] == "seed=13"
+
+
 def test_a_sweep_given_by_its_folder_may_grow(run: Run) -> None:
     run("seed=0,1")
     (sweep,) = sweeps()
