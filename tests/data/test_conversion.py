@@ -19,7 +19,7 @@ from pwc_exp.errors import DataError, OutputError
 
 SIZE = 300_000  # bytes of an output of the slow conversion
 SLOW_CONVERSION = f"""
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from pwc_exp.data.conversion import Job, convert
 from pwc_exp.durable import write_file
@@ -28,6 +28,7 @@ def work(number, path):
     time.sleep(0.02)
     write_file(path, bytes([number]) * {SIZE})
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 folder = Path(sys.argv[1])
 jobs = [Job(number, folder / str(number % 3) / f"{{number}}.bin") for number in range(40)]
 print(convert(jobs, work, folder=folder, workers=3, label="slow").kept)
