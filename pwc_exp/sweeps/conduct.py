@@ -27,7 +27,6 @@ from pwc_exp.tracking.provenance import command_line
 from pwc_exp.tracking.record import place_name
 
 _NOTE = "mlflow.note.content"  # what MLflow shows as the description of a run, in Markdown
-_FINISHED_KEY = "sweep/finished"
 _GOES_ON = ("sweep.continue=", "hydra.sweeper.continued=")
 
 
@@ -194,17 +193,13 @@ class Conductor:
         """
         statuses = [outcome.status for outcome in self.outcomes.values()]
         values = {
-            key: float(statuses.count(status))
-            for key, status in (
-                (_FINISHED_KEY, FINISHED),
-                ("sweep/failed", FAILED),
-                ("sweep/pruned", PRUNED),
-            )
+            f"sweep/{status.lower()}": float(statuses.count(status))
+            for status in (FINISHED, FAILED, PRUNED)
         }
         if best := self.best():
             values["sweep/best"] = self.objective.value(self.outcomes[best.number])
             self.tracker.tag("best_child", best.name)
-        told = self.tracker.history(_FINISHED_KEY)
+        told = self.tracker.history("sweep/finished")
         self.tracker.scalars(max(told, default=0) + 1, values)
 
     def _register(self) -> str:
