@@ -12,15 +12,14 @@ from pwc_exp.flow import tensorflow_ops
 from pwc_exp.flow.convolution import portable_convolution
 
 rng = np.random.default_rng(7)
-FEW = tensorflow_ops.FEW_CHANNELS
 CASES = [
     # stride, dilation, padding, leakiness, channels of the parts, outputs
-    (1, 1, "same", 0.1, [5], FEW),
+    (1, 1, "same", 0.1, [5], 16),
     (1, 1, "same", None, [5], 2),
-    (1, 1, "same", 0.1, [3, 5, 2], FEW),
-    (1, 2, "same", 0.1, [5, 1], FEW),  # divides the size
+    (1, 1, "same", 0.1, [3, 5, 2], 16),
+    (1, 2, "same", 0.1, [5, 1], 16),  # divides the size
     (1, 3, "same", 0.1, [5], 4),  # does not
-    (2, 1, "same", 0.1, [3], FEW),
+    (2, 1, "same", 0.1, [3], 16),
     (2, 1, "valid", None, [3], 4),
 ]
 
