@@ -1,7 +1,6 @@
 """From a configuration to objects: the one place where names meet code."""
 
 import functools
-from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,10 @@ from typing import Any
 import keras
 from tqdm import tqdm
 
-from pwc_exp.cluster import processors
-from pwc_exp.data import cache, datasets, quarantine
+from pwc_exp.data import datasets, quarantine
 from pwc_exp.data.augmentation import augment
 from pwc_exp.data.feed import EvalFeed, OnBad, stop
-from pwc_exp.data.file_source import FileSource, read_sample
+from pwc_exp.data.file_source import FileSource
 from pwc_exp.data.halfres import check_finished
 from pwc_exp.data.mixed_source import MixedSource
 from pwc_exp.data.sample import Sample, Source
@@ -260,21 +258,6 @@ def _build_synthetic(config: SyntheticConfig, split: Split) -> SyntheticSource:
 
 
 def _build_files(config: FilesConfig, split: Split) -> FileSource:
-    every = index(config)
-    chosen = take_split(every, split, val_share=config.val_share)
-    records = None
-    if config.cache is not None:
-        # Before splitting, so that all splits share one copy.
-        record_of = _fill_cache(config, every)
-        records = [record_of[sample.id] for sample in chosen]
+    chosen = take_split(index(config), split, val_share=config.val_share)
     crop = config.crop if split == Split.train else None
-    return FileSource(config.name, chosen, crop=crop, records=records)
-
-
-def _fill_cache(config: FilesConfig, samples: Sequence[Sample]) -> dict[str, Path]:
-    """Copies what is not yet in the cache, and returns the record of each sample."""
-    place = Path(config.cache or "") / cache.key_of(samples)
-    outcome = cache.fill(samples, read_sample, place, workers=config.workers or len(processors()))
-    if outcome.failures and config.on_bad == BadSample["raise"]:
-        raise outcome.failures[0]
-    return {sample.id: cache.record_path(place, n) for n, sample in enumerate(samples)}
+    return FileSource(config.name, chosen, crop=crop, cache=config.cache)

@@ -14,6 +14,7 @@ import os
 import secrets
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -191,18 +192,28 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
-def remove_leftovers(parent: Path) -> None:
+def remove_leftovers(parent: Path, *, older_than: float = 0.0) -> None:
     """Removes what killed processes left half written or half removed directly in `parent`.
 
-    Only for a folder that one process at a time writes to.
+    older_than: seconds since the last change, longer than another process may need to complete
+    its file; 0 only for a folder that one process at a time writes to.
     """
     for prefix in (_BEING_WRITTEN, _BEING_REMOVED):
         for leftover in parent.glob(f"{prefix}*"):
+            if older_than and _age(leftover) < older_than:
+                continue
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
                 with suppress(OSError):
                     leftover.unlink(missing_ok=True)
+
+
+def _age(path: Path) -> float:
+    """Seconds since the last change; 0 if it is no longer there."""
+    with suppress(FileNotFoundError):
+        return time.time() - path.stat().st_mtime
+    return 0.0
 
 
 def _beside(path: Path, prefix: str) -> Path:

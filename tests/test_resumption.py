@@ -107,7 +107,7 @@ def test_a_knob_that_changes_no_weight_may_change_and_is_told(
 
 def test_every_knob_is_one_or_the_other(configure: Callable[..., Any]) -> None:
     keys = set(flatten(configure("train", *SAVED)))
-    assert keys >= FREE - {"data.root", "data.cache", "data.on_bad"}  # of files only
+    assert keys >= FREE - {"data.root", "data.on_bad"}  # of files only
     assert all(any(key.startswith(group) for key in keys) for group in FREE_GROUPS)
 
 

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.data.cache import check_record, read_record
+from pwc_exp.data.cache import Cache, Record
 from pwc_exp.data.formats.decode import decode_flow, decode_frame, decode_mask
 from pwc_exp.data.formats.image_headers import Size
 from pwc_exp.data.formats.images import inspect_frame, read_frame, read_mask
 from pwc_exp.data.formats.io import read_flow
 from pwc_exp.data.sample import Example, Part, Sample
-from pwc_exp.errors import DataError, UserError
+from pwc_exp.errors import DataError, MissingInputError, OutputError, UserError
 
 _TRIED = 20  # samples whose headers may be damaged before the first one that is not
 _MASKS = (("valid", True), ("invalid", False))  # what a mask says where the flow is to be used
@@ -35,7 +35,7 @@ class FileSource:
 
     crop: (height, width) that training will take; a smaller frame is refused. That of the first
     sample is looked at already here, so that a wrong crop ends a run before it starts.
-    records: the samples' records in a cache, read in place of their files.
+    cache: folder of decoded samples, read in place of their files and filled as they are read.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class FileSource:
         samples: Sequence[Sample],
         *,
         crop: Sequence[int] | None = None,
-        records: Sequence[Path] | None = None,
+        cache: str | None = None,
     ) -> None:
         if not samples:
             raise DataError(f"No samples in {name}.")
@@ -55,32 +55,44 @@ class FileSource:
         self.parts: Sequence[Part] = (Part(self.size, 1.0),)
         self.samples: Sequence[Sample] = list(samples)
         self._crop = None if crop is None else Size(*crop)
-        self._records = records
-        self._check_first()
+        self._cache: Cache | None = None
+        size = self._check_first()
+        if cache is not None:
+            self._cache = Cache(Path(cache), [f"{name}/{_record_name(s)}" for s in samples])
+            self._cache.prepare(size)
         with tf.device("CPU"):
             self._paths = _columns(samples)
             self._strides = tf.constant([sample.flow_stride for sample in samples])
-            self._record_paths = tf.constant([str(path) for path in records or []], tf.string)
 
     def example(self, index: tf.Tensor) -> Example:
         """Reads example `index`, a scalar."""
-        if self._records is not None:
-            example = read_record(self._record_paths[index])
-        else:
+        if self._cache is None:
             example = self._decode(index)
+        else:
+            example = Example(*self._cache.get(index, lambda: self._record(index))[:4])
         if self._crop is not None:
             free = tf.shape(example.valid) - list(self._crop)
             tf.debugging.assert_non_negative(free, "A frame is smaller than data.crop.")
         return example
 
     def failure(self, index: int) -> UserError | None:
-        """Why example `index` cannot be read."""
+        """Why example `index` cannot be read.
+
+        Raises:
+            OutputError: it can, but not be written to the cache.
+        """
         sample = self.samples[index]
         try:
-            if self._records is not None:
-                check_record(self._records[index])
+            content = None if self._cache is None else self._cache.read(index)
+            if content is not None:
+                self._check_crop(sample, Size(*content.known.shape))
+                return None
             decoded = read_sample(sample)
             self._check_crop(sample, Size(*decoded.valid.shape))
+            if self._cache is not None:
+                self._cache.write(index, Record(*decoded, np.zeros_like(decoded.valid)))
+        except OutputError:
+            raise
         except UserError as error:
             return error
         return None
@@ -88,6 +100,10 @@ class FileSource:
     def files(self, index: tf.Tensor) -> dict[str, tf.Tensor]:
         """The paths of example `index` by their role; empty where it alone lacks one."""
         return {role: paths[index] for role, paths in self._paths.items()}
+
+    def _record(self, index: tf.Tensor) -> Record:
+        example = self._decode(index)
+        return Record(*example, occlusion=tf.zeros_like(example.valid))
 
     def _decode(self, index: tf.Tensor) -> Example:
         """Does what `read_sample` does, in TensorFlow's operations."""
@@ -115,7 +131,7 @@ class FileSource:
             tf.debugging.assert_equal(tf.shape(part)[:2], size, "Sizes differ.")
         return Example(frame1, frame2, tf.where(valid[..., None] > 0, flow, 0.0), valid)
 
-    def _check_first(self) -> None:
+    def _check_first(self) -> Size:
         """Checks the first sample whose frames have readable headers, if one of the first has."""
         failures: list[UserError] = []
         for sample in self.samples[:_TRIED]:
@@ -126,7 +142,7 @@ class FileSource:
                 failures.append(error)
             else:
                 self._check_crop(sample, size)
-                return
+                return size
         raise failures[0]
 
     def _check_crop(self, sample: Sample, size: Size) -> None:
@@ -188,6 +204,26 @@ def _check_same(path1: Path, size1: Size, path2: Path, size2: Size) -> None:
             f"Files of one pair differ in size (height x width): {path1} is "
             f"{size1.height} x {size1.width}, {path2} is {size2.height} x {size2.width}."
         )
+
+
+def _record_name(sample: Sample) -> str:
+    """Tells records apart: depends on the names, sizes and times of all files of a sample.
+
+    No file is opened. Moving a data set with its times keeps the names.
+    """
+    paths = (sample.frame1, sample.frame2, sample.flow, sample.valid, sample.invalid)
+    states = [path and ("/".join(path.parts[-3:]), *_state(path)) for path in paths]
+    digest = hashlib.sha256(f"{sample.id!r} {sample.flow_stride} {states}".encode()).hexdigest()
+    return f"{digest[:2]}/{digest[2:18]}"
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of the last change, in nanoseconds."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise MissingInputError(f"{path}: {error.strerror}.") from None
+    return status.st_size, status.st_mtime_ns
 
 
 def _digest(name: str, samples: Sequence[Sample]) -> str:

@@ -77,6 +77,7 @@ class DataConfig:
     name: Dataset  # which data set
     crop: list[int]  # training window (height, width), in pixels
     workers: int | None = None  # parallel reads; null: as many as pay
+    cache: str | None = None  # folder on a fast disk for decoded or generated samples; null: none
 
     def __post_init__(self) -> None:
         own = getattr(type(self), "name", self.name)  # the default, where a class has one
@@ -99,7 +100,6 @@ class FilesConfig(DataConfig):
         "raise"
     ]  # a sample that cannot be read: raise ends the run, skip goes on
     quarantine: str | None = None  # list of samples to leave out, as `data check` writes it
-    cache: str | None = None  # folder on a fast disk for a decoded copy; null: read the files
 
     def __post_init__(self) -> None:
         super().__post_init__()

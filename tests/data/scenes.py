@@ -57,9 +57,14 @@ FILMED = MOVING | {
 
 
 def source_of(
-    knobs: dict[str, Any] = PLAIN, *, seed: int = 5, size: tuple[int, int] = (HEIGHT, WIDTH)
+    knobs: dict[str, Any] = PLAIN,
+    *,
+    seed: int = 5,
+    size: tuple[int, int] = (HEIGHT, WIDTH),
+    count: int = 1000,
+    cache: str | None = None,
 ) -> SyntheticSource:
-    return SyntheticSource(seed=seed, size=1000, frame_size=size, **knobs)
+    return SyntheticSource(seed=seed, size=count, frame_size=size, cache=cache, **knobs)
 
 
 def scenes_of(source: SyntheticSource, count: int) -> Iterator[Scene]:

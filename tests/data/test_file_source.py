@@ -1,5 +1,6 @@
 """Reading a pair: sizes must fit, masks are applied, failures keep their words."""
 
+import os
 import re
 from pathlib import Path
 
@@ -7,13 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.data import datasets
-from pwc_exp.data.cache import fill, record_path
+from pwc_exp.data import cache, datasets
 from pwc_exp.data.file_source import FileSource, read_sample
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo, write_kitti_png
 from pwc_exp.data.sample import Sample
-from pwc_exp.errors import DataError, MissingInputError
+from pwc_exp.errors import DataError, DiskFullError, MissingInputError
 
 
 def write_sample(root: Path, name: str, height: int = 4, width: int = 6) -> Sample:
@@ -172,17 +172,103 @@ def test_the_graph_reads_what_python_reads(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one.flow, other.flow)
 
 
-def test_records_of_a_cache_are_read_in_place_of_the_files(tmp_path: Path) -> None:
+def test_a_cache_is_filled_with_what_is_read_and_serves_without_the_pixels(tmp_path: Path) -> None:
     samples = some_samples(tmp_path)
-    fill(samples, read_sample, tmp_path / "cache", workers=1)
-    records = [record_path(tmp_path / "cache", number) for number in range(len(samples))]
-    source = FileSource("fake", samples, records=records)
-    assert_read_alike(source, samples)
-    records[2].write_bytes(records[2].read_bytes()[:-5])
+    decoded = [read_sample(sample) for sample in samples]
+    source = FileSource("fake", samples, cache=str(tmp_path / "cache"))
+    for _ in range(2):
+        found = tf.data.Dataset.range(len(samples)).map(source.example)
+        for example, expected in zip(found, decoded, strict=True):
+            for one, other in zip(example, expected, strict=True):
+                np.testing.assert_array_equal(one, other)
+        blank(*samples)
+    assert [source.failure(index) for index in range(len(samples))] == [None] * len(samples)
+
+
+def blank(*samples: Sample) -> None:
+    """Makes files unreadable, but leaves their sizes and times."""
+    for sample in samples:
+        for path in {sample.frame1, sample.frame2}:
+            status = path.stat()
+            path.write_bytes(bytes(status.st_size))
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def records_of(source: FileSource) -> set[Path]:
+    assert source._cache is not None
+    return {source._cache.path(index) for index in range(source.size)}
+
+
+def test_parts_of_a_data_set_share_a_cache_wherever_it_lies(tmp_path: Path) -> None:
+    def write_at(place: str) -> list[Sample]:
+        return [write_sample(tmp_path / place / "set" / "training" / "all", name) for name in "ab"]
+
+    here = write_at("here")
+    folder = str(tmp_path / "cache")
+    records = records_of(FileSource("fake", here, cache=folder))
+    assert len(records) == 2
+    assert records_of(FileSource("fake", here[1:], cache=folder)) < records
+    (tmp_path / "here").rename(tmp_path / "there")
+    there = tmp_path / "there" / "set" / "training" / "all"
+    moved = [
+        sample._replace(
+            frame1=there / sample.frame1.name,
+            frame2=there / sample.frame2.name,
+            flow=there / flow_of(sample).name,
+        )
+        for sample in here
+    ]
+    assert records_of(FileSource("fake", moved, cache=folder)) == records
+
+
+def test_whatever_a_sample_is_read_from_changes_its_record(tmp_path: Path) -> None:
+    sample = write_sample(tmp_path, "a")
+    other = write_sample(tmp_path, "b")
+
+    def record(changed: Sample) -> Path:
+        (path,) = records_of(FileSource("fake", [changed], cache=str(tmp_path / "cache")))
+        return path
+
+    variants = [
+        sample,
+        sample._replace(id="other"),
+        sample._replace(flow_stride=2),
+        sample._replace(flow=None),
+        sample._replace(valid=sample.frame1),
+        sample._replace(invalid=sample.frame1),
+        sample._replace(frame1=sample.frame2, frame2=sample.frame1),
+        sample._replace(flow=other.flow),
+    ]
+    records = [record(variant) for variant in variants]
+    flow = flow_of(sample)
+    status = flow.stat()
+    os.utime(flow, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    records.append(record(sample))
+    flow.write_bytes(flow.read_bytes() + b"x")
+    os.utime(flow, ns=(status.st_atime_ns, status.st_mtime_ns))
+    records.append(record(sample))
+    assert len(set(records)) == len(variants) + 2
+
+
+def test_a_missing_file_is_named_before_anything_is_cached(tmp_path: Path) -> None:
+    samples = [write_sample(tmp_path, name) for name in "ab"]
+    flow_of(samples[1]).unlink()
+    with pytest.raises(MissingInputError, match=flow_of(samples[1]).name):
+        FileSource("fake", samples, cache=str(tmp_path / "cache"))
+
+
+def test_a_full_disk_is_no_fault_of_the_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, _: bytes) -> None:
+        raise DiskFullError(f"{path} cannot be written: no space left")
+
+    source = FileSource("fake", [write_sample(tmp_path, "a")], cache=str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "write_file", refuse)
     with pytest.raises(tf.errors.OpError):
-        source.example(tf.constant(2))
-    assert str(records[2]) in str(source.failure(2))
-    assert source.failure(1) is None
+        next(iter(tf.data.Dataset.range(1).map(source.example)))
+    with pytest.raises(DiskFullError, match="no space left"):
+        source.failure(0)
 
 
 def test_real_pairs_are_read_alike_by_graph_and_python(shared: Path) -> None:

@@ -10,10 +10,12 @@ Letters: L layers, the background first, H height, W width, N = H W pixels.
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from pwc_exp.data.cache import Cache, Record, scaled
 from pwc_exp.data.formats.image_headers import Size
 from pwc_exp.data.sample import Example, Part
 from pwc_exp.data.scenes.film import FilmLimits, develop, draw_strengths, fog
@@ -37,7 +39,7 @@ from pwc_exp.errors import UserError
 class Scene(NamedTuple):
     """A generated pair and what is known of it."""
 
-    frame1: tf.Tensor  # [H, W, 3] float32 RGB in [0, 1]
+    frame1: tf.Tensor  # [H, W, 3] float32 RGB in [0, 1], multiples of 1/255
     frame2: tf.Tensor  # [H, W, 3]
     flow: tf.Tensor  # [H, W, 2] pixels, of the topmost layer at each pixel of frame1
     occlusion: tf.Tensor  # [H, W] float32, 1 where that point is hidden in, or outside of, frame2
@@ -52,7 +54,8 @@ class SyntheticSource:
     share that are strands a few pixels wide. edge: pixels over which an outline becomes opaque.
     tint: how far colours are changed, 0 to 1. textures: folder of further pictures.
     film_share: share of scenes with the effects of film.FilmLimits, which explains fog, shutter,
-    defocus, noise and flicker. All others: motion.MotionLimits.
+    defocus, noise and flicker. All others: motion.MotionLimits. cache: folder of scenes that are
+    read in place of being generated, and added as they are.
     """
 
     name = "synthetic"
@@ -84,6 +87,7 @@ class SyntheticSource:
         defocus: float,
         noise: float,
         flicker: float,
+        cache: str | None = None,
     ) -> None:
         self.size = size
         self.parts: Sequence[Part] = (Part(size, 1.0),)
@@ -108,8 +112,15 @@ class SyntheticSource:
         self._film = FilmLimits(film_share, fog, shutter, defocus, noise, flicker)
         self._textures = load_textures(textures)
         knobs = (self._outlines, self._motion, self._film, self._textures.digest)
-        recipe = (seed, size, self._frame_size, layers, edge, tint, *knobs)
-        self.digest = hashlib.sha256(repr(recipe).encode()).hexdigest()[:16]
+        recipe = (seed, self._frame_size, layers, edge, tint, *knobs)
+        self.digest = _digest(size, recipe)
+        self._cache: Cache | None = None
+        if cache is not None:
+            # Neither the number of scenes nor which pixels are valid changes a scene.
+            name = f"{self.name}-{_digest(recipe)}"
+            places = [f"{name}/{index // 1000:04d}/{index:06d}" for index in range(size)]
+            self._cache = Cache(Path(cache), places)
+            self._cache.prepare(self._frame_size)
 
     def __eq__(self, other: object) -> bool:
         """Sources of one digest have the same scenes."""
@@ -120,16 +131,32 @@ class SyntheticSource:
 
     def example(self, index: tf.Tensor) -> Example:
         """Example `index`; its flow is known everywhere, also where it leads behind something."""
-        scene = self.scene(index)
-        return Example(scene.frame1, scene.frame2, scene.flow, tf.ones_like(scene.occlusion))
+        if self._cache is None:
+            return Example(*self._record(index)[:4])
+        example = Example(*self._cache.get(index, lambda: self._record(index))[:4])
+        for part in example:
+            part.set_shape([*self._frame_size, *part.shape[2:]])
+        return example
 
-    def failure(self, _: int) -> UserError | None:
-        """No file is read, so none can be damaged."""
+    def failure(self, index: int) -> UserError | None:
+        """None: no file is read that could be damaged.
+
+        Raises:
+            OutputError: the scene cannot be written to the cache.
+        """
+        if self._cache is not None and self._cache.read(index) is None:
+            record = self._record(tf.constant(index))
+            self._cache.write(index, Record(*(part.numpy() for part in record)))
         return None
 
     def scene(self, index: tf.Tensor) -> Scene:
         """Scene `index`, a scalar, with what only a generator knows."""
         return _compiled(self)(tf.cast(index, tf.int64))
+
+    def _record(self, index: tf.Tensor) -> Record:
+        scene = self.scene(index)
+        valid = tf.ones_like(scene.occlusion)
+        return Record(scene.frame1, scene.frame2, scene.flow, valid, scene.occlusion)
 
     def draw(self, index: tf.Tensor) -> Scene:
         """What `scene` compiles."""
@@ -164,6 +191,8 @@ class SyntheticSource:
                 return develop(frames, motions, seed=seeds[3], strengths=strengths, limits=film)
 
             frames = tf.cond(strengths.chosen, developed, lambda: frames)
+        levels = tf.cast(tf.round(tf.clip_by_value(frames, 0.0, 1.0) * 255), tf.uint8)
+        frames = scaled(levels, 255)  # as a camera gives them
         occlusion = hidden(layers, target) | outside(target, size)
         return Scene(
             frame1=frames[0],
@@ -172,6 +201,10 @@ class SyntheticSource:
             occlusion=tf.reshape(tf.cast(occlusion, tf.float32), size),
             layer=tf.reshape(view1.layer, size),
         )
+
+
+def _digest(*recipe: object) -> str:
+    return hashlib.sha256(repr(recipe).encode()).hexdigest()[:16]
 
 
 @functools.lru_cache(maxsize=8)
