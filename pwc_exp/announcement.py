@@ -31,6 +31,7 @@ def header(config: TrainConfig, run_dir: Path, state: RunState, sources: Sources
         f"{config.precision.policy}, on {state.replicas.description}",
         *([f"from   {state.origin.path}"] if state.origin else []),
         *([f"       {notice}"] if state.origin and (notice := state.origin.notice()) else []),
+        *([f"       {state.transfer.summary()}"] if state.transfer else []),
         *([f"from   step {state.step:,}"] if state.step else []),
         f"data   {sources.train.name}: {sources.train.size:,} samples to train, "
         f"{sources.val.size:,} to validate; crop {config.data.crop[0]} x {config.data.crop[1]}",

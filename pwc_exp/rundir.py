@@ -20,6 +20,8 @@ from pwc_exp.tracking.parent import Sweep, sweep_of
 from pwc_exp.tracking.record import place_name
 from pwc_exp.weights import STARTED_FROM
 
+TRANSFER_FILE = "init_from.txt"  # where each variable is from, with init_match=overlap
+
 
 @contextmanager
 def claimed(run_dir: Path, config: TrainConfig, *, resumed: bool) -> Iterator[dict[str, Any]]:
@@ -69,9 +71,12 @@ def open_tracker(
     )
 
 
-def describe_run(tracker: Tracker, run_dir: Path, sources: Sources) -> None:
-    """Tells the stores its configuration and data."""
+def describe_run(tracker: Tracker, run_dir: Path, state: RunState, sources: Sources) -> None:
+    """Tells the stores its configuration and data, and which weights it took from another run."""
     tracker.artifact(run_dir / CONFIG_FILE, "")
+    if state.transfer is not None:
+        durable.write_file(run_dir / TRANSFER_FILE, state.transfer.details().encode())
+        tracker.artifact(run_dir / TRANSFER_FILE, "")
     for split, source in sources._asdict().items():
         sizes = {split: source.size}
         tracker.dataset(source.name, digest=source.digest, sizes=sizes, context=split)

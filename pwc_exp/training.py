@@ -66,7 +66,7 @@ def train(config: TrainConfig, run_dir: Path) -> float:
             state.check_space(keep_best=config.keep_best)
             tracker = open_tracker(config, run_dir, state, changes, resumed=resumed)
             stack.enter_context(tracker)
-            describe_run(tracker, run_dir, sources)
+            describe_run(tracker, run_dir, state, sources)
         summary = run(config, run_dir, state, sources, tracker=tracker, signals=signals)
         if tracker is not None:
             send_checkpoints(run_dir, tracker)

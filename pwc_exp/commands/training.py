@@ -9,6 +9,7 @@ from pwc_exp.groups.machine import DevicesConfig, OnNonFinite, OnStuck
 from pwc_exp.groups.model import ModelConfig
 from pwc_exp.groups.tracking import TrackingConfig
 from pwc_exp.groups.training import (
+    InitMatch,
     LossConfig,
     OptimizerConfig,
     PrecisionConfig,
@@ -46,6 +47,7 @@ class TrainConfig:
     outputs: str = "outputs"  # folder of all runs
     seed: int = 0  # of the weights, the order of the samples and the augmentation
     init_from: str | None = None  # run, checkpoint or file with weights to start from; null: fresh
+    init_match: InitMatch = InitMatch.exact  # overlap: take what fits, list what does not
     resume: str | None = None  # run to go on with; auto: the newest one of these values, if any
     steps: int = 1_200_000  # optimizer updates
     batch_size: int = 8  # examples in one update, of all devices together
