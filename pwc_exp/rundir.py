@@ -8,7 +8,7 @@ from typing import Any
 
 from pwc_exp import checkpoints, durable
 from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import BEST_KEY, CHECKPOINTS, CONFIG_FILE, LOCK_FILE, load, params, to_yaml
+from pwc_exp.config import CHECKPOINTS, CONFIG_FILE, LOCK_FILE, load, params, to_yaml
 from pwc_exp.data.sample import Sources
 from pwc_exp.errors import OutputError
 from pwc_exp.groups.mix import name_of
@@ -77,14 +77,15 @@ def describe_run(tracker: Tracker, run_dir: Path, state: RunState, sources: Sour
     if state.transfer is not None:
         durable.write_file(run_dir / TRANSFER_FILE, state.transfer.details().encode())
         tracker.artifact(run_dir / TRANSFER_FILE, "")
-    for split, source in sources._asdict().items():
-        sizes = {split: source.size}
-        tracker.dataset(source.name, digest=source.digest, sizes=sizes, context=split)
+    used = {"train": sources.train, "val": sources.val, **sources.validation}
+    for context, source in used.items():
+        sizes = {context: source.size}
+        tracker.dataset(source.name, digest=source.digest, sizes=sizes, context=context)
 
 
-def send_checkpoints(run_dir: Path, tracker: Tracker) -> None:
+def send_checkpoints(config: TrainConfig, run_dir: Path, tracker: Tracker) -> None:
     """Has the checkpoints that people ask for copied to MLflow."""
-    for name, path in checkpoints.shown(run_dir / CHECKPOINTS, key=BEST_KEY).items():
+    for name, path in checkpoints.shown(run_dir / CHECKPOINTS, key=config.best_metric).items():
         tracker.artifact(path, f"{CHECKPOINTS}/{name}")
 
 
