@@ -11,20 +11,22 @@ from pwc_exp import checkpoints, durable
 from pwc_exp.build import build_model
 from pwc_exp.checkpoints import Checkpoint, Scalar
 from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import BEST_KEY, CHECKPOINTS
+from pwc_exp.config import CHECKPOINTS
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.distribution import Replicas
 from pwc_exp.environment import environment
 from pwc_exp.errors import DiskFullError, ResumeError
 from pwc_exp.groups.machine import OnNonFinite
+from pwc_exp.groups.training import InitMatch
 from pwc_exp.guard import Guard
 from pwc_exp.meter import Meter
 from pwc_exp.models.pwcnet import PWCNet
+from pwc_exp.models.transfer import Transfer
 from pwc_exp.origin import Origin
 from pwc_exp.stopping import say
 from pwc_exp.stuck import StuckStart
 from pwc_exp.trained import Trained
-from pwc_exp.weights import load_weights
+from pwc_exp.weights import load_weights, transfer_weights
 
 BLACK_BOX = "blackbox"  # folder in that of a run: batches whose updates were not finite
 BATCH_PREFIX = "batch/"  # of the arrays of a batch in a black box
@@ -54,6 +56,7 @@ class RunState:
         self.step = 0  # updates made, those that were held back included
         self.metrics: Mapping[str, float] = {}  # of the checkpoint that it goes on from
         self.origin: Origin | None = None  # of the first weights, if they are not fresh
+        self.transfer: Transfer | None = None  # what was taken of them, if not all had to be
         self._config = config
         self._folder = run_dir / CHECKPOINTS
         self._boxes = run_dir / BLACK_BOX
@@ -111,7 +114,11 @@ class RunState:
     def begin(self) -> None:
         """Sets the first weights."""
         if self._config.init_from:
-            self.origin = load_weights(self.model, Path(self._config.init_from))
+            path = Path(self._config.init_from)
+            if self._config.init_match == InitMatch.overlap:
+                self.origin, self.transfer = transfer_weights(self.model, path)
+            else:
+                self.origin = load_weights(self.model, path)
         self._start_average()
 
     def go_on(self) -> None:
@@ -162,7 +169,7 @@ class RunState:
                 fingerprint=self._fingerprint,
                 progress=self._progress(),
             )
-            checkpoints.retain(self._folder, keep_best=keep_best, key=BEST_KEY)
+            checkpoints.retain(self._folder, keep_best=keep_best, key=self._config.best_metric)
         except DiskFullError as error:
             self._failed_saves += 1
             if self._failed_saves == MAX_FAILED_SAVES:
@@ -179,7 +186,7 @@ class RunState:
         Raises:
             DiskFullError: it has not.
         """
-        checkpoints.retain(self._folder, keep_best=keep_best, key=BEST_KEY)
+        checkpoints.retain(self._folder, keep_best=keep_best, key=self._config.best_metric)
         size = sum(np.asarray(variable).nbytes for variable in self.trained.variables.values())
         kept = len(checkpoints.list_checkpoints(self._folder))
         durable.make_folder(self._folder)

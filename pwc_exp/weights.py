@@ -17,6 +17,7 @@ from pwc_exp.groups.mix import MixConfig
 from pwc_exp.models import tfoptflow, torch_layouts
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.torch_files import is_torch_file, read_state_dict
+from pwc_exp.models.transfer import Transfer, match_overlap
 from pwc_exp.origin import OWN, TERMS, TFOPTFLOW, Origin
 from pwc_exp.tracking.record import Record
 
@@ -33,6 +34,11 @@ class _Found(NamedTuple):
     arrays: Mapping[str, np.ndarray]
     origin: Origin
     fits: str = ""  # the model that they are for, where that is known
+
+    @property
+    def description(self) -> str:
+        """What they are, for a message."""
+        return f"{self.origin.path}" + (f" (those of {self.fits})" if self.fits else "")
 
 
 def load_weights(model: PWCNet, path: Path) -> Origin:
@@ -51,24 +57,59 @@ def load_weights(model: PWCNet, path: Path) -> Origin:
         DataError: damaged, not finite, or weights of another architecture.
         ResumeError: a checkpoint of another version of this package.
     """
-    if prefix := _tensorflow_prefix(path):
-        found = _read_tfoptflow(model, prefix)
-    elif path.is_file() and is_torch_file(path):
-        found = _read_torch(model, path)
-    else:
-        found = _read_own(model, _checkpoint(path))
-    fits = f" (those of {found.fits})" if found.fits else ""
+    found = _read(model, path)
     checkpoints.assign_weights(
-        checkpoints.named_state(model), found.arrays, source=f"{found.origin.path}{fits}"
+        checkpoints.named_state(model), found.arrays, source=found.description
     )
     return found.origin
+
+
+def transfer_weights(model: PWCNet, path: Path) -> tuple[Origin, Transfer]:
+    """Assigns to `model` what it has in common with the network at `path`; see `match_overlap`.
+
+    Args:
+        model: with fresh weights; its conventions must be those of the weights at `path`.
+        path: as in `load_weights`.
+
+    Raises:
+        MissingInputError, ResumeError: as `load_weights`.
+        DataError: damaged, not finite, of other conventions, or nothing in common with `model`.
+    """
+    found = _read(model, path)
+    prefix = f"{checkpoints.MODEL_PREFIX}{model.name}/"
+    variables = checkpoints.named_state(model)
+    source = checkpoints.weights_of(found.arrays)
+    transfer = match_overlap(
+        {name.removeprefix(prefix): np.asarray(value) for name, value in variables.items()},
+        {name.removeprefix(prefix): value for name, value in source.items()},
+        unit_ratio=model.unit_ratio,
+    )
+    if not transfer.values:
+        raise DataError(
+            f"{found.description} must have a variable in common with the model (name and shape). "
+            f"Received: none of {len(variables)}"
+        )
+    fresh = {prefix + name: np.asarray(variables[prefix + name]) for name in transfer.fresh}
+    taken = {prefix + name: value for name, value in transfer.values.items()}
+    checkpoints.assign_weights(variables, fresh | taken, source=found.description)
+    return found.origin, transfer
+
+
+def _read(model: PWCNet, path: Path) -> _Found:
+    if prefix := _tensorflow_prefix(path):
+        return _read_tfoptflow(model, prefix)
+    if path.is_file() and is_torch_file(path):
+        return _read_torch(model, path)
+    return _read_own(model, _checkpoint(path))
 
 
 def _checkpoint(path: Path) -> Path:
     folder = path / CHECKPOINTS
     if not folder.is_dir():
         return path
-    found = checkpoints.best(folder, key=BEST_KEY) or checkpoints.latest(folder)
+    own = path / CONFIG_FILE
+    key = load(own).best_metric if own.is_file() else BEST_KEY
+    found = checkpoints.best(folder, key=key) or checkpoints.latest(folder)
     if found is None:
         raise MissingInputError(f"{folder} must hold a checkpoint. Received: none")
     return found

@@ -238,6 +238,21 @@ def test_weights_of_another_architecture_end_a_run_before_its_folder_is_made(
     assert not (tmp_path / "train/1").exists()
 
 
+def test_a_finer_level_is_added_to_a_trained_network(
+    run: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coarse = run("steps=2", "model.output_level=3")
+    capsys.readouterr()
+    fine = run("steps=1", f"init_from={coarse}", "init_match=overlap")
+    taken = "context2 from context3, estimator2 from estimator3; fresh: "
+    assert taken in capsys.readouterr().out
+    assert "pyramid/conv1a/bias: from pyramid/conv1a/bias\n" in (fine / "init_from.txt").read_text()
+    arrays = checkpoints.load(fine / "checkpoints/step-00000001").arrays
+    assert int(arrays["optimizer/adam/iteration"]) == 1  # the optimizer starts afresh
+    with pytest.raises(DataError, match="another architecture"):
+        run("steps=1", f"init_from={coarse}")
+
+
 @pytest.mark.slow
 def test_a_gradient_clipped_to_next_to_nothing_moves_nothing(run: Train) -> None:
     chosen = ("steps=1", "optimizer=adamw", "optimizer.weight_decay=0", "schedule=constant")

@@ -36,6 +36,13 @@ class Precision(StrEnum):
     bf16 = auto()
 
 
+class InitMatch(StrEnum):
+    """How the weights of `init_from` must match: all of them, or what both networks have."""
+
+    exact = auto()
+    overlap = auto()
+
+
 @dataclass(kw_only=True)
 class LossConfig:
     """A training loss: MultiscaleConfig, RobustConfig or PlusConfig."""

@@ -105,6 +105,7 @@ class PWCNet(keras.Model):
         self.units = {
             level: FLOW_SCALE if level_units == "scaled" else 2.0**level for level in estimating
         }  # full-resolution pixels per unit of a level's flow
+        self.unit_ratio = 1.0 if level_units == "scaled" else 2.0  # of a level to the next finer
         self.pyramid = FeaturePyramid(
             feature_channels,
             convolutions=pyramid_convolutions,

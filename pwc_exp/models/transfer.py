@@ -1,0 +1,210 @@
+"""Weights for a network from another one of a different size or with other levels.
+
+Variables that have the same name and shape in both networks are taken over. An estimating level
+that is finer than all of the source starts from the source's finest one, so that levels 6-3 can be
+trained first and level 2 after them. Names here are relative to the network:
+`estimator3/conv0/kernel`.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+Shape = tuple[int, ...]
+Parts = dict[str, int]  # what a kernel reads, in order: {input: channels}
+
+_LEVEL = re.compile(r"(estimator|context|up_flow|up_features)(\d+)/(.+)")
+_CONVOLUTION = re.compile(r"conv(\d+)/kernel")
+_UP = 2 + 2  # channels of up_flow and up_features
+
+
+class Transfer(NamedTuple):
+    """What a network takes from another one, by the names of its variables.
+
+    values: the variables that are taken, in whole or in part, with all their numbers.
+    renamed: those whose name in the source is another one, with that name.
+    partial: those of which only some input channels are taken, with these inputs.
+    fresh: those that keep their initial values.
+    unused: variables of the source that are not taken.
+    """
+
+    values: dict[str, np.ndarray]
+    renamed: dict[str, str]
+    partial: dict[str, list[str]]
+    fresh: list[str]
+    unused: list[str]
+
+    def summary(self) -> str:
+        """One line: how many variables are taken, and which layers are not."""
+        total = len(self.values) + len(self.fresh)
+        text = f"took {len(self.values)} of {total} variables"
+        if self.partial:
+            text += f", in part: {_by_layer(self.partial)}"
+        if layers := _mapped_layers(self.renamed):
+            text += f"; {layers}"
+        text += f"; fresh: {_by_layer(self.fresh) or 'none'}"
+        return text + (f"; not used: {_by_layer(self.unused)}" if self.unused else "")
+
+    def details(self) -> str:
+        """A line for each variable: where it is from."""
+        lines = []
+        for name in sorted([*self.values, *self.fresh]):
+            origin = "fresh" if name in self.fresh else f"from {self.renamed.get(name, name)}"
+            if name in self.partial:
+                origin += f", inputs {', '.join(self.partial[name])}; its other inputs are fresh"
+            lines.append(f"{name}: {origin}")
+        return "\n".join([*lines, *(f"not used: {name}" for name in self.unused)]) + "\n"
+
+
+def match_overlap(
+    target: Mapping[str, np.ndarray], source: Mapping[str, np.ndarray], *, unit_ratio: float
+) -> Transfer:
+    """Finds for each variable of `target`, a network with fresh weights, its value in `source`.
+
+    Of a kernel that has other inputs in the source, the input channels that both networks have are
+    taken: level 2's estimator reads other features than level 3's, but the same cost volume,
+    up_flow and up_features.
+
+    Args:
+        target, source: all variables of the networks, by name.
+        unit_ratio: a level's unit of flow in units of the next finer level: 1 if all levels have
+            the same unit, 2 if each has the pixels of its own grid.
+    """
+    reads = _inputs_of({name: value.shape for name, value in source.items()})
+    inputs = _inputs_of({name: value.shape for name, value in target.items()})
+    source_name = _naming(source)
+    found = Transfer({}, {}, {}, [], [])
+    used = set()
+    for name, fresh in target.items():
+        origin = source_name(name)
+        if origin not in source:
+            found.fresh.append(name)
+            continue
+        value = source[origin]
+        if origin != name:
+            value = value * _unit_factor(name, origin, target, unit_ratio)
+        if value.shape != fresh.shape:
+            common = _common(inputs.get(name, {}), reads.get(origin, {}))
+            axis = 3 if name.startswith("up_features") else 2  # of a kernel's inputs
+            if not common or _without(value.shape, axis) != _without(fresh.shape, axis):
+                found.fresh.append(name)
+                continue
+            value = _merged(fresh, value, inputs[name], reads[origin], axis=axis)
+            found.partial[name] = common
+        used.add(origin)
+        if origin != name:
+            found.renamed[name] = origin
+        found.values[name] = value
+    found.unused.extend(name for name in source if name not in used)
+    return found
+
+
+def _naming(source: Mapping[str, np.ndarray]) -> Callable[[str], str]:
+    """name of a variable -> name of its counterpart in `source`, which may not have it."""
+    finest: dict[str, int] = {}
+    for name in source:
+        if level := _LEVEL.match(name):
+            finest[level[1]] = min(int(level[2]), finest.get(level[1], int(level[2])))
+    if finest.get("context") != finest.get("estimator"):
+        finest.pop("context", None)  # it refines what is not passed on: the features of another
+
+    def source_name(name: str) -> str:
+        level = _LEVEL.match(name)
+        if level is None or int(level[2]) >= finest.get(level[1], 0):
+            return name
+        return f"{level[1]}{finest[level[1]]}/{level[3]}"
+
+    return source_name
+
+
+def _inputs_of(shapes: Mapping[str, Shape]) -> dict[str, Parts]:
+    """What each kernel reads that has inputs of several kinds, of all estimating levels."""
+    matches = [_LEVEL.match(name) for name in shapes]
+    levels = sorted({int(match[2]) for match in matches if match}, reverse=True)
+    found: dict[str, Parts] = {}
+    for level in levels:
+        place = f"estimator{level}/"
+        kernels = [place + name for name in _convolutions(shapes, place)]
+        if not kernels or f"{place}flow/kernel" not in shapes:
+            continue
+        reads = _estimator_inputs(shapes, level, shapes[kernels[0]][2], coarsest=level == levels[0])
+        following = [*kernels[1:], f"{place}flow/kernel"]
+        dense = shapes[following[0]][2] != shapes[kernels[0]][3]
+        for kernel in kernels:
+            found[kernel] = reads
+            convolution = kernel.removeprefix(place).removesuffix("/kernel")
+            reads = {convolution: shapes[kernel][3], **(reads if dense else {})}
+        for reader in (f"{place}flow", f"context{level}/conv1", f"up_features{level}"):
+            found[f"{reader}/kernel"] = reads
+    return found
+
+
+def _convolutions(shapes: Mapping[str, Shape], place: str) -> list[str]:
+    names = [name.removeprefix(place) for name in shapes if name.startswith(place)]
+    numbered = {name: int(match[1]) for name in names if (match := _CONVOLUTION.fullmatch(name))}
+    return sorted(numbered, key=lambda name: numbered[name])
+
+
+def _estimator_inputs(
+    shapes: Mapping[str, Shape], level: int, channels: int, *, coarsest: bool
+) -> Parts:
+    features = shapes.get(f"pyramid/conv{level}b/bias", (0,))[0]
+    cost = channels - features - _UP
+    if coarsest or cost < 1:
+        return {"cost": channels}
+    return {"cost": cost, "features": features, "up_flow": 2, "up_features": 2}
+
+
+def _common(inputs: Parts, reads: Parts) -> list[str]:
+    return [part for part, channels in inputs.items() if reads.get(part) == channels]
+
+
+def _merged(
+    fresh: np.ndarray, value: np.ndarray, inputs: Parts, reads: Parts, *, axis: int
+) -> np.ndarray:
+    """`fresh`, but for the input channels that both kernels have, which are those of `value`."""
+    merged = fresh.copy()
+    mine, theirs = np.moveaxis(merged, axis, 0), np.moveaxis(value, axis, 0)
+    for part in _common(inputs, reads):
+        mine[_channels(inputs, part)] = theirs[_channels(reads, part)]
+    return merged
+
+
+def _channels(parts: Parts, part: str) -> slice:
+    names = list(parts)
+    start = sum(parts[name] for name in names[: names.index(part)])
+    return slice(start, start + parts[part])
+
+
+def _without(shape: Shape, axis: int) -> Shape:
+    return shape[:axis] + shape[axis + 1 :]
+
+
+def _unit_factor(
+    name: str, origin: str, target: Mapping[str, np.ndarray], unit_ratio: float
+) -> float:
+    """By what a layer of another level is multiplied, so that its flow has this level's unit."""
+    mine, theirs = _LEVEL.match(name), _LEVEL.match(origin)
+    if mine is None or theirs is None:
+        return 1.0
+    ratio = unit_ratio ** (int(theirs[2]) - int(mine[2]))
+    layer = mine[3].partition("/")[0]
+    convolutions = _convolutions({n: v.shape for n, v in target.items()}, f"context{mine[2]}/")
+    if mine[1] == "estimator" and layer == "flow":
+        return ratio
+    if mine[1] == "context" and f"{layer}/kernel" == convolutions[-1]:
+        return ratio
+    return 1 / ratio if name.startswith("up_flow") and name.endswith("kernel") else 1.0
+
+
+def _mapped_layers(renamed: Mapping[str, str]) -> str:
+    pairs = {(name.partition("/")[0], origin.partition("/")[0]) for name, origin in renamed.items()}
+    return ", ".join(f"{mine} from {theirs}" for mine, theirs in sorted(pairs))
+
+
+def _by_layer(names: Iterable[str]) -> str:
+    counts = Counter(name.partition("/")[0] for name in names)
+    return ", ".join(f"{layer} ({count})" for layer, count in counts.items())
