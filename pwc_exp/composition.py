@@ -25,7 +25,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from pwc_exp import config
+from pwc_exp import config, pretrained
 from pwc_exp.commands.data import DataFetchConfig
 from pwc_exp.commands.prediction import STANDARD_INPUT
 from pwc_exp.commands.training import TrainConfig
@@ -37,6 +37,7 @@ from pwc_exp.errors import (
     OutputError,
     UserError,
 )
+from pwc_exp.groups.model import NetworkConfig
 from pwc_exp.groups.validation import roots_of
 
 PACKAGE = Path(__file__).resolve().parent
@@ -45,6 +46,7 @@ INPUTS = (
     *("data.root", "data.quarantine", "root"),
     *("init_from", "run", "box", "weights", "predictions", "frames", "check", "runs", "exported"),
 )
+NAMED = ("init_from", "weights")  # of these, the inputs that may name shipped weights
 # What a choice builds upon, and the extra that brings it.
 PLUGINS = {
     "hydra/launcher/submitit_slurm": "slurm",
@@ -158,18 +160,17 @@ def check(values: DictConfig, command: str) -> Config:
 
 
 def check_places(checked: Config, run_dir: Path) -> None:
-    """Refuses inputs that are not there, and a run folder that cannot be made."""
+    """Refuses inputs that are not there, weights that do not fit, a folder that cannot be made."""
     values = flatten(checked)
     for key in INPUTS:
         if key == "data.root" and isinstance(checked, DataFetchConfig):
             continue  # it is made
         value = values.get(key) or []
         for path in value if isinstance(value, list) else [value]:
-            # The weights of a TensorFlow checkpoint are named by what its files' names begin with.
-            if not Path(path).exists() and not Path(f"{path}.index").exists():
-                if key == "frames" and (path == STANDARD_INPUT or glob.glob(path)):
-                    continue
-                raise MissingInputError(f"{key}: no such file or folder: {path}")
+            if not _is_there(key, path):
+                raise MissingInputError(f"{key}: no such file or folder: {path}{_shipped(key)}")
+    if isinstance(checked, NetworkConfig) and checked.uses_network:
+        pretrained.select(run=checked.run, weights=checked.weights, model=checked.model)
     if isinstance(checked, TrainConfig):
         _check_roots(checked)
         _prepare_outputs(run_dir.parent)
@@ -179,6 +180,22 @@ def _check_roots(config: TrainConfig) -> None:
     for prefix, root in roots_of(config.validation_sets()).items():
         if not root.is_dir():
             raise MissingInputError(f"validation: no such folder, the root of {prefix}: {root}")
+
+
+def _is_there(key: str, path: str) -> bool:
+    if key == "frames" and (path == STANDARD_INPUT or glob.glob(path)):
+        return True
+    if key in NAMED and path in pretrained.names():
+        return True
+    # The weights of a TensorFlow checkpoint are named by what its files' names begin with.
+    return Path(path).exists() or Path(f"{path}.index").exists()
+
+
+def _shipped(key: str) -> str:
+    """What `key` may be beside a path, for a message."""
+    if key not in NAMED:
+        return ""
+    return f". Shipped weights: {', '.join(pretrained.names()) or 'none'}; or give a path"
 
 
 def _prepare_outputs(folder: Path) -> None:

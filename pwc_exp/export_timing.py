@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from pwc_exp.checks import check_size
 from pwc_exp.commands.exportation import Format
 from pwc_exp.commands.measurement import ExportTimingConfig
 from pwc_exp.errors import MissingInputError
@@ -19,7 +20,7 @@ from pwc_exp.exporting import card
 from pwc_exp.exporting.engine import Runner, Shape
 from pwc_exp.exporting.formats import engines_of
 from pwc_exp.exporting.parity import frames
-from pwc_exp.groups.training import Precision, PrecisionConfig
+from pwc_exp.groups.training import InferencePrecision
 from pwc_exp.models.summary import total_flops
 from pwc_exp.networks import load_network
 from pwc_exp.steps import make_estimate
@@ -34,8 +35,9 @@ def benchmark(config: ExportTimingConfig) -> None:
         run=config.run,
         weights=config.weights,
         model=config.model,
-        precision=PrecisionConfig(policy=Precision.fp32),
+        precision=InferencePrecision.fp32,
     )
+    check_size("size", config.size, 2**network.model.levels)
     shape = Shape(1, *config.size)
     runners = {NETWORK: _compiled(make_estimate(network.model, xla=config.xla))}
     for folder in sorted(path.parent for path in Path(config.exported).glob(f"*/{card.FILE}")):

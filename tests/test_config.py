@@ -181,7 +181,7 @@ def test_a_value_that_cannot_work_is_refused_by_its_key(override: str, message: 
         ("evaluate", ["weights=x"]),  # beside the run
         ("evaluate", ["run=null"]),
         ("predict", ["frames=[]"]),
-        ("predict", ["weights=null"]),
+        ("predict", ["run=x"]),  # beside the weights
         ("describe", ["size=[100,100]"]),
         ("benchmark", ["train_size=[0,64]"]),
     ],

@@ -5,9 +5,9 @@ from enum import StrEnum, auto
 
 from pwc_exp.checks import check, check_not_negative, check_one_of, check_positive
 from pwc_exp.groups.data import DataConfig, Split
-from pwc_exp.groups.model import ModelConfig
+from pwc_exp.groups.model import NetworkConfig
 from pwc_exp.groups.tracking import TrackingConfig
-from pwc_exp.groups.training import PrecisionConfig
+from pwc_exp.groups.training import InferencePrecision
 
 
 class Baseline(StrEnum):
@@ -56,16 +56,13 @@ class BootstrapConfig:
 
 
 @dataclass(kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(NetworkConfig):
     """Errors of a run's, weights' or files' flow on a data set."""
 
-    model: ModelConfig
     data: DataConfig | None = None  # null: that of the run
-    precision: PrecisionConfig
+    precision: InferencePrecision | None = None  # null: that of the run, else float32
     tracking: TrackingConfig  # whether MLflow and TensorBoard get metrics, pictures and the report
     bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
-    run: str | None = None  # folder of a training run: its model and best checkpoint
-    weights: str | None = None  # file with weights for `model`
     predictions: str | None = None  # folder with flow files named by sample
     estimate: Baseline | None = None  # zero: a flow of zero, to compare with
     split: Split = Split.all  # samples to evaluate
@@ -82,3 +79,8 @@ class EvaluateConfig:
         check_one_of(self, "run", "weights", "predictions", "estimate")
         known = self.data is not None or self.run is not None
         check(known, "data", "must be chosen if no run says which data", self.data)
+
+    @property
+    def uses_network(self) -> bool:
+        """Not if files or a baseline are evaluated."""
+        return self.run is not None or self.weights is not None

@@ -7,7 +7,7 @@ from pwc_exp.commands.training import check_level_weights
 from pwc_exp.groups import list_of
 from pwc_exp.groups.augment import AugmentConfig
 from pwc_exp.groups.data import DataConfig
-from pwc_exp.groups.model import ModelConfig
+from pwc_exp.groups.model import ModelConfig, NetworkConfig
 from pwc_exp.groups.training import LossConfig, OptimizerConfig
 
 
@@ -76,12 +76,9 @@ class SafetyConfig:
 
 
 @dataclass(kw_only=True)
-class ExportTimingConfig:
+class ExportTimingConfig(NetworkConfig):
     """Time of the formats of an export, beside the network itself."""
 
-    model: ModelConfig
-    run: str | None = None  # folder of a training run: its model and best checkpoint
-    weights: str | None = None  # file with weights for `model`
     exported: str  # folder of the export
     size: list[int] = list_of(448, 1024)  # of the frames (height, width), in pixels
     repeats: int = 5  # timed calls of each format
@@ -90,4 +87,3 @@ class ExportTimingConfig:
     def __post_init__(self) -> None:
         check_one_of(self, "run", "weights")
         check_positive("", self, "size", "repeats")
-        check_size("size", self.size, 2**self.model.levels)

@@ -1,4 +1,4 @@
-"""A PWC-Net: its size, its parts and its conventions."""
+"""A PWC-Net: its size, its parts and its conventions; and the choice of a trained one."""
 
 from dataclasses import dataclass
 from enum import StrEnum, auto
@@ -92,3 +92,17 @@ class ModelConfig:
             f"needs one number for each of the {len(self.context_channels)} context_channels",
             self.context_dilations,
         )
+
+
+@dataclass(kw_only=True)
+class NetworkConfig:
+    """A trained network: its weights and, where these do not say it, its model."""
+
+    model: ModelConfig | None = None  # null: the one that the weights are for
+    run: str | None = None  # folder of a training run: its model and best checkpoint
+    weights: str | None = None  # name of shipped weights, a run, a checkpoint or a file
+
+    @property
+    def uses_network(self) -> bool:
+        """Whether the command needs a network at all."""
+        return True

@@ -3,14 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 from variants import VARIANTS, make_network
 
-from pwc_exp.build import build_model
 from pwc_exp.exporting.engine import Shape
-from pwc_exp.exporting.graph import in_float32, runner, trace
+from pwc_exp.exporting.graph import runner, trace
 from pwc_exp.exporting.keras_archive import runner as network_runner
 from pwc_exp.exporting.parity import frames
 
@@ -34,17 +32,3 @@ def test_it_holds_plain_operations_only(configure: Callable[..., Any]) -> None:
     assert not {"PartitionedCall", "StatefulPartitionedCall", "IdentityN"} & {
         operation.type for operation in operations
     }
-
-
-def test_a_network_of_half_precision_is_exported_in_float32(
-    configure: Callable[..., Any],
-) -> None:
-    config = configure("train", "model=tiny", "precision=fp16")
-    try:
-        model = build_model(config.model, config.precision)
-        copy = in_float32(model)
-    finally:
-        keras.config.set_dtype_policy("float32")
-    assert copy.compute_dtype == "float32"
-    for mine, its in zip(copy.weights, model.weights, strict=True):
-        np.testing.assert_array_equal(mine.numpy(), its.numpy())
