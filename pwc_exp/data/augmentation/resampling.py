@@ -29,6 +29,8 @@ from pwc_exp.data.sample import Example
 
 _AGREEMENT = 1.0  # px, per component; neighbours that differ more belong to different objects
 _ROUNDING = 1e-3  # px, that a point may lie outside of the frame
+_NEIGHBOURS = ((0, 0), (1, 0), (0, 1), (1, 1))  # steps right and down
+_PADDED = 64  # frames of a size not known beforehand are padded to multiples of it
 
 
 class View(NamedTuple):
@@ -45,63 +47,112 @@ class _Points(NamedTuple):
     y: tf.Tensor  # [N]
 
 
+class _Neighbours(NamedTuple):
+    """What the four pixels around N points make, [N] each."""
+
+    blend: tf.Tensor  # bilinear
+    nearest: tf.Tensor  # of the nearest
+    spread: tf.Tensor  # between highest and lowest
+
+
 def resample(example: Example, crop: Sequence[int], view: View) -> Example:
     """Shows `example` in a window of `crop` (height, width)."""
-    frame2_from_window = compose(view.frame1_from_window, inverse(view.added_motion))
-    flow, valid = _resample_flow(example, crop, view)
-    return Example(
-        _resample_frame(example.frame1, crop, view.frame1_from_window),
-        _resample_frame(example.frame2, crop, frame2_from_window),
-        flow,
-        valid,
-    )
+    size = tf.shape(example.valid)
+    if not example.valid.shape.is_fully_defined():
+        example = _padded(example, -size % _PADDED)
+    frame1, frame2, flow_x, flow_y, valid = _resample(example, size, tuple(crop), view)
+    # Not in `_resample`: XLA writes interleaved planes several times slower than it computes them.
+    return Example(frame1, frame2, tf.stack([flow_x, flow_y], axis=-1), valid)
 
 
-def _resample_frame(frame: tf.Tensor, crop: Sequence[int], frame_from_window: Affine) -> tf.Tensor:
-    """Reads a frame bilinearly, black outside of it: [h, w, 3]."""
-    rows = tf.concat([frame_from_window.linear, frame_from_window.offset[:, None]], axis=-1)
-    window = tf.raw_ops.ImageProjectiveTransformV3(
-        images=frame[None],
-        transforms=tf.pad(tf.reshape(rows, [1, 6]), [[0, 0], [0, 2]]),
-        output_shape=tf.constant(crop),
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-    )
-    return tf.clip_by_value(tf.ensure_shape(window[0], [*crop, 3]), 0.0, 1.0)
+def _padded(example: Example, free: tf.Tensor) -> Example:
+    """Adds free = (rows, columns): each size of frames that is left is compiled, once."""
+    paddings = [[0, free[0]], [0, free[1]], [0, 0]]
+    padded = [tf.pad(part, paddings[: part.shape.rank]) for part in example]
+    return Example(*padded)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _resample(
+    example: Example, size: tf.Tensor, crop: tuple[int, int], view: View
+) -> tuple[tf.Tensor, ...]:
+    """Both frames, [h, w, 3]; both components of the flow and valid, [h, w].
+
+    size: [2] int32 (height, width) of the frames, without what was padded to them.
+    """
+    pixels = _pixels(crop)
+    height, width = tf.unstack(tf.cast(size, tf.float32))
+    last = _Points(width - 1, height - 1)
+    frame1_from_window = view.frame1_from_window
+    frame2_from_window = compose(frame1_from_window, inverse(view.added_motion))
+    frames = [
+        tf.reshape(_read_frame(frame, _map(affine, pixels), last), [*crop, 3])
+        for frame, affine in (
+            (example.frame1, frame1_from_window),
+            (example.frame2, frame2_from_window),
+        )
+    ]
+    planes = _resample_flow(example, pixels, last, view)
+    return (*frames, *(tf.reshape(plane, crop) for plane in planes))
+
+
+def _read_frame(frame: tf.Tensor, points: _Points, last: _Points) -> tf.Tensor:
+    """Reads a frame bilinearly, black outside of it: [N, 3]."""
+    corner = _Points(*(tf.floor(p) for p in points))
+    table, stride = tf.reshape(frame, [-1, 3]), tf.shape(frame)[1]
+    parts = []
+    for right, down in _NEIGHBOURS:
+        x, y = corner.x + right, corner.y + down
+        share = (1 - tf.abs(points.x - x)) * (1 - tf.abs(points.y - y))
+        inside = (tf.minimum(x, y) >= 0) & (x <= last.x) & (y <= last.y)
+        place = _Points(tf.clip_by_value(x, 0.0, last.x), tf.clip_by_value(y, 0.0, last.y))
+        colour = tf.gather(table, _index(place, stride))
+        parts.append(tf.where(inside, share, 0.0)[:, None] * colour)
+    return tf.clip_by_value(tf.add_n(parts), 0.0, 1.0)
 
 
 def _resample_flow(
-    example: Example, crop: Sequence[int], view: View
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Flow, [h, w, 2], and valid, [h, w], by the rule above."""
-    pixels = _pixels(crop)
+    example: Example, pixels: _Points, last: _Points, view: View
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Both components of the flow, and valid, [N] each, by the rule above."""
     source = _map(view.frame1_from_window, pixels)
-    height, width = tf.unstack(tf.cast(tf.shape(example.valid), tf.float32))
-    last = _Points(width - 1, height - 1)
     inside = _is_inside(source, last)
     source = _Points(*(tf.clip_by_value(p, 0.0, end) for p, end in zip(source, last, strict=True)))
+    corner = _Points(*(tf.minimum(tf.floor(p), e - 1) for p, e in zip(source, last, strict=True)))
+    right, down = source.x - corner.x, source.y - corner.y
     nearest = _Points(*(tf.floor(p + 0.5) for p in source))
     window_from_frame1 = inverse(view.frame1_from_window)
     landing = _map(window_from_frame1, nearest)
     # Halves go down here, up above: half a pixel there and back ends where it began.
     lands = _are_equal(_Points(*(tf.math.ceil(p - 0.5) for p in landing)), pixels)
 
-    # Unknown is 1 where the flow is not valid: weighted by 0 it stays exactly 0.
-    table = tf.concat([example.flow, 1.0 - example.valid[..., None]], axis=-1)
-    stride = tf.shape(table)[1]
-    table = tf.reshape(table, [-1, 3])
-    blend, agree = _interpolate(table, stride, source, last)
-    lone = tf.unstack(tf.gather(table, _index(nearest, stride)), axis=-1)
+    stride = tf.shape(example.valid)[1]
+    index = _index(corner, stride)
+    is_right, is_down = nearest.x > corner.x, nearest.y > corner.y
 
-    dense = blend[2] == 0
-    smooth = dense & agree
-    flow = _Points(*(tf.where(smooth, blend[axis], lone[axis]) for axis in (0, 1)))
+    def read(plane: tf.Tensor) -> _Neighbours:
+        flat = tf.reshape(plane, [-1])
+        four = [tf.gather(flat, index + (x + y * stride)) for x, y in _NEIGHBOURS]
+        # Weights of 0 and 1 give the pixel's own numbers, bit for bit.
+        top = (1 - right) * (1 - down) * four[0] + right * (1 - down) * four[1]
+        blend = top + ((1 - right) * down * four[2] + right * down * four[3])
+        lone = tf.where(
+            is_down, tf.where(is_right, four[3], four[2]), tf.where(is_right, four[1], four[0])
+        )
+        highest = tf.maximum(tf.maximum(four[0], four[1]), tf.maximum(four[2], four[3]))
+        lowest = tf.minimum(tf.minimum(four[0], four[1]), tf.minimum(four[2], four[3]))
+        return _Neighbours(blend, lone, highest - lowest)
+
+    flows = [read(example.flow[..., axis]) for axis in (0, 1)]
+    unknown = read(1.0 - example.valid)  # weighted by 0 it stays exactly 0
+    dense = unknown.blend == 0
+    smooth = dense & (tf.maximum(flows[0].spread, flows[1].spread) <= _AGREEMENT)
+    flow = _Points(*(tf.where(smooth, part.blend, part.nearest) for part in flows))
     place = _Points(*(tf.where(dense, *pair) for pair in zip(pixels, landing, strict=True)))
     flow = _moved(view.added_motion, window_from_frame1, place, flow)
-    known = inside & (dense | ((lone[2] == 0) & lands))
-    flow = tf.stack([tf.where(known, part, 0.0) for part in flow], axis=-1)
-    return tf.reshape(flow, [*crop, 2]), tf.reshape(tf.cast(known, tf.float32), crop)
+    known = inside & (dense | ((unknown.nearest == 0) & lands))
+    x, y = (tf.where(known, part, 0.0) for part in flow)
+    return x, y, tf.cast(known, tf.float32)
 
 
 def _pixels(crop: Sequence[int]) -> _Points:
@@ -129,26 +180,6 @@ def _are_equal(ones: _Points, others: _Points) -> tf.Tensor:
 def _index(points: _Points, stride: tf.Tensor) -> tf.Tensor:
     """Position of whole-numbered points in a frame row by row, [N] int32."""
     return tf.cast(points.y, tf.int32) * stride + tf.cast(points.x, tf.int32)
-
-
-def _interpolate(
-    table: tf.Tensor, stride: tf.Tensor, points: _Points, last: _Points
-) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Reads table, [H W, 3], bilinearly: three times [N]; and whether the neighbours' flows agree.
-
-    points lie inside of the frame. Weights of 0 and 1 give the pixel's own numbers, bit for bit.
-    """
-    corner = _Points(*(tf.minimum(tf.floor(p), e - 1) for p, e in zip(points, last, strict=True)))
-    right, low = points.x - corner.x, points.y - corner.y
-    shares = [(1 - right) * (1 - low), right * (1 - low), (1 - right) * low, right * low]
-    index = _index(corner, stride)
-    rows = [tf.gather(table, index + step) for step in (0, 1, stride, stride + 1)]
-    highest = tf.maximum(tf.maximum(rows[0], rows[1]), tf.maximum(rows[2], rows[3]))
-    lowest = tf.minimum(tf.minimum(rows[0], rows[1]), tf.minimum(rows[2], rows[3]))
-    spread = tf.unstack(highest - lowest, axis=-1)
-    columns = zip(*(tf.unstack(row, axis=-1) for row in rows), strict=True)
-    blend = [tf.add_n([s * c for s, c in zip(shares, column, strict=True)]) for column in columns]
-    return blend, tf.maximum(spread[0], spread[1]) <= _AGREEMENT
 
 
 def _moved(
