@@ -17,7 +17,12 @@ from pwc_exp.data.file_source import FileSource
 from pwc_exp.data.halfres import check_finished
 from pwc_exp.data.mixed_source import MixedSource
 from pwc_exp.data.sample import Sample, Source
-from pwc_exp.data.scenes.synthetic import SyntheticSource
+from pwc_exp.data.scenes.driving import DrivingLimits
+from pwc_exp.data.scenes.film import FilmLimits
+from pwc_exp.data.scenes.layers import LookLimits
+from pwc_exp.data.scenes.motion import MotionLimits
+from pwc_exp.data.scenes.outlines import OutlineLimits
+from pwc_exp.data.scenes.synthetic import Kind, SyntheticSource
 from pwc_exp.data.splits import take_split
 from pwc_exp.errors import ConfigError, DataError, UserError
 from pwc_exp.flow import losses
@@ -27,7 +32,7 @@ from pwc_exp.groups.augment import AugmentConfig, BasicConfig, HeavyConfig, Mode
 from pwc_exp.groups.data import BadSample, DataConfig, FilesConfig, Split
 from pwc_exp.groups.mix import MixConfig
 from pwc_exp.groups.model import ModelConfig
-from pwc_exp.groups.synthetic import SyntheticConfig
+from pwc_exp.groups.synthetic import Occluded, SceneConfig, SyntheticConfig
 from pwc_exp.groups.training import (
     AdamConfig,
     AdamWConfig,
@@ -268,12 +273,34 @@ def build_eval_feed(
 def _build_synthetic(config: SyntheticConfig, split: Split) -> SyntheticSource:
     # All generated scenes can be made again, but to evaluate on means the held-out ones.
     split = Split.train if split == Split.train else Split.val
-    knobs = asdict(config)
-    sizes = {Split.train: knobs.pop("train_size"), Split.val: knobs.pop("val_size")}
-    for name in ("name", "crop", "workers"):
-        del knobs[name]
-    knobs["frame_size"] = config.frame_size or config.crop
-    return SyntheticSource(seed=SYNTHETIC_SEEDS[split], size=sizes[split], **knobs)
+    return SyntheticSource(
+        seed=SYNTHETIC_SEEDS[split],
+        size=config.train_size if split == Split.train else config.val_size,
+        frame_size=config.frame_size or config.crop,
+        textures=config.textures,
+        kinds={
+            name: (_kind(scene), weight) for name, (scene, weight) in config.kind_configs().items()
+        },
+        occluded=config.occluded == Occluded.include,
+        cache=config.cache,
+    )
+
+
+def _kind(config: SceneConfig) -> Kind:
+    values = asdict(config)
+
+    def limits(of: type[Any], **renamed: str) -> Any:
+        return of(**{name: values[renamed.get(name, name)] for name in of._fields})
+
+    fewest = config.layers if config.min_layers is None else config.min_layers
+    return Kind(
+        layers=(fewest, config.layers),
+        outlines=limits(OutlineLimits),
+        look=limits(LookLimits),
+        motion=limits(MotionLimits),
+        driving=limits(DrivingLimits, share="driving"),
+        film=limits(FilmLimits, share="film_share"),
+    )
 
 
 def _build_files(config: FilesConfig, split: Split) -> FileSource:

@@ -1,129 +1,255 @@
-"""What a film adds to drawn frames, as Sintel's final pass does: fog, blur, noise, flicker.
+"""What a film adds to drawn frames, as Sintel's final pass does: fog, blur, light, noise, JPEG.
 
-None of it moves a point: flow and occlusion stay as they are. A share of the scenes has these
-effects, each with a strength drawn anew between 0 and its limit; a limit of 0 leaves no operation.
+None of it moves a point: flow and occlusion stay as they are. A share of the scenes has such
+effects, each chosen on its own and with a strength drawn anew between 0 and its limit.
 
-Letters: L layers, H height, W width, N = H W pixels, C channels.
+Strengths are drawn with NumPy, effects applied with TensorFlow.
+
+Letters: H height, W width, K lights.
 """
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
+
+from pwc_exp.data.formats.image_headers import Size
 
 _TAPS = 4  # of each of the two passes of the motion blur: 16 places along the path
 _FOG_LIGHT = (0.45, 0.9)
 _FOG_TINT = 0.08
+_LIGHTS = 3  # highlights and shadows of one scene
+_LIGHT_RADII = (0.03, 0.3)  # of these, in diagonals
+_LIGHT_MOVES = 0.05  # diagonals between the frames, in each direction
+_NOISE_SHIFTS = 2**18  # places in the table of noise where that of a plane may begin
+_BEST_JPEG = 95  # quality; better ones leave no trace
 
 
 class FilmLimits(NamedTuple):
     """How strong the effects may be."""
 
-    share: float  # of the scenes that have them
+    share: float  # of the scenes that have any
+    effects: float  # share of the effects that such a scene has
     fog: float  # optical depth of the fog before the background
     shutter: float  # time that the shutter is open, in frames
     defocus: float  # blur of both frames, standard deviation in pixels
     noise: float  # standard deviation, as a share of white
     flicker: float  # change of brightness from frame 1 to frame 2, a share
+    gamma: float  # change of the exponent of the tones from frame 1 to frame 2, a share
+    light: float  # change of brightness from the middle of each frame to its corners, a share
+    highlights: float  # strength of highlights and shadows that move by themselves, a share
+    jpeg: int  # lowest quality of a compression of both frames, of 100; 100: none
 
 
-class Strengths(NamedTuple):
-    """How strong the effects are in one scene, scalars, between 0 and their limits."""
+class Film(NamedTuple):
+    """The effects of one scene: scalars, 0 where there is none, but for what says otherwise."""
 
-    chosen: tf.Tensor  # bool, whether the scene has any
-    fog: tf.Tensor
-    shutter: tf.Tensor
-    defocus: tf.Tensor
-    noise: tf.Tensor
-    flicker: tf.Tensor
+    fog: np.ndarray
+    fog_light: np.ndarray  # [3]
+    shutter: np.ndarray
+    defocus: np.ndarray
+    noise: np.ndarray
+    noise_starts: np.ndarray  # [2, 3] int32, of each plane in the table of noise
+    gain: np.ndarray  # of frame 2; 1: none
+    gamma: np.ndarray  # of frame 2; 1: none
+    light: np.ndarray  # [2, 3] of each frame, brightness a x + b y + c
+    highlights: np.ndarray  # [2, K, 6] place, a, b, c of exp(-a x2 - b x y - c y2), strength
+    jpeg: np.ndarray  # int32, quality; 100: none
 
 
-def draw_strengths(seed: tf.Tensor, limits: FilmLimits) -> Strengths:
-    """Draws the strengths of one scene; all are 0 where it has none of the effects."""
-    seeds = tf.random.split(seed, 2)
-    chosen = tf.random.stateless_uniform([], seeds[0]) < limits.share
-    drawn = tf.random.stateless_uniform([len(limits) - 1], seeds[1]) * tf.constant(limits[1:])
-    return Strengths(chosen, *tf.unstack(tf.where(chosen, drawn, 0.0)))
+def draw_film(rng: np.random.Generator, limits: FilmLimits, size: Size) -> Film:
+    """Draws the effects of one scene; none where it has none."""
+    filmed = rng.random() < limits.share
+    present = filmed & (rng.random(9) < limits.effects)
+    strength = rng.random(9) * present
+    low, high = _FOG_LIGHT
+    fog_light = rng.uniform(low, high) + rng.uniform(-_FOG_TINT, _FOG_TINT, 3)
+    signs = rng.choice([-1, 1], 2)
+    quality = _BEST_JPEG - (_BEST_JPEG - limits.jpeg) * strength[8]
+    return Film(
+        fog=strength[0] * limits.fog,
+        fog_light=fog_light,
+        shutter=strength[1] * limits.shutter,
+        defocus=strength[2] * limits.defocus,
+        noise=strength[3] * limits.noise,
+        noise_starts=rng.integers(_NOISE_SHIFTS, size=(2, 3)),
+        gain=(1 + limits.flicker) ** (signs[0] * strength[4]),
+        gamma=(1 + limits.gamma) ** (signs[1] * strength[5]),
+        light=_draw_light(rng, strength[6] * limits.light, size),
+        highlights=_draw_highlights(rng, strength[7] * limits.highlights, size),
+        jpeg=round(quality) if present[8] and limits.jpeg < 100 else 100,
+    )
+
+
+def _draw_light(rng: np.random.Generator, strength: float, size: Size) -> np.ndarray:
+    towards = rng.uniform(-math.pi, math.pi)
+    slopes = []
+    for turn in (0.0, rng.normal(0, 0.3)):
+        slope = strength * np.array([np.cos(towards + turn), np.sin(towards + turn)])
+        slope /= math.hypot(*size) / 2
+        middle = slope @ [size.width / 2, size.height / 2]
+        slopes.append([*slope, 1 - middle])
+    return np.array(slopes)
+
+
+def _draw_highlights(rng: np.random.Generator, strength: float, size: Size) -> np.ndarray:
+    diagonal = math.hypot(*size)
+    low, high = _LIGHT_RADII
+    place = rng.random((_LIGHTS, 2)) * [size.width, size.height]
+    radius = diagonal * low * (high / low) ** rng.random((_LIGHTS, 1, 1))
+    turn = rng.uniform(-math.pi, math.pi, _LIGHTS)
+    axes = np.stack([np.cos(turn), np.sin(turn), -np.sin(turn), np.cos(turn)], -1)
+    axes = axes.reshape(-1, 2, 2) / radius
+    axes[:, 1] /= rng.uniform(0.15, 1, (_LIGHTS, 1))
+    form = 0.5 * axes.transpose(0, 2, 1) @ axes  # [K, 2, 2]
+    weight = strength * rng.uniform(0.5, 1, _LIGHTS) * rng.choice([-1, 1], _LIGHTS)
+    lights = []
+    for _ in range(2):
+        parts = [place, form[:, 0, 0, None], 2 * form[:, 0, 1, None], form[:, 1, 1, None]]
+        lights.append(np.concatenate([*parts, weight[:, None]], axis=1))
+        place = place + _LIGHT_MOVES * diagonal * rng.uniform(-1, 1, (_LIGHTS, 2))
+        weight = weight * rng.uniform(0.7, 1.3, _LIGHTS)
+    return np.array(lights)
+
+
+def make_noise(size: Size) -> tf.Tensor:
+    """A table of normal values that is long enough for planes of `size`, wherever they begin."""
+    count = size.height * size.width + _NOISE_SHIFTS
+    with tf.device("CPU"):
+        return tf.random.stateless_normal([count], [3, 1])
 
 
 def develop(
-    frames: tf.Tensor,
-    motions: Sequence[tf.Tensor],
+    frames: list[tf.Tensor],
+    motions: list[tf.Tensor],
+    film: Film,
+    noise: tf.Tensor,
     *,
-    seed: tf.Tensor,
-    strengths: Strengths,
     limits: FilmLimits,
-) -> tf.Tensor:
-    """Applies what happens in the camera to both frames, [2, H, W, 3].
+) -> list[tf.Tensor]:
+    """Applies what happens in light and camera to both frames, [3, H, W] each.
 
-    motions: of what each frame shows, [H, W, 2] pixels a frame; empty if limits.shutter is 0.
+    motions: of what each frame shows, [2, H, W] pixels a frame. noise: the table of `make_noise`.
+    limits: the largest of any scene; a limit that leaves out an effect leaves no operation.
     """
-    seeds = tf.random.split(seed, 2)
-    if limits.shutter:
-        pairs = zip(tf.unstack(frames), motions, strict=True)
-        frames = tf.stack([smear(frame, motion, strengths.shutter) for frame, motion in pairs])
-    if limits.defocus:
-        frames = defocus(frames, strengths.defocus, largest=limits.defocus)
-    if limits.flicker:
-        frames = flicker(frames, strengths.flicker, seed=seeds[0])
-    if limits.noise:
-        frames = add_noise(frames, strengths.noise, seed=seeds[1])
+    if not limits.share:
+        return frames
+    frames = list(frames)
+    for number in range(2):
+        frame, motion = frames[number], motions[number]
+        if limits.shutter:
+            frame = _if(film.shutter > 0, smear, frame, motion, film.shutter)
+        if limits.light:
+            frame = _if(film.light[0, 2] != 1, shine, frame, film.light[number])
+        if limits.highlights:
+            strong = film.highlights[0, 0, 5] != 0
+            frame = _if(strong, highlight, frame, film.highlights[number])
+        if limits.defocus:
+            frame = _if(film.defocus > 0, defocus, frame, film.defocus)
+        if number == 1 and (limits.flicker or limits.gamma):
+            changed = (film.gain != 1) | (film.gamma != 1)
+            frame = _if(changed, change_tones, frame, film.gain, film.gamma)
+        if limits.noise:
+            starts = film.noise_starts[number]
+            frame = _if(film.noise > 0, add_noise, frame, film.noise, noise, starts)
+        frames[number] = frame
     return frames
 
 
-def fog(colours: tf.Tensor, density: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
-    """Lays a veil over the colours of layers, [L, 6] (black, and what white has more), by depth."""
-    count = colours.shape[0]
-    seeds = tf.random.split(seed, 2)
-    low, high = _FOG_LIGHT
-    light = tf.random.stateless_uniform([], seeds[0], low, high)
-    light += tf.random.stateless_uniform([3], seeds[1], -_FOG_TINT, _FOG_TINT)
-    depth = tf.range(count, 0, -1, dtype=tf.float32) / count  # 1 for the background
-    clear = tf.exp(-density * depth)[:, None]
-    black, span = colours[:, :3], colours[:, 3:]
-    return tf.concat([clear * black + (1 - clear) * light, clear * span], axis=1)
+def _if(condition, effect, frame, *arguments):  # type: ignore[no-untyped-def]
+    return tf.cond(condition, lambda: effect(frame, *arguments), lambda: frame)
 
 
+# Each effect is a program of its own: in one, XLA would compute what they share over and over.
+_compiled = tf.function(jit_compile=True, autograph=False)
+
+
+def compress(frame: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
+    """Compresses and decompresses a frame, [H, W, 3] in [0, 1], as JPEG; a quality of 100: not."""
+
+    def compressed() -> tf.Tensor:
+        pixels = tf.cast(tf.round(frame * 255), tf.uint8)
+        encoded = tf.raw_ops.EncodeJpegVariableQuality(images=pixels, quality=quality)
+        decoded = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_FAST")
+        return tf.ensure_shape(tf.cast(decoded, tf.float32) / 255, frame.shape)
+
+    return tf.cond(quality < 100, compressed, lambda: frame)
+
+
+@_compiled
 def smear(frame: tf.Tensor, motion: tf.Tensor, shutter: tf.Tensor) -> tf.Tensor:
-    """Averages each pixel of frame, [H, W, C], along shutter * motion, [H, W, 2], centred on it."""
-    height, width = motion.shape[:2]
-    x, y = tf.meshgrid(tf.range(width, dtype=tf.float32), tf.range(height, dtype=tf.float32))
-    path_x, path_y = shutter * motion[..., 0], shutter * motion[..., 1]
-    pixels = tf.reshape(frame, [height * width, -1])
+    """Averages each pixel of frame, [3, H, W], along shutter * motion, [2, H, W], centred on it."""
+    height, width = motion.shape[1:]
+    y, x = tf.meshgrid(tf.range(height), tf.range(width), indexing="ij")
+    x, y = tf.cast(x, tf.float32), tf.cast(y, tf.float32)
+    path_x, path_y = shutter * motion[0], shutter * motion[1]
+    planes = tf.reshape(frame, [3, -1])
     for spacing in (1 / _TAPS, 1 / _TAPS**2):
-        taps = [spacing * (tap - (_TAPS - 1) / 2) for tap in range(_TAPS)]
-        read = []
-        for tap in taps:
-            column = tf.clip_by_value(tf.round(x + tap * path_x), 0, width - 1)
-            row = tf.clip_by_value(tf.round(y + tap * path_y), 0, height - 1)
-            index = tf.cast(row * width + column, tf.int32)
-            read.append(tf.gather(pixels, tf.reshape(index, [-1])))
-        pixels = tf.add_n(read) / _TAPS
-    return tf.reshape(pixels, frame.shape)
+        sums = tf.zeros_like(planes)
+        for tap in range(_TAPS):
+            time = spacing * (tap - (_TAPS - 1) / 2)
+            column = tf.clip_by_value(tf.round(x + time * path_x), 0, width - 1)
+            row = tf.clip_by_value(tf.round(y + time * path_y), 0, height - 1)
+            index = tf.reshape(tf.cast(row * width + column, tf.int32), [-1])
+            sums += tf.stack([tf.gather(planes[n], index) for n in range(3)])
+        planes = sums / _TAPS
+    return tf.reshape(planes, frame.shape)
 
 
-def defocus(frames: tf.Tensor, deviation: tf.Tensor, *, largest: float) -> tf.Tensor:
-    """Blurs frames, [2, H, W, C], by a normal distribution; largest: that deviation can be."""
-    radius = math.ceil(2 * largest)
+@_compiled
+def shine(frame: tf.Tensor, light: tf.Tensor) -> tf.Tensor:
+    """Makes one side of frame, [3, H, W], brighter and the other darker; light: [3]."""
+    x, y = _coordinates(frame)
+    return tf.clip_by_value(frame * (light[0] * x + light[1] * y + light[2]), 0, 1)
+
+
+@_compiled
+def highlight(frame: tf.Tensor, lights: tf.Tensor) -> tf.Tensor:
+    """Adds highlights (positive) and shadows to frame, [3, H, W] in [0, 1]; lights: [K, 6]."""
+    x, y = _coordinates(frame)
+    for number in range(_LIGHTS):
+        place_x, place_y, a, b, c, weight = tf.unstack(lights[number])
+        right, down = x - place_x, y - place_y
+        spot = weight * tf.exp(-a * right * right - b * right * down - c * down * down)
+        frame = tf.where(weight > 0, frame + spot * (1 - frame), frame * (1 + spot))
+    return tf.clip_by_value(frame, 0, 1)
+
+
+def _coordinates(frame: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    height, width = frame.shape[1:]
+    y, x = tf.meshgrid(tf.range(height), tf.range(width), indexing="ij")
+    return tf.cast(x, tf.float32), tf.cast(y, tf.float32)
+
+
+@_compiled
+def defocus(frame: tf.Tensor, deviation: tf.Tensor) -> tf.Tensor:
+    """Blurs frame, [3, H, W], by a normal distribution, of at most 3 pixels to either side."""
+    radius = 3
     offsets = tf.range(-radius, radius + 1, dtype=tf.float32)
     weights = tf.exp(-0.5 * (offsets / tf.maximum(deviation, 1e-3)) ** 2)
     weights = tf.unstack(weights / tf.reduce_sum(weights), num=2 * radius + 1)
-    height, width = frames.shape[1:3]
-    rows = tf.pad(frames, [[0, 0], [radius, radius], [0, 0], [0, 0]], "SYMMETRIC")
-    frames = tf.add_n([w * rows[:, n : n + height] for n, w in enumerate(weights)])
-    columns = tf.pad(frames, [[0, 0], [0, 0], [radius, radius], [0, 0]], "SYMMETRIC")
+    height, width = frame.shape[1:3]
+    rows = tf.pad(frame, [[0, 0], [radius, radius], [0, 0]], "SYMMETRIC")
+    frame = tf.add_n([w * rows[:, n : n + height] for n, w in enumerate(weights)])
+    columns = tf.pad(frame, [[0, 0], [0, 0], [radius, radius]], "SYMMETRIC")
     return tf.add_n([w * columns[:, :, n : n + width] for n, w in enumerate(weights)])
 
 
-def add_noise(frames: tf.Tensor, deviation: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
-    """Adds normal noise, other in each frame and colour, and keeps to [0, 1]."""
-    noise = tf.random.stateless_normal(frames.shape, seed)
-    return tf.clip_by_value(frames + deviation * noise, 0.0, 1.0)
+@_compiled
+def change_tones(frame: tf.Tensor, gain: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
+    """Changes brightness and gamma of frame, [3, H, W] in [0, 1]."""
+    return tf.minimum(tf.maximum(frame, 1e-4) ** gamma * gain, 1.0)
 
 
-def flicker(frames: tf.Tensor, change: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
-    """Brightens or dims the second of the frames, [2, H, W, C], by up to `change`."""
-    gain = tf.exp(tf.random.stateless_uniform([], seed, -1, 1) * tf.math.log1p(change))
-    frame1, frame2 = tf.unstack(frames)
-    return tf.stack([frame1, tf.minimum(frame2 * gain, 1.0)])
+def add_noise(
+    frame: tf.Tensor, deviation: tf.Tensor, noise: tf.Tensor, starts: tf.Tensor
+) -> tf.Tensor:
+    """Adds normal noise, other in each plane of frame, [3, H, W], and keeps to [0, 1].
+
+    noise: the table of `make_noise`. starts: [3], where that of each plane begins.
+    """
+    count = frame.shape[1] * frame.shape[2]
+    planes = [tf.slice(noise, [starts[n]], [count]) for n in range(3)]
+    grain = tf.reshape(tf.stack(planes), frame.shape)
+    return tf.clip_by_value(frame + deviation * grain, 0.0, 1.0)

@@ -6,90 +6,139 @@ Letters: L layers, the background first and then back to front, M points of an o
 import math
 from typing import NamedTuple
 
-import tensorflow as tf
+import numpy as np
 
 from pwc_exp.data.formats.image_headers import Size
 from pwc_exp.data.scenes import textures
-from pwc_exp.data.scenes.motion import Motion, MotionLimits, Points, draw_motion, project, rotation
-from pwc_exp.data.scenes.outlines import OutlineLimits, Outlines, draw_outlines
+from pwc_exp.data.scenes.motion import Motion, MotionLimits, draw_motion, rotation
+from pwc_exp.data.scenes.outlines import FAR, OutlineLimits, Outlines, draw_outlines
+from pwc_exp.data.scenes.textures import Textures
 
 _TEXELS_PER_PIXEL = (0.4, 1.0)  # at most 1: more would alias, and not the same in both frames
-_LIFT = 0.25  # what a tint of 1 makes of black, at most
-_DIM = 0.75  # what it takes away from white, at most
+_FLAT_CONTRAST = 0.12  # of a layer with next to no texture, at most
+
+
+class LookLimits(NamedTuple):
+    """What layers look like."""
+
+    procedural: float  # share of the layers cut from patterns, the rest from photographs
+    flat: float  # share of the layers with next to no texture
+    tint: float  # how far colours are changed, 0 to 1
+    shading: float  # change of brightness from the centre of a layer to its edge, a share
+
+
+class Look(NamedTuple):
+    """What layers look like. Of a single layer, all without L."""
+
+    texture: np.ndarray  # [L] int32, which one
+    window: np.ndarray  # [L, 3, 3] homography from pixels of frame 1 to texels
+    colour: np.ndarray  # [L, 3, 3] what becomes of a texel's difference from the mean
+    mean: np.ndarray  # [L, 2, 3] the mean of the texture times `colour`, and what it becomes
+    slope: np.ndarray  # [L, 3] brightness: a x + b y + c
+    nearness: np.ndarray  # [L, 3] inverse depth: a x + b y + c, 1 at the background
 
 
 class Layers(NamedTuple):
     """All that a scene is made of."""
 
-    centre: tf.Tensor  # [L, 2] in frame 1: object coordinates are those of frame 1 around it
     outlines: Outlines
-    edge_points: tf.Tensor  # [L, M, 2] of the outlines
     motion: Motion
-    photograph: tf.Tensor  # [L] int32, which one
-    window: tf.Tensor  # [L, 6] affine map of object points to the photograph's pixels
-    colours: tf.Tensor  # [L, 6] what black becomes (RGB), and what white has more than that
+    look: Look
+    edge_points: np.ndarray  # [L, M, 2] of the outlines, in frame 1
 
 
-def draw_layers(
-    seed: tf.Tensor,
-    *,
+def draw_flat_layers(
+    rng: np.random.Generator,
     count: int,
+    *,
     size: Size,
     outlines: OutlineLimits,
     motion: MotionLimits,
-    photographs: int,
-    tint: float,
+    look: LookLimits,
+    materials: Textures,
 ) -> Layers:
-    """Draws `count` layers for frames of `size`.
-
-    seed: [2] integers. photographs: how many there are. tint: how far colours may be changed.
-    """
-    seeds = tf.random.split(seed, 5)
-    extent = tf.constant([size.width, size.height], tf.float32)
-    centre = tf.random.stateless_uniform([count, 2], seeds[0]) * extent
-    centre = tf.concat([extent[None] / 2, centre[1:]], axis=0)
-    edges, edge_points = draw_outlines(seeds[1], count, diagonal=math.hypot(*size), limits=outlines)
-    photograph, window = _draw_window(seeds[2], count, photographs)
+    """Draws `count` layers parallel to frames of `size`, at random places."""
+    extent = np.array([size.width, size.height], np.float64)
+    diagonal = math.hypot(*size)
+    centre = rng.random((count, 2)) * extent
+    centre[0] = extent / 2
+    smallest, largest = outlines.radius
+    radius = diagonal * smallest * (largest / smallest) ** rng.random(count)
+    radius[0] = FAR
+    edges, edge_points = draw_outlines(rng, centre, radius, diagonal=diagonal, limits=outlines)
+    depth = 1 - np.arange(count) / count
+    nearness = np.zeros((count, 3))
+    nearness[:, 2] = 1 / depth
     return Layers(
-        centre=centre,
         outlines=edges,
+        motion=draw_motion(rng, centre, size=size, limits=motion),
+        look=draw_look(rng, centre, np.minimum(radius, diagonal / 2), nearness, look, materials),
         edge_points=edge_points,
-        motion=draw_motion(seeds[3], centre, size=size, limits=motion),
-        photograph=photograph,
-        window=window,
-        colours=_draw_colours(seeds[4], count, tint),
     )
 
 
-def colours(layers: Layers, points: Points, photographs: textures.Textures) -> list[tf.Tensor]:
-    """Red, green and blue, each [N], of object points."""
-    place = project(layers.window, points)
-    photograph = tf.gather(layers.photograph, points.layer)
-    planes = textures.sample(photographs, photograph, place.x, place.y)
-    rows = tf.unstack(tf.gather(layers.colours, points.layer), axis=1)
-    return [
-        black + span * plane for black, span, plane in zip(rows[:3], rows[3:], planes, strict=True)
-    ]
+def draw_look(
+    rng: np.random.Generator,
+    centre: np.ndarray,
+    radius: np.ndarray,
+    nearness: np.ndarray,
+    limits: LookLimits,
+    materials: Textures,
+) -> Look:
+    """Draws what layers look like around centre, [L, 2], whose radius, [L], is in pixels."""
+    count = len(centre)
+    photographs, total = materials.photographs, len(materials.means)
+    drawn = (rng.random(count) < limits.procedural) & (total > photographs)
+    texture = np.where(
+        drawn,
+        photographs + rng.integers(max(total - photographs, 1), size=count),
+        rng.integers(photographs, size=count),
+    )
+    means = materials.means[texture].astype(np.float64)
+    colour, goal = _draw_colours(rng, means, limits)
+    slope = limits.shading / radius[:, None] * rng.uniform(-1, 1, (count, 2))
+    return Look(
+        texture=texture.astype(np.int32),
+        window=_draw_windows(rng, centre),
+        colour=colour,
+        mean=np.stack([np.einsum("lij,lj->li", colour, means), goal], axis=1),
+        slope=np.concatenate([slope, 1 - np.sum(slope * centre, axis=1, keepdims=True)], axis=1),
+        nearness=nearness,
+    )
 
 
-def _draw_window(seed: tf.Tensor, count: int, photographs: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Which photograph each layer is cut from, [L], and where, [L, 6]."""
-    which, turn, scale, x, y = tf.unstack(tf.random.stateless_uniform([5, count], seed))
+def _draw_windows(rng: np.random.Generator, centre: np.ndarray) -> np.ndarray:
+    """Affine maps from pixels of frame 1 to texels, [L, 3, 3]."""
+    count = len(centre)
     low, high = _TEXELS_PER_PIXEL
-    texels = (low + (high - low) * scale)[:, None, None]
-    linear = texels * rotation((2 * turn - 1) * math.pi)
-    offset = tf.stack([x, y], -1) * (textures.SIDE - 1)
-    window = tf.reshape(tf.concat([linear, offset[..., None]], axis=-1), [count, 6])
-    return tf.cast(which * photographs, tf.int32), window
+    texels = rng.uniform(low, high, count)
+    linear = texels[:, None, None] * rotation(rng.uniform(-math.pi, math.pi, count))
+    place = rng.random((count, 2)) * (textures.SIDE - 1)
+    windows = np.tile(np.eye(3), (count, 1, 1))
+    windows[:, :2, :2] = linear
+    windows[:, :2, 2] = place - np.einsum("lij,lj->li", linear, centre)
+    return windows
 
 
-def _draw_colours(seed: tf.Tensor, count: int, tint: float) -> tf.Tensor:
-    if not tint:
-        return tf.constant([[0.0] * 3 + [1.0] * 3] * count)
-    seeds = tf.random.split(seed, 2)
-    # Half of the change is common to the three colours: brighter, darker, less contrast.
-    common = tf.random.stateless_uniform([count, 2, 1], seeds[0])
-    own = tf.random.stateless_uniform([count, 2, 3], seeds[1])
-    black, white = tf.unstack(tint / 2 * (common + own), axis=1)
-    black *= _LIFT
-    return tf.concat([black, 1 - _DIM * white - black], axis=1)
+def _draw_colours(
+    rng: np.random.Generator, means: np.ndarray, limits: LookLimits
+) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices of colours, [L, 3, 3], and what mean colours become, [L, 3]."""
+    count = len(means)
+    tint = limits.tint
+    contrast = (1 - tint) + tint * rng.uniform(0.4, 1.2, count)
+    flat = rng.random(count) < limits.flat
+    contrast = np.where(flat, _FLAT_CONTRAST * rng.random(count), contrast)
+    paleness = tint * rng.random((count, 1, 1))
+    colour = (1 - paleness) * np.eye(3) + paleness / 3
+    # Some have their colours exchanged.
+    rolled = rng.random(count) < tint / 2
+    colour = np.where(rolled[:, None, None], np.roll(colour, 1, axis=2), colour)
+    colour *= contrast[:, None, None]
+    brightness = 0.5 + (1 - 0.2 * tint) * (means.mean(axis=1, keepdims=True) - 0.5)
+    own = means - means.mean(axis=1, keepdims=True)
+    changed = brightness + (1 - 0.5 * tint) * np.where(rolled[:, None], np.roll(own, 1, 1), own)
+    changed += tint * (
+        0.15 * rng.standard_normal((count, 1)) + 0.05 * rng.standard_normal((count, 3))
+    )
+    return colour, np.clip(changed, 0.03, 0.97) if tint else changed

@@ -1,201 +1,244 @@
 """Outlines of the layers of a generated scene: ellipses, polygons, stars, blobs and thin strands.
 
 All but strands are seen whole from their centre and are one table: the distance of the edge in
-each of _KNOTS directions. Direction is told by y / (|x| + |y|), which needs no arc tangent.
+each of KNOTS directions. Direction is told by y / (|x| + |y|), which needs no arc tangent. Layers
+may have a lattice of round holes, and may be cut off along lines, as walls beside a road are.
 
-Letters: L layers, the background first, K knots of an outline, S sides of a polygon, N points.
+Drawn with NumPy, evaluated with TensorFlow.
+
+Letters: L layers, the background first, K knots of an outline, S sides of a polygon, C cuts.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-from pwc_exp.data.scenes.motion import Points
-
-_KNOTS = 192
+KNOTS = 192
+CUTS = 3
+FAR = 1e6  # pixels: radius of what has no edge
 _SIDES = 6
 _TIPS = 7  # corners of a star
 _RIPPLES = 4
-_RADII = (0.04, 0.22)  # of a layer, in diagonals of the frame
 _STRAND_LENGTHS = (0.1, 0.45)  # half of it, in diagonals
 _STRAND_WIDTHS = (1.0, 4.0)  # half of it, in pixels
-_WHOLE_FRAME = 1e6  # radius of the background, pixels
-
-
-class Strands(NamedTuple):
-    """Thin layers, around a swaying line."""
-
-    is_strand: tf.Tensor  # [L] bool
-    shape: tf.Tensor  # [L, 7] cos and sin of its angle, half length and width, sway, wave, phase
+_HOLE_PITCHES = (0.02, 0.1)  # distance of holes, in diagonals
+_HOLE_RADII = (0.2, 0.45)  # in pitches
 
 
 class Outlines(NamedTuple):
-    """Edges of the layers, in object coordinates."""
+    """Edges of the layers, in pixels of frame 1. Of a single layer, all without L."""
 
-    table: tf.Tensor  # [L K, 3] radius at a knot, radius at the next, cosine between ray and normal
-    strands: Strands | None
+    centre: np.ndarray  # [L, 2]
+    table: np.ndarray  # [L, K, 3] radius at a knot, radius at the next, cosine of ray and normal
+    is_strand: np.ndarray  # [L] bool
+    strand: np.ndarray  # [L, 7] cos and sin of its angle, half length and width, sway, wave, phase
+    holes: np.ndarray  # [L, 2] pitch and radius of the lattice of holes, pixels
+    cuts: np.ndarray  # [L, C, 3] (a, b, c): the layer is where a x + b y + c < 0, in pixels
+    edge: np.ndarray  # [L] pixels over which the outline becomes opaque
 
 
 class OutlineLimits(NamedTuple):
     """Which outlines there are."""
 
+    radius: Sequence[float]  # smallest and largest, in diagonals of the frame
     concave: float  # share of the layers that are not thin: stars and blobs
     thin: float  # share of the layers that are strands
+    holes: float  # share of the layers that have holes
+    edge: float  # pixels over which an outline becomes opaque
+    soft: float  # share of the layers whose edge is softer than that
+    soft_edge: float  # softest edge, in pixels
 
 
 def draw_outlines(
-    seed: tf.Tensor, count: int, *, diagonal: float, limits: OutlineLimits
-) -> tuple[Outlines, tf.Tensor]:
-    """Draws outlines, and points on them, [L, M, 2], that tell how far each layer reaches."""
-    seeds = tf.random.split(seed, 7)
-    size, kind = tf.unstack(tf.random.stateless_uniform([2, count], seeds[0]))
-    radius = diagonal * _RADII[0] * (_RADII[1] / _RADII[0]) ** size
-    directions = _knot_directions()
-    convex = _either(seeds[1], _ellipses(seeds[2], count), _polygons(seeds[3], count))
-    concave = _either(seeds[1], _stars(seeds[4], count), _blobs(seeds[5], count))
-    radii = radius[:, None] * tf.where((kind < limits.concave)[:, None], concave, convex)
-    radii = tf.where(_is_front(count)[:, None], radii, _WHOLE_FRAME)
-    points = radii[..., None] * directions
-    strands = None
-    if limits.thin:
-        strands, line = _draw_strands(seeds[6], count, diagonal=diagonal, share=limits.thin)
-        points = tf.where(strands.is_strand[:, None, None], line, points)
-    return Outlines(_table(radii), strands), points
+    rng: np.random.Generator,
+    centre: np.ndarray,
+    radius: np.ndarray,
+    *,
+    diagonal: float,
+    limits: OutlineLimits,
+) -> tuple[Outlines, np.ndarray]:
+    """Draws outlines around centre, [L, 2], and points on them, [L, K, 2], pixels of frame 1.
 
-
-def edge_distance(outlines: Outlines, points: Points) -> tf.Tensor:
-    """Distance of object points from their layer's edge, [N], in pixels, to first order near it.
-
-    Negative inside.
+    radius: [L], pixels; FAR for a layer without an edge of its own. None is cut off.
     """
-    along = tf.abs(points.x) + tf.abs(points.y)
-    slope = points.y / tf.maximum(along, 1e-6)
-    turn = tf.where(points.x >= 0, slope, 2 - slope)  # -1 to 3: once around
-    place = (turn + 1) * (_KNOTS / 4)
-    knot = tf.minimum(tf.floor(place), _KNOTS - 1)
-    row = points.layer * _KNOTS + tf.cast(knot, tf.int32)
-    radius, following, cosine = tf.unstack(tf.gather(outlines.table, row), axis=1)
+    count = len(radius)
+    kind, pick, strandness, softness, porous = rng.random((5, count))
+    first = (pick < 0.5)[:, None]
+    convex = np.where(first, _ellipses(rng, count), _polygons(rng, count))
+    concave = np.where(first, _stars(rng, count), _blobs(rng, count))
+    endless = radius >= FAR
+    shape = np.where((kind < limits.concave)[:, None], concave, convex)
+    radii = np.where(endless[:, None], FAR, radius[:, None] * shape)
+    is_strand = ~endless & (strandness < limits.thin)
+    strand, line = _draw_strands(rng, count, diagonal=diagonal)
+    points = np.where(is_strand[:, None, None], line, radii[..., None] * _DIRECTIONS)
+    edge = np.where(
+        softness < limits.soft,
+        limits.edge * (max(limits.soft_edge, limits.edge) / limits.edge) ** rng.random(count),
+        limits.edge,
+    )
+    pitch, share = rng.random((2, count))
+    pitch = diagonal * _HOLE_PITCHES[0] * (_HOLE_PITCHES[1] / _HOLE_PITCHES[0]) ** pitch
+    has_holes = ~endless & ~is_strand & (porous < limits.holes)
+    hole = np.where(has_holes, pitch * _between(_HOLE_RADII, share), -FAR)
+    outlines = Outlines(
+        centre=centre,
+        table=_table(radii),
+        is_strand=is_strand,
+        strand=strand,
+        holes=np.stack([pitch, hole], axis=-1),
+        cuts=np.broadcast_to([0.0, 0.0, -FAR], (count, CUTS, 3)).copy(),
+        edge=np.where(is_strand, limits.edge, edge),
+    )
+    return outlines, centre[:, None] + points
+
+
+def edge_distance(outline: Outlines, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Distance of points of frame 1 from the edge of one layer, in pixels, to first order near it.
+
+    Negative inside. x, y: of equal shape.
+    """
+    right, down = x - outline.centre[0], y - outline.centre[1]
+    distance = tf.cond(
+        outline.is_strand,
+        lambda: _strand_distance(outline.strand, right, down),
+        lambda: _table_distance(outline.table, right, down),
+    )
+    for number in range(CUTS):
+        cut = outline.cuts[number]
+        distance = tf.maximum(distance, cut[0] * x + cut[1] * y + cut[2])
+    return distance
+
+
+def _table_distance(table: tf.Tensor, right: tf.Tensor, down: tf.Tensor) -> tf.Tensor:
+    along = tf.abs(right) + tf.abs(down)
+    slope = down / tf.maximum(along, 1e-6)
+    turn = tf.where(right >= 0, slope, 2 - slope)  # -1 to 3: once around
+    place = (turn + 1) * (KNOTS / 4)
+    knot = tf.minimum(tf.floor(place), KNOTS - 1)
+    row = 3 * tf.cast(knot, tf.int32)
+    flat = tf.reshape(table, [-1])
+    radius, following, cosine = (tf.gather(flat, row + column) for column in range(3))
     radius += (place - knot) * (following - radius)
-    distance = (tf.sqrt(points.x * points.x + points.y * points.y) - radius) * cosine
-    if outlines.strands is None:
-        return distance
-    is_strand = tf.gather(outlines.strands.is_strand, points.layer)
-    return tf.where(is_strand, _strand_distance(outlines.strands, points), distance)
+    return (tf.sqrt(right * right + down * down) - radius) * cosine
 
 
-def _strand_distance(strands: Strands, points: Points) -> tf.Tensor:
-    rows = tf.unstack(tf.gather(strands.shape, points.layer), axis=1)
-    cos, sin, half_length, half_width, sway, wave, phase = rows
-    along = cos * points.x + sin * points.y
-    across = cos * points.y - sin * points.x - sway * tf.sin(wave * along + phase)
+def _strand_distance(strand: tf.Tensor, right: tf.Tensor, down: tf.Tensor) -> tf.Tensor:
+    cos, sin, half_length, half_width, sway, wave, phase = tf.unstack(strand)
+    along = cos * right + sin * down
+    across = cos * down - sin * right - sway * tf.sin(wave * along + phase)
     return tf.maximum(tf.abs(across) - half_width, tf.abs(along) - half_length)
 
 
+def hole_distance(outline: Outlines, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Distance of points of frame 1 from the nearest hole of one layer, positive inside of it."""
+    pitch, radius = outline.holes[0], outline.holes[1]
+    cos, sin = outline.strand[0], outline.strand[1]
+    right, down = x - outline.centre[0], y - outline.centre[1]
+    along, across = cos * right + sin * down, cos * down - sin * right
+    along -= pitch * tf.round(along / pitch)
+    across -= pitch * tf.round(across / pitch)
+    return radius - tf.sqrt(along * along + across * across)
+
+
 def _draw_strands(
-    seed: tf.Tensor, count: int, *, diagonal: float, share: float
-) -> tuple[Strands, tf.Tensor]:
-    """Strands, and points on their middle lines, [L, K, 2]."""
-    draws = tf.unstack(tf.random.stateless_uniform([7, count], seed))
-    chosen, turn, length, width, height, bows, phase = draws
+    rng: np.random.Generator, count: int, *, diagonal: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Strands, [L, 7], and points on their middle lines around the centre, [L, K, 2]."""
+    turn, length, width, height, bows, phase = rng.random((6, count))
     half_length = diagonal * _between(_STRAND_LENGTHS, length)
     half_width = _between(_STRAND_WIDTHS, width)
     wave = math.pi * (0.5 + bows) / half_length
     sway = 0.4 * height / wave  # a slope of at most 0.4, which narrows it by a tenth
-    cos, sin = tf.cos(math.pi * turn), tf.sin(math.pi * turn)
-    phase *= 2 * math.pi
-    shape = tf.stack([cos, sin, half_length, half_width, sway, wave, phase], -1)
-    along = half_length[:, None] * tf.linspace(-1.0, 1.0, _KNOTS)
-    across = sway[:, None] * tf.sin(wave[:, None] * along + phase[:, None])
+    cos, sin = np.cos(math.pi * turn), np.sin(math.pi * turn)
+    phase = 2 * math.pi * phase
+    strand = np.stack([cos, sin, half_length, half_width, sway, wave, phase], axis=-1)
+    along = half_length[:, None] * np.linspace(-1.0, 1.0, KNOTS)
+    across = sway[:, None] * np.sin(wave[:, None] * along + phase[:, None])
     x = cos[:, None] * along - sin[:, None] * across
     y = sin[:, None] * along + cos[:, None] * across
-    is_strand = _is_front(count) & (chosen < share)
-    return Strands(is_strand, shape), tf.stack([x, y], -1)
+    return strand, np.stack([x, y], axis=-1)
 
 
-def _between(limits: tuple[float, float], share: tf.Tensor) -> tf.Tensor:
+def _between(limits: tuple[float, float], share: np.ndarray) -> np.ndarray:
     low, high = limits
     return low + (high - low) * share
 
 
-def _is_front(count: int) -> tf.Tensor:
-    return tf.range(count) > 0  # [L]
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    unit: np.ndarray = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return unit
 
 
-def _knot_directions() -> tf.Tensor:
+def _knot_directions() -> np.ndarray:
     """Unit vectors to the knots, [K, 2]."""
-    turn = tf.range(_KNOTS, dtype=tf.float32) * (4 / _KNOTS) - 1
-    y = tf.where(turn <= 1, turn, 2 - turn)
-    x = tf.where(turn <= 1, 1 - tf.abs(y), tf.abs(y) - 1)
-    return tf.math.l2_normalize(tf.stack([x, y], -1), axis=-1)
+    turn = np.arange(KNOTS) * (4 / KNOTS) - 1
+    y = np.where(turn <= 1, turn, 2 - turn)
+    x = np.where(turn <= 1, 1 - np.abs(y), np.abs(y) - 1)
+    return _unit(np.stack([x, y], axis=-1))
 
 
-def _knot_angles() -> tf.Tensor:
-    directions = _knot_directions()
-    return tf.atan2(directions[:, 1], directions[:, 0])  # [K]
+_DIRECTIONS = _knot_directions()
+_ANGLES = np.arctan2(_DIRECTIONS[:, 1], _DIRECTIONS[:, 0])  # [K]
 
 
-def _table(radii: tf.Tensor) -> tf.Tensor:
-    """What edge_distance looks up, [L K, 3]; radii: [L, K]."""
-    following = tf.roll(radii, -1, axis=1)
-    directions = _knot_directions()
-    after = tf.roll(directions, -1, axis=0)
+def _table(radii: np.ndarray) -> np.ndarray:
+    """What `edge_distance` looks up, [L, K, 3]; radii: [L, K]."""
+    following = np.roll(radii, -1, axis=1)
+    after = np.roll(_DIRECTIONS, -1, axis=0)
     # The side from one knot to the next; its normal against the ray through the middle.
-    side = following[..., None] * after - radii[..., None] * directions
-    ray = tf.math.l2_normalize(after + directions, axis=-1)
+    side = following[..., None] * after - radii[..., None] * _DIRECTIONS
+    ray = _unit(after + _DIRECTIONS)
     cross = ray[:, 0] * side[..., 1] - ray[:, 1] * side[..., 0]
-    cosine = cross / tf.norm(side, axis=-1)
-    return tf.reshape(tf.stack([radii, following, cosine], -1), [-1, 3])
+    cosine = cross / np.linalg.norm(side, axis=-1)
+    return np.stack([radii, following, cosine], axis=-1)
 
 
-def _either(seed: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-    """One of two tables of radii, [L, K], for each layer."""
-    chosen = tf.random.stateless_uniform([one.shape[0], 1], seed) < 0.5
-    return tf.where(chosen, one, other)
+def _ellipses(rng: np.random.Generator, count: int) -> np.ndarray:
+    aspect, turn = rng.random((2, count, 1))
+    angle = _ANGLES - math.pi * turn
+    radii: np.ndarray = 1 / np.hypot(np.cos(angle), np.sin(angle) / (0.4 + 0.6 * aspect))
+    return radii
 
 
-def _ellipses(seed: tf.Tensor, count: int) -> tf.Tensor:
-    aspect, turn = tf.unstack(tf.random.stateless_uniform([2, count, 1], seed))
-    angle = _knot_angles() - math.pi * turn
-    return tf.math.rsqrt(tf.cos(angle) ** 2 + (tf.sin(angle) / (0.4 + 0.6 * aspect)) ** 2)
-
-
-def _polygons(seed: tf.Tensor, count: int) -> tf.Tensor:
+def _polygons(rng: np.random.Generator, count: int) -> np.ndarray:
     """Convex: the nearest of _SIDES lines."""
-    jitter, closeness = tf.unstack(tf.random.stateless_uniform([2, count, _SIDES, 1], seed))
+    jitter, closeness = rng.random((2, count, _SIDES, 1))
     # Normals less than half a turn apart, or the polygon would be open.
     normals = _spread(_SIDES) + jitter * (0.8 * 2 * math.pi / _SIDES)
-    facing = tf.maximum(tf.cos(_knot_angles() - normals), 1e-3)
-    return tf.reduce_min((0.5 + 0.5 * closeness) / facing, axis=1)
+    facing = np.maximum(np.cos(_ANGLES - normals), 1e-3)
+    return np.min((0.5 + 0.5 * closeness) / facing, axis=1)
 
 
-def _stars(seed: tf.Tensor, count: int) -> tf.Tensor:
+def _stars(rng: np.random.Generator, count: int) -> np.ndarray:
     """Polygons with corners near and far: the side that each ray crosses."""
-    jitter, reach = tf.unstack(tf.random.stateless_uniform([2, count, _TIPS, 1], seed))
+    jitter, reach = rng.random((2, count, _TIPS, 1))
     angles = _spread(_TIPS) + jitter * (0.8 * 2 * math.pi / _TIPS)
-    corners = (0.3 + 0.8 * reach) * tf.concat([tf.cos(angles), tf.sin(angles)], -1)  # [L, S, 2]
-    following = tf.roll(corners, -1, axis=1)
-    rays = _knot_directions()
-    enters, leaves = _cross(corners, rays), _cross(following, rays)  # [L, S, K]
-    crosses = (enters >= 0) & (leaves < 0)
+    corners = (0.3 + 0.8 * reach) * np.concatenate([np.cos(angles), np.sin(angles)], axis=-1)
+    following = np.roll(corners, -1, axis=1)  # [L, S, 2]
+    enters, leaves = _cross(corners), _cross(following)  # [L, S, K]
     area = corners[..., 0] * following[..., 1] - corners[..., 1] * following[..., 0]
-    radii = area[..., None] / tf.maximum(enters - leaves, 1e-6)
-    return tf.reduce_max(tf.where(crosses, radii, 0.05), axis=1)
+    radii = area[..., None] / np.maximum(enters - leaves, 1e-6)
+    return np.max(np.where((enters >= 0) & (leaves < 0), radii, 0.05), axis=1)
 
 
-def _cross(vectors: tf.Tensor, rays: tf.Tensor) -> tf.Tensor:
-    """Cross products, [L, S, K], of [L, S, 2] and [K, 2]."""
-    return vectors[..., :1] * rays[:, 1] - vectors[..., 1:] * rays[:, 0]
+def _cross(vectors: np.ndarray) -> np.ndarray:
+    """Cross products of vectors, [L, S, 2], with the rays to the knots, [L, S, K]."""
+    return vectors[..., :1] * _DIRECTIONS[:, 1] - vectors[..., 1:] * _DIRECTIONS[:, 0]
 
 
-def _blobs(seed: tf.Tensor, count: int) -> tf.Tensor:
+def _blobs(rng: np.random.Generator, count: int) -> np.ndarray:
     """Smooth outlines with dents."""
-    height, phase = tf.unstack(tf.random.stateless_uniform([2, count, _RIPPLES, 1], seed))
-    number = tf.range(2, 2 + _RIPPLES, dtype=tf.float32)[:, None]
-    ripples = height * tf.cos(number * _knot_angles() + 2 * math.pi * phase) * 0.9 / number
-    return 0.8 * tf.exp(tf.reduce_sum(ripples, axis=1))
+    height, phase = rng.random((2, count, _RIPPLES, 1))
+    number = np.arange(2, 2 + _RIPPLES)[:, None]
+    ripples = height * np.cos(number * _ANGLES + 2 * math.pi * phase) * 0.9 / number
+    radii: np.ndarray = 0.8 * np.exp(ripples.sum(axis=1))
+    return radii
 
 
-def _spread(count: int) -> tf.Tensor:
+def _spread(count: int) -> np.ndarray:
     """Angles once around, [S, 1]."""
-    return (2 * math.pi / count) * tf.range(count, dtype=tf.float32)[:, None]
+    return (2 * math.pi / count) * np.arange(count)[:, None]

@@ -1,187 +1,294 @@
-"""Draws a generated scene: which layer covers which pixel, its colour, and what hides it.
+"""Draws a generated scene: its frames, what moves where, and what is hidden.
 
-Work is done on fragments: a pixel and a layer whose box holds it. Layers are laid over each other
-by their cover, and only fragments that are seen are looked up in a photograph.
+Both frames are drawn tile by tile, each tile front to back by the layers that reach it, until it
+is covered. XLA compiles that to one program, in which a scene takes one core.
 
-Letters: L layers, H height, W width, N = H W pixels, F fragments.
+Letters: L layers, T tiles of a frame, H height, W width, h and w those of a tile.
 """
 
+import functools
+import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import tensorflow as tf
 
 from pwc_exp.data.formats.image_headers import Size
-from pwc_exp.data.scenes.layers import Layers, colours
-from pwc_exp.data.scenes.motion import Points, from_frame2, to_frame2
-from pwc_exp.data.scenes.outlines import Outlines, edge_distance
-from pwc_exp.data.scenes.textures import Textures
+from pwc_exp.data.scenes import textures
+from pwc_exp.data.scenes.film import Film
+from pwc_exp.data.scenes.layers import Layers, Look
+from pwc_exp.data.scenes.motion import Motion, Points, move, move_points, trace
+from pwc_exp.data.scenes.outlines import Outlines, edge_distance, hole_distance
 
+_P = TypeVar("_P", bound=tuple[Any, ...])
+TILE = Size(32, 64)
 _MARGIN = 8.0  # pixels by which a box is larger than the points of its outline
-_UNSEEN = 1 / 4096  # weights below leave no trace in 8 bits
+_UNSEEN = 1 / 1024  # what covers less leaves no trace in 8 bits
+_DEEPEST = 3.0  # depth of what is farther than the background
+_BACKGROUND = -1  # in place of a layer: none yet
 
 
-class Fragments(NamedTuple):
-    """Pixels of a frame, each with a layer that may be seen there."""
+class Drawing(NamedTuple):
+    """What is needed to draw a scene, in arrays of fixed shapes."""
 
-    pixel: tf.Tensor  # [F] int32
-    points: Points  # [F] object coordinates
-    weight: tf.Tensor  # [F] share of the pixel's colour
-
-
-class Boxes(NamedTuple):
-    """Where each layer but the background lies in a frame."""
-
-    low: tf.Tensor  # [L - 1, 2]
-    high: tf.Tensor  # [L - 1, 2]
+    outlines: Outlines
+    motion: Motion
+    look: Look
+    film: Film
+    order: np.ndarray  # [2, T, L] int32, of each frame and tile: the layers there, front to back
+    counts: np.ndarray  # [2, T] int32, how many these are
+    boxes: np.ndarray  # [L, 4] of each layer in frame 2: lowest x and y, highest x and y
+    layers: np.ndarray  # int32, how many there are
 
 
-class View(NamedTuple):
-    """What a frame shows."""
+class Rendered(NamedTuple):
+    """A drawn scene."""
 
-    fragments: Fragments
-    layer: tf.Tensor  # [N] int32, the nearest layer that covers more than half of a pixel
-
-
-def view_frame1(layers: Layers, size: Size, *, edge: float) -> View:
-    """What frame 1 shows; edge: width in pixels over which an outline becomes opaque."""
-
-    def to_object(points: Points) -> Points:
-        centre_x, centre_y = _centre(layers, points)
-        return Points(points.layer, points.x - centre_x, points.y - centre_y)
-
-    outline = layers.edge_points + layers.centre[:, None]
-    return _view(layers.outlines, _boxes(outline), to_object, size, edge)
+    frames: list[tf.Tensor]  # [3, H, W] each, float32 RGB in [0, 1]
+    motions: list[
+        tf.Tensor
+    ]  # [2, H, W] each, pixels, of the topmost layer: to frame 2 from frame 1
+    hidden: tf.Tensor  # [H, W] bool, whether that point is covered in, or outside of, frame 2
+    layer: tf.Tensor  # [H, W] int32, the topmost layer in frame 1; 0 is the background
 
 
-def view_frame2(layers: Layers, size: Size, *, edge: float) -> View:
-    """What frame 2 shows."""
-
-    def to_object(points: Points) -> Points:
-        return from_frame2(layers.motion, points)
-
-    return _view(layers.outlines, _boxes(_moved_outline(layers)), to_object, size, edge)
+def tiles_of(size: Size) -> tuple[int, int]:
+    """Rows and columns of tiles that hold a frame."""
+    return -(-size.height // TILE.height), -(-size.width // TILE.width)
 
 
-def paint(layers: Layers, fragments: Fragments, textures: Textures, size: Size) -> tf.Tensor:
-    """Colours of a frame, [H, W, 3]."""
-    planes = colours(layers, fragments.points, textures)
-    return _image([fragments.weight * plane for plane in planes], fragments, size)
+def prepare(layers: Layers, film: Film, size: Size, *, most: int) -> Drawing:
+    """What is needed to draw these layers; most: layers for which there is room."""
+    count = len(layers.edge_points)
+    moved = move_points(layers.motion, layers.edge_points)
+    boxes = [_boxes(points, layers.outlines) for points in (layers.edge_points, moved)]
+    orders = [_order(box, size, most) for box in boxes]
+    order, counts = (np.stack(parts) for parts in zip(*orders, strict=True))
+    room = most - count
 
+    def padded(array: np.ndarray) -> np.ndarray:
+        return np.pad(array, [(0, room)] + [(0, 0)] * (array.ndim - 1))
 
-def velocities(layers: Layers, fragments: Fragments, size: Size) -> tf.Tensor:
-    """Motion from frame 1 to frame 2 of what is seen at each pixel of frame 2, [H, W, 2]."""
-    points = fragments.points
-    centre_x, centre_y = _centre(layers, points)
-    column, row = fragments.pixel % size.width, fragments.pixel // size.width
-    x, y = tf.cast(column, tf.float32), tf.cast(row, tf.float32)
-    planes = [x - points.x - centre_x, y - points.y - centre_y]
-    return _image([fragments.weight * plane for plane in planes], fragments, size)
-
-
-def targets(layers: Layers, layer: tf.Tensor, size: Size) -> Points:
-    """Where the points of each pixel of frame 1 lie in frame 2, [N]; layer: [N]."""
-    points = Points(layer, *pixels(size))
-    centre_x, centre_y = _centre(layers, points)
-    return to_frame2(layers.motion, Points(layer, points.x - centre_x, points.y - centre_y))
-
-
-def hidden(layers: Layers, target: Points) -> tf.Tensor:
-    """Whether a nearer layer covers each of N points of frame 2, [N] bool."""
-    count, total = layers.centre.shape[0], target.layer.shape[0]
-    boxes = _boxes(_moved_outline(layers))
-    low, high = boxes.low[:, :, None], boxes.high[:, :, None]
-    within = (target.x > low[:, 0]) & (target.x < high[:, 0])
-    within &= (target.y > low[:, 1]) & (target.y < high[:, 1])
-    within &= tf.range(1, count)[:, None] > target.layer
-    layer, point = tf.unstack(tf.cast(tf.where(within), tf.int32), axis=1)
-    points = Points(layer + 1, tf.gather(target.x, point), tf.gather(target.y, point))
-    covers = edge_distance(layers.outlines, from_frame2(layers.motion, points)) < 0
-    return tf.math.unsorted_segment_sum(tf.cast(covers, tf.float32), point, total) > 0
-
-
-def outside(target: Points, size: Size) -> tf.Tensor:
-    """Whether points lie beyond the outermost pixels of their frame; [N] bool."""
-    x, y = target.x, target.y
-    return (x < 0) | (y < 0) | (x > size.width - 1) | (y > size.height - 1)
-
-
-def pixels(size: Size) -> tuple[tf.Tensor, tf.Tensor]:
-    """The pixels' own coordinates x and y, [N] each, row by row."""
-    x, y = tf.meshgrid(tf.range(size.width), tf.range(size.height))
-    return tf.cast(tf.reshape(x, [-1]), tf.float32), tf.cast(tf.reshape(y, [-1]), tf.float32)
-
-
-def _centre(layers: Layers, points: Points) -> list[tf.Tensor]:
-    """x and y of the centre of each point's layer, [N] each."""
-    return tf.unstack(tf.gather(layers.centre, points.layer), axis=1)
-
-
-def _moved_outline(layers: Layers) -> tf.Tensor:
-    """Points of the outlines in frame 2, [L, M, 2]."""
-    count, number = layers.edge_points.shape[:2]
-    x, y = tf.unstack(tf.reshape(layers.edge_points, [-1, 2]), axis=1)
-    layer = tf.repeat(tf.range(count), number)
-    moved = to_frame2(layers.motion, Points(layer, x, y))
-    return tf.reshape(tf.stack([moved.x, moved.y], -1), [count, number, 2])
-
-
-def _boxes(outline: tf.Tensor) -> Boxes:
-    """Boxes around outlines, [L, M, 2], without the background: that has no end."""
-    low, high = tf.reduce_min(outline, axis=1), tf.reduce_max(outline, axis=1)
-    return Boxes(low[1:] - _MARGIN, high[1:] + _MARGIN)
-
-
-def _fragments(boxes: Boxes, size: Size) -> tuple[tf.Tensor, Points]:
-    """Pixels, [F] int32, in the boxes of layers, and the same as points, back to front."""
-    x = tf.range(size.width, dtype=tf.float32)
-    y = tf.range(size.height, dtype=tf.float32)
-    in_x = (x > boxes.low[:, :1]) & (x < boxes.high[:, :1])  # [L - 1, W]
-    in_y = (y > boxes.low[:, 1:]) & (y < boxes.high[:, 1:])  # [L - 1, H]
-    where = tf.where(in_y[:, :, None] & in_x[:, None, :])
-    layer, row, column = tf.unstack(tf.cast(where, tf.int32), axis=1)
-    points = Points(layer + 1, tf.cast(column, tf.float32), tf.cast(row, tf.float32))
-    return row * size.width + column, points
-
-
-def _view(
-    outlines: Outlines,
-    boxes: Boxes,
-    to_object: Callable[[Points], Points],
-    size: Size,
-    edge: float,
-) -> View:
-    """Lays fragments over each other and keeps those that are seen, the background's last."""
-    fronts, total = boxes.low.shape[0], size.height * size.width
-    pixel, points = _fragments(boxes, size)
-    points = to_object(points)
-    cover = tf.clip_by_value(0.5 - edge_distance(outlines, points) / edge, 0.0, 1.0)
-    place = (points.layer - 1) * total + pixel
-    dense = tf.math.unsorted_segment_sum(cover, place, fronts * total)  # each place occurs once
-    covers = tf.unstack(tf.reshape(dense, [fronts, total]))
-    through = tf.ones([total])
-    weights = []
-    layer = tf.zeros([total], tf.int32)
-    for number in reversed(range(fronts)):
-        weights.append(covers[number] * through)
-        through -= weights[-1]
-        layer = tf.maximum(layer, tf.where(covers[number] > 0.5, number + 1, 0))
-    weight = tf.gather(tf.concat(weights[::-1], axis=0), place)
-    seen = tf.where(weight > _UNSEEN)[:, 0]
-    behind = tf.where(through > _UNSEEN)[:, 0]
-    x, y = (tf.gather(part, behind) for part in pixels(size))
-    background = to_object(Points(tf.zeros_like(behind, tf.int32), x, y))
-    parts = [(tf.gather(part, seen), back) for part, back in zip(points, background, strict=True)]
-    fragments = Fragments(
-        pixel=tf.concat([tf.gather(pixel, seen), tf.cast(behind, tf.int32)], axis=0),
-        points=Points(*(tf.concat(pair, axis=0) for pair in parts)),
-        weight=tf.concat([tf.gather(weight, seen), tf.gather(through, behind)], axis=0),
+    parts = (layers.outlines, layers.motion, layers.look)
+    outlines, motion, look = (type(part)(*map(padded, part)) for part in parts)
+    drawing = Drawing(
+        outlines, motion, look, film, order, counts, padded(boxes[1]), np.array(count)
     )
-    return View(fragments, layer)
+    return tf.nest.map_structure(_as_compact, drawing)
 
 
-def _image(planes: list[tf.Tensor], fragments: Fragments, size: Size) -> tf.Tensor:
-    """Adds up fragments, planes of [F], to [H, W, C]."""
-    total = size.height * size.width
-    sums = [tf.math.unsorted_segment_sum(plane, fragments.pixel, total) for plane in planes]
-    return tf.reshape(tf.transpose(tf.stack(sums)), [*size, len(planes)])
+def _as_compact(array: Any) -> np.ndarray:
+    array = np.asarray(array)
+    kinds = {"f": np.float32, "i": np.int32, "b": np.bool_}
+    return array.astype(kinds[array.dtype.kind])
+
+
+def _boxes(points: np.ndarray, outlines: Outlines) -> np.ndarray:
+    margin = _MARGIN + outlines.edge[:, None]
+    return np.concatenate([points.min(axis=1) - margin, points.max(axis=1) + margin], axis=1)
+
+
+def _order(boxes: np.ndarray, size: Size, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Layers that reach each tile, [T, L] front to back, and how many, [T]; boxes: [L, 4]."""
+    rows, columns = tiles_of(size)
+    top = np.arange(rows)[:, None] * TILE.height
+    left = np.arange(columns)[:, None] * TILE.width
+    in_y = (boxes[:, 1] < top + TILE.height) & (boxes[:, 3] > top - 1)  # [rows, L]
+    in_x = (boxes[:, 0] < left + TILE.width) & (boxes[:, 2] > left - 1)
+    within = (in_y[:, None] & in_x[None]).reshape(rows * columns, -1)[:, ::-1]
+    order = len(boxes) - 1 - np.argsort(~within, axis=1, kind="stable")
+    return np.pad(order, [(0, 0), (0, most - len(boxes))]), within.sum(axis=1)
+
+
+@functools.lru_cache(maxsize=16)
+def make_renderer(
+    size: Size, *, rounds: int, fog: bool
+) -> Callable[[Drawing, tf.Tensor], Rendered]:
+    """The compiled function (drawing, texels) -> rendered.
+
+    rounds: that undo the waves of the layers. fog: whether any scene has it.
+    """
+
+    @tf.function(jit_compile=True, autograph=False)
+    def render(drawing: Drawing, texels: tf.Tensor) -> Rendered:
+        view = _draw_frames(drawing, texels, size, rounds=rounds, fog=fog)
+        flow, top = view.motion[0], view.top[0]
+        hidden = _find_hidden(drawing, flow, top, size, rounds=rounds)
+        return Rendered(
+            frames=[_joined(part, size) for part in tf.unstack(view.colours)],
+            motions=[_joined(part, size) for part in tf.unstack(view.motion)],
+            hidden=_joined(hidden[:, None], size)[0],
+            layer=_joined(top[:, None], size)[0],
+        )
+
+    return render
+
+
+class _View(NamedTuple):
+    """What tiles show: [2, T, ...] of both frames, or of one tile."""
+
+    colours: tf.Tensor  # [3, h, w]
+    motion: tf.Tensor  # [2, h, w] from frame 1 to frame 2, pixels
+    top: tf.Tensor  # [h, w] int32, the nearest layer that covers more than half of a pixel
+
+
+def _draw_frames(
+    drawing: Drawing, texels: tf.Tensor, size: Size, *, rounds: int, fog: bool
+) -> _View:
+    count = math.prod(tiles_of(size))
+    most = drawing.look.texture.shape[0]
+    # Frame 1 shows layers where they are.
+    where = drawing.motion
+    unmoved = tf.eye(3, batch_shape=[most])
+    back = tf.concat([unmoved, where.from_frame2], axis=0)
+    bends = tf.concat([tf.zeros_like(where.bends), where.bends], axis=0)
+    counts, order = tf.reshape(drawing.counts, [-1]), tf.reshape(drawing.order, [-1])
+
+    def draw(job: tf.Tensor) -> _View:
+        frame, tile = job // count, job % count
+        x, y = _coordinates(tile, size)
+        listed = tf.gather(counts, job)
+
+        def goes_on(number: tf.Tensor, through: tf.Tensor, *_: tf.Tensor) -> tf.Tensor:
+            return (number < listed) & (tf.reduce_max(through) > _UNSEEN)
+
+        def lay(number, through, colours, motion, top):  # type: ignore[no-untyped-def]
+            layer = tf.gather(order, job * most + number)
+            outline, look = _pick(drawing.outlines, layer), _pick(drawing.look, layer)
+            maps = _pick(where, layer)
+            place = frame * most + layer
+            inverse, bent = tf.gather(back, place), tf.gather(bends, place)
+            backward = maps._replace(from_frame2=inverse, bends=bent)
+            points = trace(backward, x, y, rounds=rounds)
+            opacity = _opacity(outline, points)
+            weight = through * opacity
+
+            def seen():  # type: ignore[no-untyped-def]
+                moved = move(maps, points.x, points.y)
+                here = (opacity > 0.5) & (top == _BACKGROUND)
+                way = tf.stack([moved.x - points.x, moved.y - points.y])
+                painted = _paint(look, points, texels, drawing.film if fog else None)
+                return (
+                    colours + weight * painted,
+                    tf.where(here, way, motion),
+                    tf.where(here, layer, top),
+                )
+
+            shown = tf.reduce_max(weight) > _UNSEEN
+            drawn = tf.cond(shown, seen, lambda: (colours, motion, top))
+            return (number + 1, through - weight, *drawn)
+
+        ones = tf.ones(TILE)
+        start = (0, ones, tf.zeros([3, *TILE]), tf.zeros([2, *TILE]), tf.fill(TILE, _BACKGROUND))
+        _, _, *drawn = tf.while_loop(goes_on, lay, start)
+        return _View(*drawn)
+
+    kinds = _View(
+        tf.TensorSpec([3, *TILE], tf.float32),
+        tf.TensorSpec([2, *TILE], tf.float32),
+        tf.TensorSpec(TILE, tf.int32),
+    )
+    tiles = tf.map_fn(draw, tf.range(2 * count), fn_output_signature=kinds)
+    return _View(*(tf.reshape(part, [2, count, *part.shape[1:]]) for part in tiles))
+
+
+def _find_hidden(
+    drawing: Drawing, flow: tf.Tensor, top: tf.Tensor, size: Size, *, rounds: int
+) -> tf.Tensor:
+    """Whether a nearer layer covers what frame 1 shows, or it is outside, [T, h, w] bool.
+
+    flow: [T, 2, h, w]. top: [T, h, w].
+    """
+    count = math.prod(tiles_of(size))
+
+    def look(tile: tf.Tensor) -> tf.Tensor:
+        x, y = _coordinates(tile, size)
+        way, own = tf.gather(flow, tile), tf.gather(top, tile)
+        x, y = x + way[0], y + way[1]
+        farthest = tf.reduce_min(own)
+        low = tf.reduce_min(x), tf.reduce_min(y)
+        high = tf.reduce_max(x), tf.reduce_max(y)
+        outside = (x < 0) | (y < 0) | (x > size.width - 1) | (y > size.height - 1)
+
+        def cover(layer: tf.Tensor, hidden: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            box = tf.gather(drawing.boxes, layer)
+            reaches = (
+                (box[0] < high[0]) & (box[2] > low[0]) & (box[1] < high[1]) & (box[3] > low[1])
+            )
+
+            def covered() -> tf.Tensor:
+                points = trace(_pick(drawing.motion, layer), x, y, rounds=rounds)
+                opacity = _opacity(_pick(drawing.outlines, layer), points)
+                return hidden | ((opacity > 0.5) & (layer > own))
+
+            return layer - 1, tf.cond(reaches, covered, lambda: hidden)
+
+        start = (drawing.layers - 1, outside)
+        return tf.while_loop(lambda layer, _: layer > farthest, cover, start)[1]
+
+    spec = tf.TensorSpec(TILE, tf.bool)
+    return tf.map_fn(look, tf.range(count), fn_output_signature=spec)
+
+
+def _opacity(outline: Outlines, points: Points) -> tf.Tensor:
+    """How opaque one layer is at points of frame 1."""
+    distance = edge_distance(outline, points.x, points.y)
+    distance = tf.cond(
+        outline.holes[1] > 0,
+        lambda: tf.maximum(distance, hole_distance(outline, points.x, points.y)),
+        lambda: distance,
+    )
+    opacity = tf.clip_by_value(0.5 - distance / outline.edge, 0.0, 1.0)
+    return tf.where(points.seen, opacity, 0.0)
+
+
+def _paint(look: Look, points: Points, texels: tf.Tensor, film: Film | None) -> tf.Tensor:
+    """Colours of one layer at points of frame 1, as seen through the fog, [3, h, w]."""
+    x, y, window = points.x, points.y, look.window
+    rows = [window[n, 0] * x + window[n, 1] * y + window[n, 2] for n in range(3)]
+    scale = 1 / tf.maximum(rows[2], 1e-3)
+    u, v = rows[0] * scale, rows[1] * scale
+    texel = textures.sample(texels, look.texture, u, v)
+    # Texels that are smaller than pixels would alias: there the texture fades to its mean.
+    parts = [window[n, m] - place * window[2, m] for n, place in ((0, u), (1, v)) for m in (0, 1)]
+    density = scale * tf.sqrt(0.5 * tf.add_n([part * part for part in parts]))
+    fade = 1 / tf.maximum(density, 1.0)
+    shade = tf.clip_by_value(look.slope[0] * x + look.slope[1] * y + look.slope[2], 0.3, 1.7)
+    planes = []
+    for channel in range(3):
+        row = look.colour[channel]
+        difference = row[0] * texel[0] + row[1] * texel[1] + row[2] * texel[2]
+        difference -= look.mean[0, channel]
+        plane = (look.mean[1, channel] + fade * difference) * shade
+        planes.append(tf.clip_by_value(plane, 0.0, 1.0))
+    colours = tf.stack(planes)
+    if film is None:
+        return colours
+    nearness = look.nearness[0] * x + look.nearness[1] * y + look.nearness[2]
+    clear = tf.exp(-film.fog / tf.maximum(nearness, 1 / _DEEPEST))
+    light = tf.reshape(film.fog_light, [3, 1, 1])
+    return tf.cond(film.fog > 0, lambda: light + clear * (colours - light), lambda: colours)
+
+
+def _pick(parts: _P, number: tf.Tensor) -> _P:
+    """One layer of all. A slice in place of tf.gather would have XLA compile for each number."""
+    return type(parts)(*(tf.gather(part, number) for part in parts))
+
+
+def _coordinates(tile: tf.Tensor, size: Size) -> tuple[tf.Tensor, tf.Tensor]:
+    """x and y of the pixels of a tile, [h, w] each."""
+    _, columns = tiles_of(size)
+    y, x = tf.meshgrid(tf.range(TILE.height), tf.range(TILE.width), indexing="ij")
+    x, y = x + tile % columns * TILE.width, y + tile // columns * TILE.height
+    return tf.cast(x, tf.float32), tf.cast(y, tf.float32)
+
+
+def _joined(tiles: tf.Tensor, size: Size) -> tf.Tensor:
+    """[T, C, h, w] -> [C, H, W]."""
+    rows, columns = tiles_of(size)
+    channels = tiles.shape[1]
+    tiles = tf.reshape(tiles, [rows, columns, channels, *TILE])
+    whole = tf.transpose(tiles, [2, 0, 3, 1, 4])
+    whole = tf.reshape(whole, [channels, rows * TILE.height, columns * TILE.width])
+    return whole[:, : size.height, : size.width]

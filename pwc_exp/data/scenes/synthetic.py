@@ -1,39 +1,45 @@
-"""Generated scenes with exact flow: layers cut from photographs, each of which moves on its own.
+"""Generated scenes with exact flow: layers cut from textures, each of which moves on its own.
 
-Back to front lie a background and ellipses, polygons, stars, blobs and strands. Point x of a layer
-is found in frame 2 by a map in closed form (motion.py): that is the flow. Everything is a function
-of (seed, index), made of TensorFlow operations.
+What a scene shows is drawn with NumPy, from (seed, index) alone: outlines, looks, maps in closed
+form (motion.py), which are the flow. rendering.py turns that into frames.
 
-Letters: L layers, the background first, H height, W width, N = H W pixels.
+Letters: H height, W width.
 """
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from pwc_exp.data.cache import Cache, Record, scaled
 from pwc_exp.data.formats.image_headers import Size
 from pwc_exp.data.sample import Example, Part
-from pwc_exp.data.scenes.film import FilmLimits, develop, draw_strengths, fog
-from pwc_exp.data.scenes.layers import draw_layers
-from pwc_exp.data.scenes.motion import MotionLimits
+from pwc_exp.data.scenes.driving import DrivingLimits, draw_driving_layers
+from pwc_exp.data.scenes.film import FilmLimits, compress, develop, draw_film, make_noise
+from pwc_exp.data.scenes.layers import LookLimits, draw_flat_layers
+from pwc_exp.data.scenes.motion import MotionLimits, rounds_of
 from pwc_exp.data.scenes.outlines import OutlineLimits
-from pwc_exp.data.scenes.rendering import (
-    hidden,
-    outside,
-    paint,
-    pixels,
-    targets,
-    velocities,
-    view_frame1,
-    view_frame2,
-)
+from pwc_exp.data.scenes.rendering import Drawing, make_renderer, prepare
 from pwc_exp.data.scenes.textures import load_textures
 from pwc_exp.errors import UserError
+
+_VERSION = 2  # of the generator: another one makes other scenes from the same settings
+
+
+class Kind(NamedTuple):
+    """What scenes of one kind are made of."""
+
+    layers: Sequence[int]  # fewest and most things in front of the background
+    outlines: OutlineLimits
+    look: LookLimits
+    motion: MotionLimits
+    driving: DrivingLimits
+    film: FilmLimits
 
 
 class Scene(NamedTuple):
@@ -50,12 +56,9 @@ class SyntheticSource:
     """Generated scenes, the same for the same arguments.
 
     seed: another seed gives other scenes. size: how many there are. frame_size: (height, width).
-    layers: shapes before the background. concave: share of them that are stars or blobs. thin:
-    share that are strands a few pixels wide. edge: pixels over which an outline becomes opaque.
-    tint: how far colours are changed, 0 to 1. textures: folder of further pictures.
-    film_share: share of scenes with the effects of film.FilmLimits, which explains fog, shutter,
-    defocus, noise and flicker. All others: motion.MotionLimits. cache: folder of scenes that are
-    read in place of being generated, and added as they are.
+    textures: folder of further pictures. kinds: of scenes, by name, with how often each occurs
+    relative to the others. occluded: whether points that are hidden in frame 2 count as known.
+    cache: folder of scenes that are read in place of being generated, and added as they are.
     """
 
     name = "synthetic"
@@ -66,54 +69,25 @@ class SyntheticSource:
         seed: int,
         size: int,
         frame_size: Sequence[int],
-        layers: int,
-        concave: float,
-        thin: float,
-        edge: float,
-        tint: float,
         textures: str | None,
-        speed_shares: Sequence[float],
-        speed_bounds: Sequence[float],
-        coherence: float,
-        max_rotation: float,
-        max_zoom: float,
-        max_shear: float,
-        max_perspective: float,
-        bending: float,
-        max_strain: float,
-        film_share: float,
-        fog: float,
-        shutter: float,
-        defocus: float,
-        noise: float,
-        flicker: float,
+        kinds: Mapping[str, tuple[Kind, float]],
+        occluded: bool,
         cache: str | None = None,
     ) -> None:
         self.size = size
         self.parts: Sequence[Part] = (Part(size, 1.0),)
         self.ids: Sequence[str] = [f"{index:06d}" for index in range(size)]
+        self.kinds = [kind for kind, _ in kinds.values()]
         self._seed = seed
         self._frame_size = Size(*frame_size)
-        self._layers = layers
-        self._edge = edge
-        self._tint = tint
-        self._outlines = OutlineLimits(concave, thin)
-        self._motion = MotionLimits(
-            speed_shares=tuple(speed_shares),
-            speed_bounds=tuple(speed_bounds),
-            coherence=coherence,
-            max_rotation=max_rotation,
-            max_zoom=max_zoom,
-            max_shear=max_shear,
-            max_perspective=max_perspective,
-            bending=bending,
-            max_strain=max_strain,
-        )
-        self._film = FilmLimits(film_share, fog, shutter, defocus, noise, flicker)
-        self._textures = load_textures(textures)
-        knobs = (self._outlines, self._motion, self._film, self._textures.digest)
-        recipe = (seed, self._frame_size, layers, edge, tint, *knobs)
-        self.digest = _digest(size, recipe)
+        weights = np.array([weight for _, weight in kinds.values()], np.float64)
+        self._ends = np.cumsum(weights / weights.sum())
+        self._occluded = occluded
+        patterns = any(kind.look.procedural for kind in self.kinds)
+        self._textures = load_textures(textures, patterns=patterns)
+        looks = (self._textures.digest, list(weights), self.kinds)
+        recipe = (_VERSION, seed, self._frame_size, looks)
+        self.digest = _digest(size, occluded, recipe)
         self._cache: Cache | None = None
         if cache is not None:
             # Neither the number of scenes nor which pixels are valid changes a scene.
@@ -130,13 +104,15 @@ class SyntheticSource:
         return hash(self.digest)
 
     def example(self, index: tf.Tensor) -> Example:
-        """Example `index`; its flow is known everywhere, also where it leads behind something."""
+        """Example `index`; its flow is known everywhere, or where the point is seen in frame 2."""
         if self._cache is None:
-            return Example(*self._record(index)[:4])
-        example = Example(*self._cache.get(index, lambda: self._record(index))[:4])
-        for part in example:
-            part.set_shape([*self._frame_size, *part.shape[2:]])
-        return example
+            record = self._record(index)
+        else:
+            record = self._cache.get(index, lambda: self._record(index))
+            for part in record:
+                part.set_shape([*self._frame_size, *part.shape[2:]])
+        valid = record.valid if self._occluded else record.valid * (1 - record.occlusion)
+        return Example(record.frame1, record.frame2, record.flow, valid)
 
     def failure(self, index: int) -> UserError | None:
         """None: no file is read that could be damaged.
@@ -158,49 +134,62 @@ class SyntheticSource:
         valid = tf.ones_like(scene.occlusion)
         return Record(scene.frame1, scene.frame2, scene.flow, valid, scene.occlusion)
 
-    def draw(self, index: tf.Tensor) -> Scene:
+    def draw(self, index: int) -> Drawing:
+        """What scene `index` shows."""
+        rng = np.random.default_rng([self._seed, index])
+        kind = self.kinds[min(int(np.searchsorted(self._ends, rng.random())), len(self._ends) - 1)]
+        size, fewest, most = self._frame_size, *kind.layers
+        count = 1 + int(rng.integers(fewest, most + 1))
+        look = {"outlines": kind.outlines, "look": kind.look, "materials": self._textures}
+        if rng.random() < kind.driving.share:
+            layers = draw_driving_layers(
+                rng, max(count, 4), size=size, driving=kind.driving, **look
+            )
+        else:
+            layers = draw_flat_layers(rng, count, size=size, motion=kind.motion, **look)
+        film = draw_film(rng, kind.film, size)
+        return prepare(layers, film, size, most=self._most)
+
+    @property
+    def _most(self) -> int:
+        return max(4, 1 + max(kind.layers[1] for kind in self.kinds))
+
+    def make_scene(self) -> Callable[[tf.Tensor], Scene]:
         """What `scene` compiles."""
-        size, film = self._frame_size, self._film
-        seeds = tf.random.split(tf.stack([self._seed, index]), 4)
-        layers = draw_layers(
-            seeds[0],
-            count=self._layers + 1,
-            size=size,
-            outlines=self._outlines,
-            motion=self._motion,
-            photographs=self._textures.number,
-            tint=self._tint,
+        size = self._frame_size
+        film = FilmLimits(
+            *(max(values) for values in zip(*(k.film for k in self.kinds), strict=True))
         )
-        strengths = draw_strengths(seeds[1], film)
-        if film.share and film.fog:
-            veiled = fog(layers.colours, strengths.fog, seed=seeds[2])
-            layers = layers._replace(colours=veiled)
-        view1 = view_frame1(layers, size, edge=self._edge)
-        view2 = view_frame2(layers, size, edge=self._edge)
-        views = (view1, view2)
-        frames = tf.stack([paint(layers, view.fragments, self._textures, size) for view in views])
-        target = targets(layers, view1.layer, size)
-        x, y = pixels(size)
-        flow = tf.reshape(tf.stack([target.x - x, target.y - y], -1), [*size, 2])
-        if any(film[1:]) and film.share:
+        film = film._replace(jpeg=min(kind.film.jpeg for kind in self.kinds))
+        strain = max(kind.motion.max_strain for kind in self.kinds)
+        rounds = rounds_of(strain, math.hypot(*size))
+        render = make_renderer(size, rounds=rounds, fog=bool(film.share and film.fog))
+        sample = self.draw(0)
+        flat = tf.nest.flatten(sample)
+        noise = make_noise(size) if film.share and film.noise else tf.zeros([1])
 
-            def developed() -> tf.Tensor:
-                motions = []
-                if film.shutter:
-                    motions = [flow, velocities(layers, view2.fragments, size)]
-                return develop(frames, motions, seed=seeds[3], strengths=strengths, limits=film)
+        def draw(index: np.ndarray) -> list[np.ndarray]:
+            return tf.nest.flatten(self.draw(int(index)))
 
-            frames = tf.cond(strengths.chosen, developed, lambda: frames)
-        levels = tf.cast(tf.round(tf.clip_by_value(frames, 0.0, 1.0) * 255), tf.uint8)
-        frames = scaled(levels, 255)  # as a camera gives them
-        occlusion = hidden(layers, target) | outside(target, size)
-        return Scene(
-            frame1=frames[0],
-            frame2=frames[1],
-            flow=flow,
-            occlusion=tf.reshape(tf.cast(occlusion, tf.float32), size),
-            layer=tf.reshape(view1.layer, size),
-        )
+        def scene(index: tf.Tensor) -> Scene:
+            drawn = tf.numpy_function(draw, [index], [part.dtype for part in flat])
+            shaped = [
+                tf.ensure_shape(one, like.shape) for one, like in zip(drawn, flat, strict=True)
+            ]
+            drawing = tf.nest.pack_sequence_as(sample, shaped)
+            rendered = render(drawing, self._textures.texels)
+            frames = develop(rendered.frames, rendered.motions, drawing.film, noise, limits=film)
+            frames = [tf.transpose(frame, [1, 2, 0]) for frame in frames]
+            if film.share and film.jpeg < 100:
+                frames = [compress(frame, drawing.film.jpeg) for frame in frames]
+            levels = [tf.round(tf.clip_by_value(frame, 0.0, 1.0) * 255) for frame in frames]
+            frames = [scaled(level, 255) for level in levels]  # as a camera gives them
+            occlusion = tf.cast(rendered.hidden, tf.float32)
+            flow = tf.transpose(rendered.motions[0], [1, 2, 0])
+            return Scene(*frames, flow, occlusion, rendered.layer)
+
+        signature = [tf.TensorSpec([], tf.int64)]
+        return tf.function(scene, input_signature=signature, autograph=False)
 
 
 def _digest(*recipe: object) -> str:
@@ -213,4 +202,4 @@ def _compiled(source: SyntheticSource) -> Callable[[tf.Tensor], Scene]:
 
     Tracing takes seconds, as long as a hundred steps of a small network.
     """
-    return tf.function(source.draw, input_signature=[tf.TensorSpec([], tf.int64)])
+    return source.make_scene()

@@ -1,0 +1,165 @@
+"""Scenes seen from a car: a sky, a road, walls beside it, and things that stand on it.
+
+Each layer is a plane n . X = 1 in space, with X = (right, down, ahead) in heights of the camera
+above the road. A camera that turns by R and moves by -t sees it move by the homography
+K (R + t n) K^-1; the inverse depth of a plane is linear in the picture, n . K^-1 (x, y, 1).
+
+Letters: L layers: the sky, the road, two walls, and then things, from far to near.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.scenes.layers import Layers, LookLimits, draw_look
+from pwc_exp.data.scenes.motion import Motion, still
+from pwc_exp.data.scenes.outlines import FAR, OutlineLimits, draw_outlines
+from pwc_exp.data.scenes.textures import Textures
+
+_ROAD, _WALLS, _FIRST_THING = 1, (2, 3), 4
+_SKY_NEARNESS = 1e-6
+_NO_WALL = 0.35  # share of the sides of the road without a wall
+_RADII = (0.25, 1.8)  # of what stands on the road, in heights of the camera
+_NEARNESS = (0.08, 0.9)  # of things, relative to the road at the lower edge of the picture
+_MOVING = 0.5  # share of the things that move by themselves
+_ROAD_LENGTH = 12.0  # from where it enters the picture to where it ends, in distances to there
+_FOG_DISTANCE = 4.0  # distance of depth 1, likewise
+
+
+class DrivingLimits(NamedTuple):
+    """How the car moves from frame 1 to frame 2."""
+
+    share: float  # of the scenes that are seen from a car
+    max_advance: float  # way ahead, as a share of the distance to what is nearest
+    max_yaw: float  # turn to the side, degrees
+
+
+def draw_driving_layers(
+    rng: np.random.Generator,
+    count: int,
+    *,
+    size: Size,
+    driving: DrivingLimits,
+    outlines: OutlineLimits,
+    look: LookLimits,
+    materials: Textures,
+) -> Layers:
+    """Draws `count` layers, at least _FIRST_THING, of a scene that is seen from a car."""
+    height, width = size
+    things = count - _FIRST_THING
+    focal = width * rng.uniform(0.6, 1.6)
+    middle_x, horizon = width * rng.uniform(0.15, 0.85), height * rng.uniform(0.2, 0.55)
+    rays = np.array([[1, 0, -middle_x], [0, 1, -horizon], [0, 0, focal]]) / focal  # K^-1
+    road_start = focal / (height - horizon)  # distance of the road at the lower edge
+    sides = np.array([-1.2, 1.2]) * 8 ** rng.random(2)
+    wall_start = np.min(np.abs(sides)) * focal / max(middle_x, width - middle_x)
+    nearest = min(road_start, wall_start)
+    low, high = _NEARNESS
+    distance = road_start / np.sort(low * (high / low) ** rng.random(things))
+    distance = np.maximum(distance, 1.1 * nearest)
+    normals = np.zeros((count, 3))
+    normals[0, 2] = _SKY_NEARNESS
+    normals[_ROAD] = [rng.uniform(-0.02, 0.02), 1, rng.uniform(-0.02, 0.02)]
+    normals[_WALLS, 0] = 1 / sides
+    normals[_FIRST_THING:, 2] = 1 / distance
+    to_frame2 = _homographies(rng, normals, rays, nearest, driving)
+    nearness = normals @ rays  # [L, 3]
+    radius = focal / distance * rng.uniform(*_RADII, things)
+    centre = np.tile([middle_x, horizon], (count, 1))
+    centre[_FIRST_THING:, 0] = width * rng.uniform(-0.1, 1.1, things)
+    centre[_FIRST_THING:, 1] = horizon + focal / distance - 0.8 * radius
+    radius = np.concatenate([np.full(_FIRST_THING, FAR), radius])
+    diagonal = math.hypot(*size)
+    edges, edge_points = draw_outlines(rng, centre, radius, diagonal=diagonal, limits=outlines)
+    tops = 0.3 + 6 * rng.random(2) ** 2
+    built = rng.random(2) > _NO_WALL
+    edges = edges._replace(cuts=_cuts(edges.cuts, nearness, rays, road_start, tops, built))
+    painted = draw_look(
+        rng,
+        centre,
+        np.minimum(radius, diagonal / 2),
+        nearness * (_FOG_DISTANCE * road_start),
+        look,
+        materials,
+    )
+    texels = focal / (2 * nearest)  # for a height of the camera: one a pixel not far away
+    window = _windows(painted.window, rays, nearness, texels)
+    slope = painted.slope.copy()
+    slope[:_FIRST_THING] = [0, 0, 1]
+    return Layers(
+        outlines=edges,
+        motion=Motion(to_frame2, np.linalg.inv(to_frame2), *still(count)),
+        look=painted._replace(window=window, slope=slope),
+        edge_points=edge_points,
+    )
+
+
+def _homographies(
+    rng: np.random.Generator,
+    normals: np.ndarray,
+    rays: np.ndarray,
+    nearest: float,
+    limits: DrivingLimits,
+) -> np.ndarray:
+    """Maps of the planes from frame 1 to frame 2, [L, 3, 3]."""
+    count = len(normals)
+    yaw, pitch, roll = rng.uniform(-1, 1, 3) ** 3 * math.radians(limits.max_yaw) * [1, 0.25, 0.25]
+    turned = _turn(1, yaw) @ _turn(0, pitch) @ _turn(2, roll)
+    way = nearest * limits.max_advance * rng.random() ** 1.5
+    way = way * np.array([0.1 * rng.uniform(-1, 1), 0.03 * rng.uniform(-1, 1), 1.0])
+    moves = np.arange(count) >= _FIRST_THING
+    moves &= rng.random(count) < _MOVING
+    own = nearest * limits.max_advance * 0.5 * rng.uniform(-1, 1, (count, 3)) * [1, 0, 1.5]
+    shift = (np.where(moves[:, None], own, 0) - way) @ turned.T  # [L, 3], t
+    maps = turned + shift[:, :, None] * normals[:, None, :]
+    return np.linalg.inv(rays) @ maps @ rays
+
+
+def _turn(axis: int, angle: float) -> np.ndarray:
+    """Matrix, [3, 3], of a turn around one axis."""
+    one, other = (n for n in range(3) if n != axis)
+    matrix = np.eye(3)
+    matrix[one, one] = matrix[other, other] = math.cos(angle)
+    matrix[one, other], matrix[other, one] = -math.sin(angle), math.sin(angle)
+    return matrix
+
+
+def _cuts(
+    cuts: np.ndarray,
+    nearness: np.ndarray,
+    rays: np.ndarray,
+    road_start: float,
+    tops: np.ndarray,
+    built: np.ndarray,
+) -> np.ndarray:
+    """Where road and walls end, [L, C, 3]: at each other, at their tops, and far away."""
+    end = np.array([0, 0, 1 / (_ROAD_LENGTH * road_start)])
+    cuts = cuts.copy()
+    cuts[_ROAD, 0] = _line(end - nearness[_ROAD])
+    for wall, top, is_built in zip(_WALLS, tops, built, strict=True):
+        cuts[wall, 0] = _line(nearness[_ROAD] - nearness[wall])
+        cuts[wall, 1] = _line(-rays[1] - top * nearness[wall])
+        cuts[wall, 2] = _line(end - nearness[wall]) if is_built else [0, 0, FAR]
+    return cuts
+
+
+def _line(row: np.ndarray) -> np.ndarray:
+    line: np.ndarray = row / np.linalg.norm(row[:2])
+    return line
+
+
+def _windows(
+    windows: np.ndarray, rays: np.ndarray, nearness: np.ndarray, texels: float
+) -> np.ndarray:
+    """Maps to texels, [L, 3, 3], by which road and walls are seen in perspective."""
+    windows = windows.copy()
+    for layer, row in ((_ROAD, 0), *((wall, 1) for wall in _WALLS)):
+        # (right or down, ahead) = (ray, 1) / nearness
+        plane = np.stack([rays[row], [0, 0, 1], nearness[layer]])
+        offset = windows[layer, :2, 2]
+        windows[layer] = (
+            np.array([[texels, 0, offset[0]], [0, texels, offset[1]], [0, 0, 1]]) @ plane
+        )
+    return windows
