@@ -59,6 +59,7 @@ from pwc_exp.groups.training import (
 from pwc_exp.groups.validation import BEST_METRIC
 
 CONFIG_FILE = "config.yaml"  # of a run, in its folder
+TRANSFER_FILE = "init_from.txt"  # where each variable of a run is from, with init_match=overlap
 CHECKPOINTS = "checkpoints"  # their folder in that of a run
 BEST_KEY = BEST_METRIC  # of a run that does not say otherwise
 CHOICE = "choice."  # before the name of a group, in MLflow

@@ -8,7 +8,15 @@ from typing import Any
 
 from pwc_exp import checkpoints, durable
 from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import CHECKPOINTS, CONFIG_FILE, LOCK_FILE, load, params, to_yaml
+from pwc_exp.config import (
+    CHECKPOINTS,
+    CONFIG_FILE,
+    LOCK_FILE,
+    TRANSFER_FILE,
+    load,
+    params,
+    to_yaml,
+)
 from pwc_exp.data.sample import Sources
 from pwc_exp.errors import OutputError
 from pwc_exp.groups.mix import name_of
@@ -19,8 +27,6 @@ from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.parent import Sweep, sweep_of
 from pwc_exp.tracking.record import place_name
 from pwc_exp.weights import STARTED_FROM
-
-TRANSFER_FILE = "init_from.txt"  # where each variable is from, with init_match=overlap
 
 
 @contextmanager

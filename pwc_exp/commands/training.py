@@ -99,10 +99,13 @@ class TrainConfig:
         """The data sets that are validated on beside the held-out samples of `data`."""
         return validation_sets(self.validation, root=self.validation_root, data=self.data)
 
+    def validation_metrics(self) -> list[str]:
+        """The keys of all that an evaluation measures."""
+        return metrics(self.validation_sets(), own=self.val_split)
+
     def _check_validation(self) -> None:
-        sets = self.validation_sets()
-        holds = self.val_split or bool(sets)
+        known = self.validation_metrics()
+        holds = bool(known)
         check(holds, "val_split", "must be true without validation sets", self.val_split)
-        known = metrics(sets, own=self.val_split)
         requirement = f"must be one of {', '.join(known)}{nearest(self.best_metric, known)}"
         check(self.best_metric in known, "best_metric", requirement, self.best_metric)
