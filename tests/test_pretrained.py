@@ -241,6 +241,20 @@ def test_auto_takes_bfloat16_where_it_is_fast_and_accurate(
     assert choose_precision(None).precision is Precision.fp32
 
 
+@pytest.mark.parametrize(("capability", "has"), [((7, 5), False), ((8, 0), True)])
+def test_with_a_gpu_its_arithmetic_decides_and_not_the_processors(
+    shipped: Path, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], has: bool
+) -> None:
+    monkeypatch.setattr(networks.processor, "has_bfloat16", lambda: not has)
+    config = networks.tf.config
+    monkeypatch.setattr(config, "list_physical_devices", lambda kind: ["a GPU"])
+    details = {"compute_capability": capability}
+    monkeypatch.setattr(config.experimental, "get_device_details", lambda gpu: details)
+    chosen = choose_precision(pretrained.card_of(shipped / "small.safetensors"))
+    assert (chosen.precision is Precision.bf16) == has
+    assert has or chosen.reason == "this GPU has no bfloat16 arithmetic"
+
+
 def test_the_default_weights_and_the_precision_that_auto_decides_are_named(
     shipped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
