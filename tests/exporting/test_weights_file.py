@@ -34,6 +34,7 @@ SMALL = (
     "loss.level_weights=[1,1]",
     "data.crop=[32,48]",
 )
+COMMAND = "python -m pwc_exp.train 'name=a b' 'hydra.run.dir=/somewhere'"
 Configure = Callable[..., Any]
 
 
@@ -74,7 +75,7 @@ def make_run(
         moment = datetime.fromisoformat(f"2026-01-01T{hour}:00+0000")
         journal.append(folder / journal.FILE, Point(step, int(moment.timestamp() * 1000), {"a": 1}))
     record = {
-        **{"name": f"train/{folder.name}", "run_uid": "b", "command": "python -m pwc_exp.train"},
+        **{"name": f"train/{folder.name}", "run_uid": "b", "command": COMMAND},
         **{"started": "2026-01-01T10:00:00+0000", "datasets": [], "ended": None},
         "resumed": [{"step": 3, "time": "2026-01-01T20:00:00+0000", "changes": {}}],
         "replay_mismatches": 0,
@@ -117,7 +118,7 @@ def test_the_card_says_how_the_weights_were_trained(
     card = exported(configure, tmp_path / "best.safetensors", f"run={run_dir}")
     (stage,) = card.stages
     assert (stage.run, stage.steps, stage.hours) == ("train/first", 2, 0.5)
-    assert (stage.machine, stage.command) == ("1 CPU, some", "python -m pwc_exp.train")
+    assert (stage.machine, stage.command) == ("1 CPU, some", "python -m pwc_exp.train 'name=a b'")
     assert [(each.name, each.licence) for each in card.data] == [("synthetic", "MIT")]
     assert card.licence == "MIT"
     last = exported(configure, tmp_path / "last.safetensors", f"run={run_dir}", "checkpoint=last")
