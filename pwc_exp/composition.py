@@ -170,7 +170,8 @@ def check_places(checked: Config, run_dir: Path) -> None:
             if not _is_there(key, path):
                 raise MissingInputError(f"{key}: no such file or folder: {path}{_shipped(key)}")
     if isinstance(checked, NetworkConfig) and checked.uses_network:
-        pretrained.select(run=checked.run, weights=checked.weights, model=checked.model)
+        found = pretrained.select(run=checked.run, weights=checked.weights, model=checked.model)
+        checked.check_model(found.model)
     if isinstance(checked, TrainConfig):
         _check_roots(checked)
         _prepare_outputs(run_dir.parent)

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.checks import check_size
 from pwc_exp.commands.exportation import Format
 from pwc_exp.commands.measurement import ExportTimingConfig
 from pwc_exp.errors import MissingInputError
@@ -37,7 +36,6 @@ def benchmark(config: ExportTimingConfig) -> None:
         model=config.model,
         precision=InferencePrecision.fp32,
     )
-    check_size("size", config.size, 2**network.model.levels)
     shape = Shape(1, *config.size)
     runners = {NETWORK: _compiled(make_estimate(network.model, xla=config.xla))}
     for folder in sorted(path.parent for path in Path(config.exported).glob(f"*/{card.FILE}")):

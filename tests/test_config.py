@@ -19,6 +19,8 @@ from pwc_exp.groups.training import CyclicConfig, Precision, RobustConfig
 NEEDS = {
     "evaluate": ["run=somewhere"],
     "compare": ["runs=[a,b]"],
+    "export_weights": ["run=somewhere", "out=somewhere.safetensors"],
+    "export_card": ["weights=somewhere", "data=synthetic"],
     "predict": ["weights=somewhere", "frames=[a.png,b.png]", "out=somewhere"],
     "submit": ["benchmark=sintel", "check=somewhere"],
     "sync": ["run=somewhere"],

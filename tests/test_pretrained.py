@@ -127,6 +127,15 @@ def test_a_model_that_contradicts_the_card_is_refused(shipped: Path, configure: 
         selected("small", contradiction)
 
 
+def test_a_size_that_the_model_of_the_weights_cannot_take_is_refused(
+    shipped: Path, configure: Configure
+) -> None:
+    chosen = ("weights=small", f"exported={shipped}")
+    check_places(configure("benchmark_export", *chosen, "size=[8,16]"), Path())
+    with pytest.raises(ConfigError, match="size must be a multiple of 8"):
+        check_places(configure("benchmark_export", *chosen, "size=[8,12]"), Path())
+
+
 def test_weights_that_say_nothing_of_their_model_need_one(tmp_path: Path) -> None:
     (tmp_path / "bare.safetensors").touch()
     with pytest.raises(ConfigError, match=r"model must be chosen: weights=.*bare.safetensors"):
@@ -239,6 +248,20 @@ def test_auto_takes_bfloat16_where_it_is_fast_and_accurate(
     card.bfloat16_error = error
     assert choose_precision(card) == chosen
     assert choose_precision(None).precision is Precision.fp32
+
+
+@pytest.mark.parametrize(("capability", "has"), [((7, 5), False), ((8, 0), True)])
+def test_with_a_gpu_its_arithmetic_decides_and_not_the_processors(
+    shipped: Path, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], has: bool
+) -> None:
+    monkeypatch.setattr(networks.processor, "has_bfloat16", lambda: not has)
+    config = networks.tf.config
+    monkeypatch.setattr(config, "list_physical_devices", lambda kind: ["a GPU"])
+    details = {"compute_capability": capability}
+    monkeypatch.setattr(config.experimental, "get_device_details", lambda gpu: details)
+    chosen = choose_precision(pretrained.card_of(shipped / "small.safetensors"))
+    assert (chosen.precision is Precision.bf16) == has
+    assert has or chosen.reason == "this GPU has no bfloat16 arithmetic"
 
 
 def test_the_default_weights_and_the_precision_that_auto_decides_are_named(

@@ -87,3 +87,7 @@ class ExportTimingConfig(NetworkConfig):
     def __post_init__(self) -> None:
         check_one_of(self, "run", "weights")
         check_positive("", self, "size", "repeats")
+
+    def check_model(self, model: ModelConfig) -> None:
+        """Frames must be of a size that the strides of the pyramid divide."""
+        check_size("size", self.size, 2**model.levels)

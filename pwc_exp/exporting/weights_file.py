@@ -11,6 +11,7 @@ Letters: H height, W width.
 
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -219,7 +220,7 @@ def _training_run(run_dir: Path, checkpoint: Path, sha256: str) -> _History:
         steps=step,
         hours=round(_hours(run_dir, record, step), 3),
         machine=_machine(checkpoint, record),
-        command=record.about.get("command"),
+        command=_command(record.about.get("command", "")),
         commit=record.about.get("commit"),
         weights_sha256=sha256,
     )
@@ -234,6 +235,11 @@ def _training_run(run_dir: Path, checkpoint: Path, sha256: str) -> _History:
         [*before.data, *(each for each in data if each not in before.data)],
         licence if before.licence == GENERATED else before.licence,
     )
+
+
+def _command(line: str) -> str | None:
+    """A command line without Hydra's own settings, which say where a run was and not what."""
+    return shlex.join(part for part in shlex.split(line) if not part.startswith("hydra.")) or None
 
 
 def _training_data(config: DataConfig) -> list[TrainingData]:

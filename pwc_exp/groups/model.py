@@ -106,3 +106,6 @@ class NetworkConfig:
     def uses_network(self) -> bool:
         """Whether the command needs a network at all."""
         return True
+
+    def check_model(self, model: ModelConfig) -> None:
+        """Refuses values that do not fit the model of the weights, once that is known."""
