@@ -9,11 +9,11 @@ Letters: B batch, H height, W width, C channels, r search range.
 
 import functools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from pwc_exp import processor
 from pwc_exp.flow.cost_volume import displacements, portable_cost_volume
 from pwc_exp.flow.warp import cell_and_fraction, inside, target_coordinates
 
@@ -126,7 +126,8 @@ def _filter_gradient(features: tf.Tensor, upstream: tf.Tensor, geometry: _Geomet
         # Of every d-th pixel, a dilated convolution is a plain one.
         plain = geometry._replace(dilation=1)
         return _filter_gradient(_phases(features, dilation), _phases(upstream, dilation), plain)
-    slow = outputs < FEW_CHANNELS or not _has_avx512()
+    # Without AVX-512, oneDNN's own filter gradient reaches a third of a matrix product's rate.
+    slow = outputs < FEW_CHANNELS or not processor.has_avx512()
     if geometry.stride == 1 and (dilation > 1 or slow):
         return _filter_gradient_as_product(features, upstream, dilation)
     return tf.raw_ops.Conv2DBackpropFilter(
@@ -160,20 +161,13 @@ def _phases(values: tf.Tensor, step: int) -> tf.Tensor:
     return tf.reshape(tf.transpose(grid, [2, 4, 0, 1, 3, 5]), [-1, *small, channels])
 
 
-@functools.cache
-def _has_avx512() -> bool:
-    """Whether oneDNN's own filter gradient is the fastest (AVX2: 50 of a possible 145 GFLOP/s)."""
-    cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.is_file() and " avx512f " in cpuinfo.read_text(encoding="utf-8")
-
-
 def xla_pays() -> bool:
     """Whether XLA runs the decoder faster than single operations do.
 
     Without AVX-512, oneDNN's convolutions of one large image fall to a third of the rate of XLA's;
     with it they are ahead.
     """
-    return on_cpu() and not _has_avx512()
+    return on_cpu() and not processor.has_avx512()
 
 
 @functools.cache

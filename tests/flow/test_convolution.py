@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pwc_exp import processor
 from pwc_exp.flow import tensorflow_ops
 from pwc_exp.flow.convolution import portable_convolution
 
@@ -30,7 +31,7 @@ def test_value_and_gradients_are_those_of_the_portable_version(
     case: tuple, avx512: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stride, dilation, padding, leakiness, inputs, outputs = case
-    monkeypatch.setattr(tensorflow_ops, "_has_avx512", lambda: avx512)
+    monkeypatch.setattr(processor, "has_avx512", lambda: avx512)
     shapes = [(3, 3, sum(inputs), outputs), (outputs,), *((2, 8, 10, count) for count in inputs)]
     arguments = [tf.constant(rng.standard_normal(shape).astype(np.float32)) for shape in shapes]
 
@@ -66,7 +67,3 @@ def test_a_compiled_convolution_of_parts_is_that_of_the_whole(parts: int) -> Non
     compiled = tf.function(lambda: tensorflow_ops.convolution(features, kernel, bias, **options))
     whole = portable_convolution(features, kernel, bias, **options)
     np.testing.assert_allclose(compiled(), whole, atol=1e-4)
-
-
-def test_the_processor_is_recognised_without_an_error() -> None:
-    assert tensorflow_ops._has_avx512() in (True, False)
