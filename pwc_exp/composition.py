@@ -25,8 +25,9 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from pwc_exp import config
+from pwc_exp import config, extras
 from pwc_exp.commands.data import DataFetchConfig
+from pwc_exp.commands.evaluation import EvaluateConfig
 from pwc_exp.commands.prediction import STANDARD_INPUT
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.config import COMMANDS, VARIANTS, Config, flatten
@@ -157,7 +158,7 @@ def check(values: DictConfig, command: str) -> Config:
 
 
 def check_places(checked: Config, run_dir: Path) -> None:
-    """Refuses inputs that are not there, and a run folder that cannot be made."""
+    """Refuses inputs and packages that are not there, and a run folder that cannot be made."""
     values = flatten(checked)
     for key in INPUTS:
         if key == "data.root" and isinstance(checked, DataFetchConfig):
@@ -169,6 +170,8 @@ def check_places(checked: Config, run_dir: Path) -> None:
                 if key == "frames" and (path == STANDARD_INPUT or glob.glob(path)):
                     continue
                 raise MissingInputError(f"{key}: no such file or folder: {path}")
+    if isinstance(checked, EvaluateConfig) and any(b.needs_opencv for b in checked.estimate):
+        extras.require("cv2", "opencv")
     if isinstance(checked, TrainConfig):
         _prepare_outputs(run_dir.parent)
 
