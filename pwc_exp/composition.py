@@ -28,6 +28,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from pwc_exp import config, extras
 from pwc_exp.commands.data import DataFetchConfig
 from pwc_exp.commands.evaluation import EvaluateConfig
+from pwc_exp.commands.measurement import BenchmarkConfig
 from pwc_exp.commands.prediction import STANDARD_INPUT
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.config import COMMANDS, VARIANTS, Config, flatten
@@ -38,6 +39,7 @@ from pwc_exp.errors import (
     OutputError,
     UserError,
 )
+from pwc_exp.groups.model import ModelConfig
 
 PACKAGE = Path(__file__).resolve().parent
 PLUGINS_FOLDER = str(PACKAGE / "_plugins")
@@ -157,8 +159,24 @@ def check(values: DictConfig, command: str) -> Config:
         return cast(Config, OmegaConf.to_object(values))
 
 
+def read_model(name: str) -> ModelConfig:
+    """A choice of the group `model`, as its file has it.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    folder = data_dir("conf") / "model"
+    names = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in names:
+        raise ConfigError(_unknown_choice(f"model/{name}", names))
+    values = OmegaConf.merge(
+        OmegaConf.structured(ModelConfig), OmegaConf.load(folder / f"{name}.yaml")
+    )
+    return cast(ModelConfig, OmegaConf.to_object(values))
+
+
 def check_places(checked: Config, run_dir: Path) -> None:
-    """Refuses inputs and packages that are not there, and a run folder that cannot be made."""
+    """Refuses inputs, models and packages that are not there, and an impossible run folder."""
     values = flatten(checked)
     for key in INPUTS:
         if key == "data.root" and isinstance(checked, DataFetchConfig):
@@ -170,10 +188,19 @@ def check_places(checked: Config, run_dir: Path) -> None:
                 if key == "frames" and (path == STANDARD_INPUT or glob.glob(path)):
                     continue
                 raise MissingInputError(f"{key}: no such file or folder: {path}")
-    if isinstance(checked, EvaluateConfig) and any(b.needs_opencv for b in checked.estimate):
-        extras.require("cv2", "opencv")
+    _check_names(checked)
     if isinstance(checked, TrainConfig):
         _prepare_outputs(run_dir.parent)
+
+
+def _check_names(checked: Config) -> None:
+    """Refuses models that are not there, and baselines whose package is not."""
+    match checked:
+        case BenchmarkConfig():
+            for name in checked.models:
+                read_model(name)
+        case EvaluateConfig() if any(baseline.needs_opencv for baseline in checked.estimate):
+            extras.require("cv2", "opencv")
 
 
 def _prepare_outputs(folder: Path) -> None:
