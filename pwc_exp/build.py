@@ -198,7 +198,7 @@ def build_source(config: DataConfig, split: Split) -> Source:
             sources = [build_source(part, split) for part in config.part_configs()]
             # Which part is drawn how often is a matter of training; to evaluate is to take all.
             weights = config.weights if split == Split.train else None
-            return MixedSource(sources, weights=weights)
+            return MixedSource(sources, weights=weights, labels=config.labels)
         case FilesConfig():
             return _build_files(config, split)
         case _:

@@ -25,8 +25,10 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from pwc_exp import config, pretrained
+from pwc_exp import config, extras, pretrained
 from pwc_exp.commands.data import DataFetchConfig
+from pwc_exp.commands.evaluation import EvaluateConfig
+from pwc_exp.commands.measurement import BenchmarkConfig
 from pwc_exp.commands.prediction import STANDARD_INPUT
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.config import COMMANDS, VARIANTS, Config, flatten
@@ -37,7 +39,7 @@ from pwc_exp.errors import (
     OutputError,
     UserError,
 )
-from pwc_exp.groups.model import NetworkConfig
+from pwc_exp.groups.model import ModelConfig, NetworkConfig
 from pwc_exp.groups.validation import roots_of
 
 PACKAGE = Path(__file__).resolve().parent
@@ -159,8 +161,24 @@ def check(values: DictConfig, command: str) -> Config:
         return cast(Config, OmegaConf.to_object(values))
 
 
+def read_model(name: str) -> ModelConfig:
+    """A choice of the group `model`, as its file has it.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    folder = data_dir("conf") / "model"
+    names = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in names:
+        raise ConfigError(_unknown_choice(f"model/{name}", names))
+    values = OmegaConf.merge(
+        OmegaConf.structured(ModelConfig), OmegaConf.load(folder / f"{name}.yaml")
+    )
+    return cast(ModelConfig, OmegaConf.to_object(values))
+
+
 def check_places(checked: Config, run_dir: Path) -> None:
-    """Refuses inputs that are not there, weights that do not fit, a folder that cannot be made."""
+    """Refuses inputs, models and packages that are not there, and an impossible run folder."""
     values = flatten(checked)
     for key in INPUTS:
         if key == "data.root" and isinstance(checked, DataFetchConfig):
@@ -169,12 +187,26 @@ def check_places(checked: Config, run_dir: Path) -> None:
         for path in value if isinstance(value, list) else [value]:
             if not _is_there(key, path):
                 raise MissingInputError(f"{key}: no such file or folder: {path}{_shipped(key)}")
-    if isinstance(checked, NetworkConfig) and checked.uses_network:
-        found = pretrained.select(run=checked.run, weights=checked.weights, model=checked.model)
-        checked.check_model(found.model)
+    _check_networks(checked)
     if isinstance(checked, TrainConfig):
         _check_roots(checked)
         _prepare_outputs(run_dir.parent)
+
+
+def _check_networks(checked: Config) -> None:
+    """Refuses weights that do not fit, models that are not there, baselines without a package."""
+    match checked:
+        case BenchmarkConfig():
+            for name in checked.models:
+                read_model(name)
+        case EvaluateConfig():
+            for run, weights in checked.networks:
+                pretrained.select(run=run, weights=weights, model=checked.model)
+            if any(baseline.needs_opencv for baseline in checked.estimate):
+                extras.require("cv2", "opencv")
+        case NetworkConfig() if checked.uses_network:
+            found = pretrained.select(run=checked.run, weights=checked.weights, model=checked.model)
+            checked.check_model(found.model)
 
 
 def _check_roots(config: TrainConfig) -> None:

@@ -84,6 +84,36 @@ def as_text(summary: Summary, *, title: str) -> str:
     return "\n".join(lines)
 
 
+def as_table(summaries: Mapping[str, Summary], seconds: Mapping[str, float]) -> str:
+    """One table of several evaluations of the same samples, in Markdown.
+
+    A row for each, and a column for each data set with the mean over its pairs.
+
+    Args:
+        summaries: by the name of the row.
+        seconds: per pair, for the rows that have it.
+    """
+    first = next(iter(summaries.values()))
+    counts = [f"{part.means['samples']:.0f}" for part in first.datasets.values()]
+    rows = [["", *first.datasets, "s per pair"], ["pairs", *counts, ""]]
+    for name, summary in summaries.items():
+        values = [part.means["aepe_per_image"] for part in summary.datasets.values()]
+        cells = ["-" if math.isnan(value) else f"{value:.3f}" for value in values]
+        rows.append([name, *cells, f"{seconds[name]:.3f}" if name in seconds else "-"])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
+    lines = [
+        " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]
+    table = "\n".join(f"| {line} |" for line in lines)
+    note = (
+        "AEPE in pixels: the mean over the pairs of a data set of each pair's own mean "
+        "(`aepe_per_image`)."
+    )
+    timed = "s per pair: median of rounds in turn, on the first pair of each data set."
+    return f"{table}\n\n{note}\n{timed}\n"
+
+
 def _tables(summary: Summary) -> Iterator[str]:
     names = [*summary.datasets, *(f"  {s}" for part in summary.sequences.values() for s in part)]
     width = max(map(len, names)) + 2

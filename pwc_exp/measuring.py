@@ -1,4 +1,4 @@
-"""Scores an estimator on every sample of a source, one sample at a time in memory.
+"""Scores the flow of every sample of a source, one sample at a time in memory.
 
 Letters: H height, W width.
 """
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from pwc_exp.cluster import processors
 from pwc_exp.data.companions import Origin, companions
 from pwc_exp.data.sample import Batch, Source
-from pwc_exp.estimates import Estimator
+from pwc_exp.flow_sources import FlowSource
 from pwc_exp.gallery import Gallery
 from pwc_exp.pictures import tiles
 from pwc_exp.scoring import Field, Truth, score
@@ -33,7 +33,7 @@ class _Pair(NamedTuple):
 
 
 def measure(
-    estimator: Estimator,
+    flow_source: FlowSource,
     batches: Iterable[Batch],
     source: Source,
     found: Sequence[Origin],
@@ -67,7 +67,7 @@ def measure(
 
     bar = tqdm(total=samples, desc="evaluate", disable=None, leave=False)
     with bar, ThreadPoolExecutor(workers) as pool:
-        for pair in _pairs(estimator, batches):
+        for pair in _pairs(flow_source, batches):
             waiting.append((pair, pool.submit(_score, pair, source, found[pair.number])))
             if len(waiting) > workers:
                 finish()
@@ -77,9 +77,9 @@ def measure(
     return sorted(rows, key=lambda row: row.number)
 
 
-def _pairs(estimator: Estimator, batches: Iterable[Batch]) -> Iterator[_Pair]:
+def _pairs(flow_source: FlowSource, batches: Iterable[Batch]) -> Iterator[_Pair]:
     for batch in batches:
-        estimates = estimator.estimate(batch)
+        estimates = flow_source.estimate(batch)
         for place, index in enumerate(batch.index.numpy().tolist()):
             frame1, frame2, flow, valid = (part[place].numpy() for part in batch[:4])
             yield _Pair(index, frame1, frame2, flow, valid, estimates[place])

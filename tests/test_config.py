@@ -42,6 +42,7 @@ NEEDS = {
     "data=csv": ["data.root=somewhere", "data.manifest=pairs.csv"],
     "data=mix": ["data.root=somewhere", "data.parts=[{name:sintel,root:a}]"],
     "data=chairsthingsmix": ["data.root=somewhere"],
+    "data=realpairs": ["data.root=somewhere"],
     "model=tiny": ["loss.level_weights=[1,1,1]"],
     "schedule=restarts": ["steps=750_000"],
 }
@@ -180,7 +181,6 @@ def test_a_value_that_cannot_work_is_refused_by_its_key(override: str, message: 
 @pytest.mark.parametrize(
     ("command", "overrides"),
     [
-        ("evaluate", ["weights=x"]),  # beside the run
         ("evaluate", ["run=null"]),
         ("predict", ["frames=[]"]),
         ("predict", ["run=x"]),  # beside the weights

@@ -19,8 +19,8 @@ from pwc_exp.config import CONFIG_FILE, to_yaml
 from pwc_exp.data.feed import EvalFeed
 from pwc_exp.data.formats.io import read_flow, write_flo
 from pwc_exp.errors import DataError, MissingInputError
-from pwc_exp.estimates import of_files
 from pwc_exp.evaluation import evaluate
+from pwc_exp.flow_sources import of_files
 from pwc_exp.groups.data import Split
 
 LUCAS_KANADE = "LKflow_000045_10.png"  # an estimate that comes with KITTI
@@ -203,7 +203,7 @@ def test_zero_flow_is_off_by_the_true_motion(
     zero = ("estimate=zero", f"out={tmp_path}/out", "pictures=1")
     chairs = ("data=flyingchairs", f"data.root={root}", *zero)
     assert evaluate(configure("evaluate", *chairs)) == pytest.approx(np.mean(speeds))
-    assert "zero flow on flyingchairs" in capsys.readouterr().out
+    assert "zero-flow baseline on flyingchairs" in capsys.readouterr().out
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert files == {"metrics.json", "samples.csv", "report.html"}  # nothing goes to MLflow
 
@@ -229,9 +229,39 @@ def test_one_command_evaluates_several_data_sets_with_a_row_for_each_and_for_its
     assert set(found["sequences"]["sintel"]) == {row["scene"] for row in rows[2:]}
     assert set(found["dialects"]["sintel"]["raft"]) == {"EPE", "1px", "3px", "5px"}
     printed = capsys.readouterr().out
-    assert "zero flow on 2 data sets" in printed
+    assert "zero-flow baseline on 2 data sets" in printed
     for name in ("flyingchairs", "sintel", *found["sequences"]["sintel"]):
         assert f"  {name} " in printed
+
+
+def test_several_estimates_make_one_table_and_a_folder_each(
+    run: Path, configure: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, count in (("a", 2), ("b", 3)):
+        write_chairs(tmp_path / name, count)
+    write_sintel(tmp_path / "film", 2)
+    parts = "{name:flyingchairs,root:a,label:chairs},{name:flyingchairs,root:b,label:chairs}"
+    data = (
+        "data=mix",
+        f"data.root={tmp_path}",
+        f"data.parts=[{parts},{{name:sintel,root:film,label:film}}]",
+    )
+    rows = (f"run=[{run},{run}]", f"out={tmp_path}/out", "pictures=0", "xla=false")
+    returned = evaluate(configure("evaluate", *data, *rows, "estimate=[zero]"))
+    printed = capsys.readouterr().out
+    lines = [line for line in printed.splitlines() if line.startswith("|")]
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert table[0] == ["", "chairs", "film", "s per pair"]
+    assert [row[0] for row in table[2:]] == ["pairs", "zero", "train-1", "train-2"]
+    assert table[2][1:] == ["5", "2", ""]
+    for row in table[3:]:
+        metrics = json.loads((tmp_path / f"out/{row[0]}/metrics.json").read_text())
+        means = [metrics["datasets"][name]["aepe_per_image"] for name in ("chairs", "film")]
+        assert [float(cell) for cell in row[1:3]] == pytest.approx(means, abs=5e-4)
+        assert float(row[-1]) >= 0  # seconds
+    assert len({row["id"] for row in rows_of(tmp_path / "out/zero")}) == 7
+    assert returned == json.loads((tmp_path / "out/zero/metrics.json").read_text())["aepe"]
+    assert printed.startswith((tmp_path / "out/table.md").read_text())
 
 
 def test_the_report_is_one_file_that_needs_no_other(

@@ -63,6 +63,7 @@ def test_a_mix_that_was_saved_is_read_back(configure: Configure, tmp_path: Any) 
         ("[{name:sintel,root:a,weight:1},{name:kitti,root:b}]", "data.parts need a positive"),
         ("[{name:sintel,root:a,weight:0}]", "data.parts need a positive weight"),
         ("[{name:sintel,root:a,weight:much}]", "data.parts need a positive weight"),
+        ("[{name:sintel,root:a,label:a/b}]", "data.parts need labels .*a/b"),
         ("[{name:folder,root:a}]", r"data.parts\[0\]: .*frame1"),
     ],
 )

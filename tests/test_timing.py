@@ -1,12 +1,21 @@
 """Timing: works take turns, and a rate is operations per median second."""
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import skimage.data
+from small_sets import write_chairs
 
-from pwc_exp import timing
+from pwc_exp import checkpoints, timing
+from pwc_exp.build import build_model
+from pwc_exp.composition import check_places, read_model
+from pwc_exp.errors import ConfigError
+from pwc_exp.groups.training import Precision, PrecisionConfig
 from pwc_exp.timing import WARM_UPS, Work, benchmark, measure
 
 SMALLEST = (
@@ -57,21 +66,156 @@ def test_the_time_of_a_work_is_its_median_and_its_rate_comes_from_that(clock: Cl
     assert 0 < timings["quick"].peak_megabytes <= timings["slow"].peak_megabytes
 
 
-def test_the_command_compares_the_network_with_the_machine(
+def rows_of(printed: str, kind: str) -> list[list[str]]:
+    return [
+        line.removeprefix(kind).split() for line in printed.splitlines() if line.startswith(kind)
+    ]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Overrides that make everything quick to time."""
+    monkeypatch.setattr(timing, "MATRIX_SIDE", 64)
+    monkeypatch.setattr(timing, "PIPELINE_STEPS", 1)
+    sizes = ("inference_size=[16,32]", "train_size=[16,16]", "train_batch_size=2")
+    return (*SMALLEST, *sizes, "repeats=1", "xla=false", "augment=none")
+
+
+def test_a_precision_is_timed_beside_float32_and_against_both_matrix_products(
+    small: tuple[str, ...],
     configure: Callable[..., Any],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(timing, "MATRIX_SIDE", 64)
-    sizes = ("inference_size=[32,48]", "train_size=[16,32]", "train_batch_size=2")
-    benchmark(configure("benchmark", *SMALLEST, *sizes, "repeats=1", "xla=false"))
-    rows = capsys.readouterr().out.splitlines()
-    assert rows[0].startswith("tiny, float32, ") and rows[0].endswith("medians of 1 repeats")
-    product, inference, training = (row.split() for row in rows[2:5])
-    assert product[:7] == ["matrix", "product", "8", "of", "64", "x", "64"]
-    assert inference[:6] == ["inference", "1", "pair", "of", "32", "x"]
-    assert training[:8] == ["training", "step", "2", "pairs", "of", "16", "x", "32"]
-    assert product[-2] == "100.0%"
-    for row in (product, inference, training):
-        rate, peak = float(row[-3]), float(row[-1].replace(",", ""))
-        assert rate > 0 and peak > 100
+    monkeypatch.setattr(timing, "has_bfloat16", lambda: True)
+    left, right, _ = skimage.data.stereo_motorcycle()
+    pair = (left[:64, :64], right[:64, :64], None)
+    monkeypatch.setattr(skimage.data, "stereo_motorcycle", lambda: pair)
+    benchmark(configure("benchmark", *small, "precision=bf16"))
+    printed = capsys.readouterr().out
+    assert [row[:5] for row in rows_of(printed, "matrix product")] == [
+        [precision, "8", "of", "64", "x"] for precision in ("fp32", "bf16")
+    ]
+    assert "of fp32  of bf16   speed   peak MB" in printed.splitlines()[1]
+    for kind in ("inference", "training step  "):
+        float32, bfloat16 = rows_of(printed, kind)
+        assert (float32[:2], bfloat16[:2]) == (["tiny", "fp32"], ["tiny", "bf16"])
+        assert float32[-2] == "1.00" and float(bfloat16[-2]) > 0
+        for row in (float32, bfloat16):
+            assert all(share.endswith("%") for share in row[-4:-2])
+            assert float(row[-5]) > 0 and float(row[-1].replace(",", "")) > 100
+    assert "flow in bf16 against fp32 on the pair stereo_motorcycle of scikit-image" in printed
+    assert "the weights are random" in printed
+
+
+def test_no_bfloat16_product_is_timed_where_there_is_no_such_arithmetic(
+    small: tuple[str, ...],
+    configure: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(timing, "has_bfloat16", lambda: False)
+    benchmark(configure("benchmark", *small))
+    printed = capsys.readouterr().out
+    (product,) = rows_of(printed, "matrix product")
+    assert product[0] == "fp32" and product[-2] == "1.00"
+    assert "bf16 matrix product: not timed, as this processor has no bfloat16" in printed
+    assert "against fp32" not in printed
+
+
+def test_other_models_are_timed_in_the_same_run_and_their_speed_is_relative_to_the_first(
+    small: tuple[str, ...],
+    configure: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = configure("describe", *SMALLEST, "model.feature_channels=[64,128]").model
+    monkeypatch.setattr(timing, "read_model", lambda name: replace(other, name=name))
+    benchmark(configure("benchmark", *small, "models=[large]"))
+    printed = capsys.readouterr().out
+    for kind in ("inference", "training step  "):
+        tiny, large = rows_of(printed, kind)
+        assert (tiny[0], large[0]) == ("tiny", "large")
+        assert tiny[-2] == "1.00" and float(large[-2]) > 0
+
+
+def test_the_samples_of_the_pipeline_stand_beside_those_of_the_training_step(
+    small: tuple[str, ...],
+    configure: Callable[..., Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = ("data=flyingchairs", f"data.root={write_chairs(tmp_path, 3)}", "data.cache=cache")
+    config = configure("benchmark", *small, *data)
+    config.data.cache = str(tmp_path / "cache")
+    benchmark(config)
+    printed = capsys.readouterr().out
+    (step,) = re.findall(r"training step, tiny fp32: ([\d.]+) samples/s", printed)
+    found = re.findall(r"input pipeline, (.+): ([\d.]+) samples/s, ([\d.]+) times", printed)
+    assert [name for name, _, _ in found] == ["flyingchairs, cached", "synthetic"]
+    for line, (_, rate, ratio) in zip(printed.splitlines()[-2:], found, strict=True):
+        assert float(ratio) == pytest.approx(float(rate) / float(step), abs=0.1)
+        slower = "training step" if float(rate) > float(step) else "input pipeline"
+        assert f"the {slower} is the bottleneck" in line
+    assert any((tmp_path / "cache").iterdir())
+
+
+def test_the_error_of_a_precision_is_that_of_the_given_weights_on_the_given_pairs(
+    small: tuple[str, ...],
+    configure: Callable[..., Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = configure("benchmark", *small, "precision=bf16")
+    model = build_model(config.model, PrecisionConfig(policy=Precision.fp32))
+    for variable in model.trainable_variables:
+        variable.assign(0 * variable.value)  # a flow of zero in any precision
+    checkpoints.save(
+        tmp_path / "saved",
+        step=1,
+        state=checkpoints.named_state(model),
+        metrics={},
+        fingerprint={},
+    )
+    root = write_chairs(tmp_path / "chairs", 3)
+    config = configure(
+        "benchmark",
+        *small,
+        "precision=bf16",
+        f"weights={tmp_path}/saved/step-00000001",
+        "data=flyingchairs",
+        f"data.root={root}",
+    )
+    benchmark(config)
+    printed = capsys.readouterr().out
+    line = "flow in bf16 against fp32 on 3 pairs of flyingchairs: differs by 0.0000 px on average"
+    assert line in printed
+    assert "random" not in printed
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["run=a", "weights=b"], "run or weights"),
+        (["frames=[a]"], "frames must be two"),
+    ],
+)
+def test_impossible_inputs_are_refused(
+    overrides: list[str], line: str, configure: Callable[..., Any]
+) -> None:
+    with pytest.raises(ConfigError, match=line):
+        configure("benchmark", *overrides)
+
+
+def test_unknown_models_are_told_the_known_before_anything_is_built(
+    configure: Callable[..., Any], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"unknown choice 'nosuch', not one of .*lg.*tiny"):
+        check_places(configure("benchmark", "models=[sm,nosuch]"), tmp_path)
+
+
+def test_a_model_that_is_read_by_name_is_the_one_that_hydra_composes(
+    configure: Callable[..., Any],
+) -> None:
+    for name in ("sm", "official-small", "tiny"):
+        assert read_model(name) == configure("describe", f"model={name}").model

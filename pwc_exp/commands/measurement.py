@@ -8,7 +8,7 @@ from pwc_exp.groups import list_of
 from pwc_exp.groups.augment import AugmentConfig
 from pwc_exp.groups.data import DataConfig
 from pwc_exp.groups.model import ModelConfig, NetworkConfig
-from pwc_exp.groups.training import LossConfig, OptimizerConfig
+from pwc_exp.groups.training import LossConfig, OptimizerConfig, PrecisionConfig
 
 
 @dataclass(kw_only=True)
@@ -24,11 +24,22 @@ class DescribeConfig:
 
 @dataclass(kw_only=True)
 class BenchmarkConfig:
-    """Time of inference and of training steps."""
+    """Time of inference, training steps and the input pipeline; error of lower precision."""
 
     model: ModelConfig
     loss: LossConfig
     optimizer: OptimizerConfig
+    precision: PrecisionConfig  # bf16 or fp16: timed beside fp32, with the error in pixels
+    data: DataConfig | None = (
+        None  # of the input pipeline, beside generated scenes; null: only these
+    )
+    augment: AugmentConfig  # of the input pipeline
+    models: list[str] = list_of()  # further choices of the group model, timed in turn with `model`
+    run: str | None = None  # folder of a training run: its model and best checkpoint, for the error
+    weights: str | None = None  # file with weights for `model`, for the error
+    frames: list[str] | None = (
+        None  # two images for the error; null: pairs of data, or a photograph
+    )
     inference_size: list[int] = list_of(448, 1024)  # of the frames (height, width), in pixels
     train_size: list[int] = list_of(384, 448)  # of the frames (height, width), in pixels
     train_batch_size: int = 4  # examples in one update
@@ -37,6 +48,9 @@ class BenchmarkConfig:
 
     def __post_init__(self) -> None:
         check_positive("", self, "train_batch_size", "repeats")
+        check(self.run is None or self.weights is None, "run or weights", "must be one", "both")
+        if self.frames is not None:
+            check(len(self.frames) == 2, "frames", "must be two images", self.frames)
         check_size("inference_size", self.inference_size, 2**self.model.levels)
         check_size("train_size", self.train_size, 2**self.model.levels)
         check_level_weights(self.model, self.loss)

@@ -20,7 +20,7 @@ from pwc_exp.data.scenes.synthetic import SyntheticSource
 class Origin(NamedTuple):
     """Where an example of a source comes from."""
 
-    dataset: str  # its name, with a number where a mix has it twice
+    dataset: str  # its name or label, with a number where a mix has the name twice
     scene: str
     sample: Sample | None  # its files; None: it is generated
 
@@ -37,8 +37,8 @@ def origins(source: Source) -> list[Origin]:
     """Where each example comes from, by its index."""
     if isinstance(source, MixedSource):
         return [
-            origin._replace(dataset=name)
-            for name, member in source.members
+            origin._replace(dataset=label)
+            for label, (_, member) in zip(source.labels, source.members, strict=True)
             for origin in origins(member)
         ]
     if isinstance(source, FileSource):

@@ -14,10 +14,20 @@ class MixedSource:
 
     weights: how many examples are drawn from each, relative to the others; None: all examples are
     equally likely, whichever source they are of.
+    labels: what each is called in place of its name; sources of one label are reported as one.
     """
 
-    def __init__(self, sources: Sequence[Source], *, weights: Sequence[float] | None) -> None:
-        names = distinct([source.name for source in sources])
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        weights: Sequence[float] | None,
+        labels: Sequence[str | None] | None = None,
+    ) -> None:
+        labels = labels or [None] * len(sources)
+        named = zip(labels, sources, strict=True)
+        names = distinct([label or source.name for label, source in named])
+        self.labels = [label or name for label, name in zip(labels, names, strict=True)]
         self.name = "+".join(names)
         self.size = sum(source.size for source in sources)
         self.ids: Sequence[str] = [

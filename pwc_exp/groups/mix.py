@@ -36,7 +36,9 @@ class MixConfig(FilesConfig):
 
     first_entries: ClassVar[str] = "the folders of the parts"
     name: Dataset = Dataset.mix
-    parts: list[Any]  # a mapping each: name, root (within root), knobs of that data set, weight
+    # A mapping each: name, root (within root), settings of that data set, weight, and label: the
+    # name of the part in results; parts of one label are reported as one data set.
+    parts: list[Any]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,12 +48,20 @@ class MixConfig(FilesConfig):
         given = all(isinstance(weight, int | float) and weight > 0 for weight in weights)
         requirement = "need a positive weight each, or none at all"
         check(given or set(weights) == {None}, "data.parts", requirement, weights)
+        for label in self.labels:
+            named = label is None or (isinstance(label, str) and label and "/" not in label)
+            check(bool(named), "data.parts", "need labels that are text without /", label)
 
     @property
     def weights(self) -> list[float] | None:
         """How many examples are drawn from each part, relative to the others."""
         weights = [part.get("weight") for part in self.parts]
         return None if None in weights else weights
+
+    @property
+    def labels(self) -> list[str | None]:
+        """What each part is called in results; None: as its data set."""
+        return [part.get("label") for part in self.parts]
 
     def part_configs(self) -> list[DataConfig]:
         """The data set of each part; what a part must share with the others is the mix's."""
@@ -65,7 +75,7 @@ class MixConfig(FilesConfig):
         values = {k: v for k, v in shared.items() if k in {knob.name for knob in fields(schema)}}
         for name, value in part.items():
             check(name not in shared, f"{key}.{name}", "must be stated for the whole mix", value)
-            if name != "weight":
+            if name not in ("weight", "label"):
                 values[name] = value
         return part_config(key, values, root=self.root)
 

@@ -52,6 +52,14 @@ def test_ids_begin_with_the_name_of_their_source_and_are_unique() -> None:
     assert twins.ids == ["a-1/0", "a-2/0"]
 
 
+def test_sources_of_one_label_are_one_data_set_whose_ids_stay_unique() -> None:
+    pair = [ConstantSource("a", 1, 0), ConstantSource("a", 1, 0), ConstantSource("b", 1, 0)]
+    labelled = MixedSource(pair, weights=None, labels=["x", "x", None])
+    assert labelled.ids == ["x-1/0", "x-2/0", "b/0"]
+    assert labelled.labels == ["x", "x", "b"]
+    assert MixedSource(pair, weights=None).labels == ["a-1", "a-2", "b"]
+
+
 def test_weights_make_parts_and_without_them_all_are_shuffled_together() -> None:
     assert list(MixedSource(sources(), weights=None).parts) == [Part(5, 1.0)]
     assert list(MixedSource(sources(), weights=[3, 1]).parts) == [Part(2, 3), Part(3, 1)]
