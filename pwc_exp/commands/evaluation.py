@@ -103,7 +103,6 @@ class EvaluateConfig:
         known = self.data is not None or bool(self.run)
         check(known, "data", "must be chosen if no run says which data", self.data)
 
-
     @property
     def networks(self) -> list[tuple[str | None, str | None]]:
         """(run, weights) of each network, one of which is None."""
