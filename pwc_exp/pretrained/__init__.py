@@ -105,7 +105,7 @@ class Card:
         """Puts in the errors on one set of pairs, in the place of earlier ones of that name."""
         self.results = [other for other in self.results if other.name != result.name] + [result]
         total = math.fsum(each.bfloat16_error * each.pixels for each in self.results)
-        self.bfloat16_error = total / sum(each.pixels for each in self.results)
+        self.bfloat16_error = round(total / sum(each.pixels for each in self.results), 6)
 
 
 class Selection(NamedTuple):

@@ -13,6 +13,8 @@ import pytest
 from pwc_exp import checkpoints, pretrained
 from pwc_exp.build import build_model
 from pwc_exp.config import BEST_KEY, CONFIG_FILE, to_yaml
+from pwc_exp.data.formats.images import write_image
+from pwc_exp.data.formats.io import write_flo
 from pwc_exp.errors import ConfigError, DataError, OutputError
 from pwc_exp.evaluation import evaluate
 from pwc_exp.exporting import weights_file
@@ -35,12 +37,14 @@ SMALL = (
     "data.crop=[32,48]",
 )
 COMMAND = "python -m pwc_exp.train 'name=a b' 'hydra.run.dir=/somewhere'"
+FLOW = weights_file._flow
 Configure = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True)
-def compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights_file, "COMPARED", Shape(1, 48, 64))
+def no_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saves the seconds in which a network is compiled, to see what rounding moves."""
+    monkeypatch.setattr(weights_file, "_flow", lambda model: np.zeros((1, 2, 2, 2)))
 
 
 @pytest.fixture
@@ -89,6 +93,13 @@ def run_dir(model: PWCNet, configure: Configure, tmp_path: Path) -> Path:
     return make_run(tmp_path / "first", model, configure("train", *SMALL))
 
 
+@pytest.fixture
+def flow(no_flow: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network's own flow, of a small pair."""
+    monkeypatch.setattr(weights_file, "_flow", FLOW)
+    monkeypatch.setattr(weights_file, "COMPARED", Shape(1, 48, 64))
+
+
 def exported(configure: Configure, out: Path, *overrides: str) -> Card:
     export_weights(configure("export_weights", f"out={out}", *overrides))
     card = pretrained.card_of(out)
@@ -96,6 +107,7 @@ def exported(configure: Configure, out: Path, *overrides: str) -> Card:
     return card
 
 
+@pytest.mark.usefixtures("flow")
 def test_the_best_checkpoint_is_written_in_float16_and_read_without_a_model(
     run_dir: Path, configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,18 +203,29 @@ def test_the_errors_of_a_card_are_those_of_evaluate(
 ) -> None:
     out = tmp_path / "net.safetensors"
     exported(configure, out, f"run={run_dir}")
-    scenes = ("data=synthetic", "data.crop=[32,48]", "data.val_size=3", f"weights={out}")
+    pairs = tmp_path / "pairs"
+    pairs.mkdir()
+    rng = np.random.default_rng(3)
+    for number in range(2):
+        for frame in (1, 2):
+            pixels = rng.integers(0, 256, (33, 50, 3), np.uint8)
+            write_image(pairs / f"{number}_{frame}.png", pixels)
+        flow = rng.normal(size=(33, 50, 2)).astype(np.float32)
+        flow[:9] = 1e10  # unknown
+        write_flo(pairs / f"{number}.flo", flow)
+    patterns = ("data.frame1=*_1.png", "data.frame2=*_2.png", "data.flow=*.flo")
+    data = ("data=folder", f"data.root={pairs}", *patterns, f"weights={out}")
     try:
-        measure(configure("export_card", *scenes, "label=scenes"))
+        measure(configure("export_card", *data, "label=noise"))
     finally:
         keras.config.set_dtype_policy("float32")
     card = pretrained.card_of(out)
     assert card is not None
     (result,) = card.results
     folder = tmp_path / "evaluation"
-    aepe = evaluate(configure("evaluate", *scenes, "pictures=0", f"out={folder}"))
+    aepe = evaluate(configure("evaluate", *data, "pictures=0", f"out={folder}"))
     assert result.aepe == pytest.approx(aepe, abs=2e-5)
-    assert (result.name, result.pairs, result.pixels) == ("scenes", 3, 3 * 32 * 48)
+    assert (result.name, result.pairs, result.pixels) == ("noise", 2, 2 * 33 * 50)
     assert card.bfloat16_error == result.bfloat16_error > 0
     assert json.loads((folder / "metrics.json").read_text())["precision"] == "float32"
 
