@@ -1,6 +1,7 @@
 """From a configuration to objects: the one place where names meet code."""
 
 import functools
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import keras
 from tqdm import tqdm
 
+from pwc_exp import processor
 from pwc_exp.cluster import processors
 from pwc_exp.data import cache, datasets, quarantine
 from pwc_exp.data.augmentation import augment
@@ -21,6 +23,8 @@ from pwc_exp.data.scenes.synthetic import SyntheticSource
 from pwc_exp.data.splits import take_split
 from pwc_exp.errors import ConfigError, DataError, UserError
 from pwc_exp.flow import losses
+from pwc_exp.flow.portability import uses_tensorflow
+from pwc_exp.flow.tensorflow_ops import on_cpu
 from pwc_exp.groups.augment import AugmentConfig, BasicConfig, HeavyConfig, ModernConfig
 from pwc_exp.groups.data import BadSample, DataConfig, FilesConfig, Split
 from pwc_exp.groups.mix import MixConfig
@@ -54,6 +58,10 @@ POLICIES = {
     Precision.fp16: "mixed_float16",
     Precision.bf16: "mixed_bfloat16",
 }  # names that Keras has
+NO_BFLOAT16 = (
+    "precision=bf16: this processor has no bfloat16 arithmetic; "
+    "convolutions are computed in float32."
+)
 # A run's seed does not choose the scenes: runs of different seeds are compared on the same ones.
 SYNTHETIC_SEEDS = {Split.train: 1, Split.val: 2}
 # PWC-Net, section 4, "Training": by level.
@@ -62,11 +70,22 @@ PLUS_FULL_RESOLUTION_WEIGHT = 0.0005  # PWC-Net+ for Sintel; the other levels ar
 
 
 def build_model(config: ModelConfig, precision: PrecisionConfig) -> PWCNet:
-    """The network with fresh weights. Sets Keras's global precision."""
+    """The network with fresh weights. Sets Keras's global precision.
+
+    In bf16 on a processor without bfloat16 arithmetic, a line on stderr says what is used instead.
+    """
+    missing = uses_tensorflow() and on_cpu() and not processor.has_bfloat16()
+    if missing and precision.policy == Precision.bf16:
+        _say_that_bfloat16_is_missing()
     keras.config.set_dtype_policy(POLICIES[precision.policy])
     arguments = asdict(config)
     del arguments["name"]
     return PWCNet(**arguments)
+
+
+@functools.cache  # once per process, though a run may build several networks
+def _say_that_bfloat16_is_missing() -> None:
+    print(NO_BFLOAT16, file=sys.stderr)
 
 
 def build_loss(config: LossConfig, model: PWCNet) -> LossFn:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pwc_exp import build, processor
 from pwc_exp.build import (
     build_augment,
     build_loss,
@@ -40,6 +41,22 @@ def float32_afterwards() -> Iterator[None]:
 def tiny(configure: Callable[..., Any]) -> PWCNet:
     config = configure("train", *SMALL)
     return build_model(config.model, config.precision)
+
+
+@pytest.mark.parametrize("bfloat16", [True, False])
+def test_a_processor_without_bfloat16_is_reported_once(
+    bfloat16: bool,
+    configure: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processor, "has_bfloat16", lambda: bfloat16)
+    monkeypatch.setattr(build, "on_cpu", lambda: True)
+    build._say_that_bfloat16_is_missing.cache_clear()
+    for precision in ("fp32", "fp16", "bf16", "bf16"):
+        config = configure("train", *SMALL, f"precision={precision}")
+        build_model(config.model, config.precision)
+    assert capsys.readouterr().err.count(build.NO_BFLOAT16) == (not bfloat16)
 
 
 def random_flows() -> tuple[dict[int, tf.Tensor], tf.Tensor, tf.Tensor]:

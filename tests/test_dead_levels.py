@@ -16,7 +16,7 @@ from pwc_exp.build import build_loss, build_model, build_optimizer, build_schedu
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.data.pipeline import eval_batches, train_batches
 from pwc_exp.flow.losses import l2_norm
-from pwc_exp.flow.resize import downsample_target
+from pwc_exp.flow.resize import target_pyramid
 from pwc_exp.groups.data import Split
 from pwc_exp.steps import make_levels, make_train_step
 from pwc_exp.stuck import spread_over_inputs
@@ -75,7 +75,7 @@ def learn(config: TrainConfig) -> dict[int, Head]:
     spreads = spread_over_inputs(flows)
     heads = {}
     for level, flow in flows.items():
-        target, _ = downsample_target(batch.flow, batch.valid, 2**level, alignment="center")
+        target, _ = target_pyramid(batch.flow, batch.valid, [level], alignment="center")[level]
         heads[level] = Head(
             spreads[level],
             correlation(flow.numpy(), target.numpy()),

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from pwc_exp.flow.resize import downsample_target, upsample
+from pwc_exp.flow.resize import target_pyramid, upsample
 
 Tensor = Any  # a tensor of the Keras backend in use
 Flows = Mapping[int, Tensor]
@@ -189,8 +189,9 @@ def _levels(
     units: Mapping[int, float],
     alignment: str,
 ) -> Iterator[_Level]:
+    targets = target_pyramid(target, valid, flows.keys(), alignment=alignment)
     for level, weight in zip(sorted(flows, reverse=True), level_weights, strict=True):
-        level_target, level_valid = downsample_target(target, valid, 2**level, alignment=alignment)
+        level_target, level_valid = targets[level]
         flow = ops.cast(flows[level], "float32")
         residual = ops.where(level_valid[..., None] > 0, flow - level_target / units[level], 0.0)
         yield _Level(weight, residual, level_valid)

@@ -5,10 +5,13 @@ Alignment says where the pixels of a coarser grid lie: "corner": on every f-th p
 one (tfoptflow; TensorFlow 1's `resize_bilinear`), "center": in the middle of f × f pixels.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from keras import ops
+
+from pwc_exp.flow.portability import uses_tensorflow
 
 Tensor = Any  # a tensor of the Keras backend in use
 
@@ -59,28 +62,49 @@ def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:
     return resized * ratios
 
 
-def downsample_target(
-    target: Tensor, valid: Tensor, factor: int, *, alignment: str
-) -> tuple[Tensor, Tensor]:
-    """Brings ground truth to a coarser grid without ever mixing in invalid pixels.
+def target_pyramid(
+    target: Tensor, valid: Tensor, levels: Collection[int], *, alignment: str
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """Brings ground truth to coarser grids without ever mixing in invalid pixels.
 
     Args:
-        target: [B, H, W, 2], in any unit; f divides H and W.
+        target: [B, H, W, 2], in any unit; 2^level divides H and W.
         valid: [B, H, W], 0 or 1.
-        factor: f.
-        alignment: "corner" picks every f-th pixel (which is all that the original's resizing
-            does, its ratios being whole), "center" averages the valid pixels of each f × f block.
+        levels: of the pyramid; level k has stride 2^k.
+        alignment: "corner" picks every 2^k-th pixel (which is all that the original's resizing
+            does, its ratios being whole), "center" averages the valid pixels of each block.
 
     Returns:
-        The flow [B, H/f, W/f, 2], in the same unit, 0 where invalid, and its mask [B, H/f, W/f].
+        {level: (flow [B, H/2^level, W/2^level, 2], in the same unit, 0 where invalid; its mask)}.
+        Not differentiable.
     """
     _check(alignment)
-    if alignment == "corner":
-        target, valid = target[:, ::factor, ::factor], valid[:, ::factor, ::factor]
-        return ops.where(valid[..., None] > 0, target, 0.0), valid
-    count = _block_sum(valid[..., None], factor)
-    total = _block_sum(ops.where(valid[..., None] > 0, target, 0.0), factor)
-    return total / ops.maximum(count, 1.0), ops.cast(count[..., 0] > 0, valid.dtype)
+    downsample = _pick_pixels if alignment == "corner" else _average_blocks
+    if uses_tensorflow():
+        from pwc_exp.flow import tensorflow_ops  # as one operation: 15 times faster
+
+        downsample = tensorflow_ops.fused(downsample)
+    pairs = downsample(target, valid, tuple(sorted(levels)))
+    return dict(zip(sorted(levels), pairs, strict=True))
+
+
+def _pick_pixels(
+    target: Tensor, valid: Tensor, levels: Sequence[int]
+) -> list[tuple[Tensor, Tensor]]:
+    picked = [(target[:, :: 2**k, :: 2**k], valid[:, :: 2**k, :: 2**k]) for k in levels]
+    return [(ops.where(mask[..., None] > 0, flow, 0.0), mask) for flow, mask in picked]
+
+
+def _average_blocks(
+    target: Tensor, valid: Tensor, levels: Sequence[int]
+) -> list[tuple[Tensor, Tensor]]:
+    known = valid[..., None]
+    total, count = ops.where(known > 0, target, 0.0), known
+    pairs = []
+    for finer, level in itertools.pairwise((0, *levels)):  # each from the sums of the finer one
+        total, count = (_block_sum(values, 2 ** (level - finer)) for values in (total, count))
+        pairs.append((total / ops.maximum(count, 1.0), ops.cast(count[..., 0] > 0, valid.dtype)))
+    return pairs
 
 
 def _interpolate(flow: Tensor, places: Sequence[float], *, axis: int) -> Tensor:

@@ -8,16 +8,15 @@ Letters: B batch, H height, W width, C channels, r search range.
 """
 
 import functools
+import os
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from pwc_exp import processor
 from pwc_exp.flow.cost_volume import displacements, portable_cost_volume
 from pwc_exp.flow.warp import cell_and_fraction, inside, target_coordinates
-
-FEW_CHANNELS = 16  # below: the operation's overhead outweighs its arithmetic
 
 
 def cost_volume(features1: tf.Tensor, warped2: tf.Tensor, *, search_range: int) -> tf.Tensor:
@@ -42,20 +41,11 @@ def convolution(
 ) -> tf.Tensor:
     """See `pwc_exp.flow.convolution.convolution`; for a CPU.
 
-    CPUs have no arithmetic for float16: it is done in float32, and what comes out is rounded, as
-    a GPU does. TensorFlow's own float16 convolutions are 30 times slower.
+    Half precision that the processor has no arithmetic for is computed in float32 and rounded, as
+    a GPU does: TensorFlow's own convolutions are then up to 30 times slower than float32.
     """
-    if parts[0].dtype == tf.float16:
-        result = convolution(
-            [tf.cast(part, tf.float32) for part in parts],
-            tf.cast(kernel, tf.float32),
-            tf.cast(bias, tf.float32),
-            stride=stride,
-            dilation=dilation,
-            padding=padding,
-            leakiness=leakiness,
-        )
-        return tf.cast(result, tf.float16)
+    dtype = parts[0].dtype
+    compute = dtype if _has_arithmetic(dtype) else tf.float32
     sizes = [part.shape[-1] for part in parts]
     geometry = _Geometry(stride, dilation, padding.upper())
 
@@ -63,35 +53,56 @@ def convolution(
     def operation(
         kernel: tf.Tensor, bias: tf.Tensor, *parts: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[..., tuple[tf.Tensor, ...]]]:
-        kernels = tf.split(kernel, sizes, axis=2)
+        kernels = tf.split(tf.cast(kernel, compute), sizes, axis=2)
         result, *others = [
-            tf.nn.conv2d(part, part_kernel, stride, geometry.padding, dilations=dilation)
+            tf.nn.conv2d(
+                tf.cast(part, compute), part_kernel, stride, geometry.padding, dilations=dilation
+            )
             for part, part_kernel in zip(parts, kernels, strict=True)
         ]
         for other in others:
             result += other
         # This very operation is what oneDNN fuses. It must come after the sum: of convolution,
         # bias, sum and LeakyReLU in this order, TensorFlow 2.21 makes one operation that is wrong.
-        result = tf.nn.bias_add(result, bias)
+        result = tf.nn.bias_add(result, tf.cast(bias, compute))
         if leakiness is not None:
             result = tf.nn.leaky_relu(result, leakiness)
+        result = tf.cast(result, dtype)
 
         def backward(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
             if leakiness is not None:  # the result has the sign of what went in
                 upstream = tf.raw_ops.LeakyReluGrad(
                     gradients=upstream, features=result, alpha=leakiness
                 )
-            into_kernels = [_filter_gradient(part, upstream, geometry) for part in parts]
+            upstream = tf.cast(upstream, compute)
+            into_kernels = [
+                _filter_gradient(tf.cast(part, compute), upstream, geometry) for part in parts
+            ]
             into_parts = [
-                _input_gradient(part, part_kernel, upstream, geometry)
+                _input_gradient(part.shape, part_kernel, upstream, geometry)
                 for part, part_kernel in zip(parts, kernels, strict=True)
             ]
             into_bias = tf.reduce_sum(upstream, axis=(0, 1, 2))
-            return tf.concat(into_kernels, axis=2), into_bias, *into_parts
+            gradients = (tf.concat(into_kernels, axis=2), into_bias, *into_parts)
+            return tuple(tf.cast(gradient, dtype) for gradient in gradients)
 
         return result, backward
 
     return operation(tf.convert_to_tensor(kernel), tf.convert_to_tensor(bias), *parts)
+
+
+def _has_arithmetic(dtype: tf.DType) -> bool:
+    """Whether this CPU computes convolutions in `dtype`; none does in float16."""
+    return dtype == tf.float32 or (dtype == tf.bfloat16 and processor.has_bfloat16())
+
+
+def _dilates_gradients() -> bool:
+    """Whether TensorFlow's own convolution gradients, of oneDNN, are fastest and take dilations.
+
+    Without AVX-512, oneDNN's filter gradient reaches a third of a matrix product's rate. Without
+    oneDNN there are none for dilated convolutions.
+    """
+    return processor.has_avx512() and os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0"
 
 
 class _Geometry(NamedTuple):
@@ -101,18 +112,24 @@ class _Geometry(NamedTuple):
     dilation: int
     padding: str
 
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Of TensorFlow's own gradients."""
+        return {
+            "strides": [1, self.stride, self.stride, 1],
+            "dilations": [1, self.dilation, self.dilation, 1],
+            "padding": self.padding,
+        }
+
 
 def _input_gradient(
-    features: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor, geometry: _Geometry
+    shape: tf.TensorShape, kernel: tf.Tensor, upstream: tf.Tensor, geometry: _Geometry
 ) -> tf.Tensor:
     """The gradient [B, H, W, C in] of a convolution."""
-    if geometry.stride > 1:
+    native = upstream.dtype == tf.bfloat16 and _dilates_gradients()
+    if geometry.stride > 1 or native:
         return tf.raw_ops.Conv2DBackpropInput(
-            input_sizes=features.shape,
-            filter=kernel,
-            out_backprop=upstream,
-            strides=[1, geometry.stride, geometry.stride, 1],
-            padding=geometry.padding,
+            input_sizes=shape, filter=kernel, out_backprop=upstream, **geometry.attributes
         )
     turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
     return tf.nn.conv2d(upstream, turned, 1, "SAME", dilations=geometry.dilation)
@@ -122,21 +139,18 @@ def _filter_gradient(features: tf.Tensor, upstream: tf.Tensor, geometry: _Geomet
     """The gradient [3, 3, C in, C out] of a convolution."""
     height, width, inputs = features.shape[1:]
     outputs, dilation = upstream.shape[-1], geometry.dilation
+    if geometry.stride > 1 or _dilates_gradients():
+        return tf.raw_ops.Conv2DBackpropFilter(
+            input=features,
+            filter_sizes=[3, 3, inputs, outputs],
+            out_backprop=upstream,
+            **geometry.attributes,
+        )
     if dilation > 1 and height % dilation == 0 and width % dilation == 0:
         # Of every d-th pixel, a dilated convolution is a plain one.
-        plain = geometry._replace(dilation=1)
-        return _filter_gradient(_phases(features, dilation), _phases(upstream, dilation), plain)
-    # Without AVX-512, oneDNN's own filter gradient reaches a third of a matrix product's rate.
-    slow = outputs < FEW_CHANNELS or not processor.has_avx512()
-    if geometry.stride == 1 and (dilation > 1 or slow):
-        return _filter_gradient_as_product(features, upstream, dilation)
-    return tf.raw_ops.Conv2DBackpropFilter(
-        input=features,
-        filter_sizes=[3, 3, inputs, outputs],
-        out_backprop=upstream,
-        strides=[1, geometry.stride, geometry.stride, 1],
-        padding=geometry.padding,
-    )
+        features, upstream = _phases(features, dilation), _phases(upstream, dilation)
+        dilation = 1
+    return _filter_gradient_as_product(features, upstream, dilation)
 
 
 def _filter_gradient_as_product(
@@ -159,6 +173,12 @@ def _phases(values: tf.Tensor, step: int) -> tf.Tensor:
     small = (height // step, width // step)
     grid = tf.reshape(values, [-1, small[0], step, small[1], step, channels])
     return tf.reshape(tf.transpose(grid, [2, 4, 0, 1, 3, 5]), [-1, *small, channels])
+
+
+@functools.cache
+def fused(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` of tensors, which TensorFlow runs as one operation, without copies between."""
+    return tf.function(function, jit_compile=True)
 
 
 def xla_pays() -> bool:

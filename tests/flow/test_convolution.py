@@ -12,15 +12,14 @@ from pwc_exp.flow import tensorflow_ops
 from pwc_exp.flow.convolution import portable_convolution
 
 rng = np.random.default_rng(7)
-FEW = tensorflow_ops.FEW_CHANNELS
 CASES = [
     # stride, dilation, padding, leakiness, channels of the parts, outputs
-    (1, 1, "same", 0.1, [5], FEW),
+    (1, 1, "same", 0.1, [5], 16),
     (1, 1, "same", None, [5], 2),
-    (1, 1, "same", 0.1, [3, 5, 2], FEW),
-    (1, 2, "same", 0.1, [5, 1], FEW),  # divides the size
+    (1, 1, "same", 0.1, [3, 5, 2], 16),
+    (1, 2, "same", 0.1, [5, 1], 16),  # divides the size
     (1, 3, "same", 0.1, [5], 4),  # does not
-    (2, 1, "same", 0.1, [3], FEW),
+    (2, 1, "same", 0.1, [3], 16),
     (2, 1, "valid", None, [3], 4),
 ]
 
@@ -67,3 +66,45 @@ def test_a_compiled_convolution_of_parts_is_that_of_the_whole(parts: int) -> Non
     compiled = tf.function(lambda: tensorflow_ops.convolution(features, kernel, bias, **options))
     whole = portable_convolution(features, kernel, bias, **options)
     np.testing.assert_allclose(compiled(), whole, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bfloat16", "computed"),
+    [
+        (tf.float16, True, {tf.float32}),
+        (tf.bfloat16, False, {tf.float32}),
+        (tf.bfloat16, True, {tf.bfloat16}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_half_precision_is_float32_rounded_computed_in_what_the_processor_has(
+    case: tuple,
+    dtype: tf.DType,
+    bfloat16: bool,
+    computed: set[tf.DType],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stride, dilation, padding, leakiness, inputs, outputs = case
+    monkeypatch.setattr(processor, "has_bfloat16", lambda: bfloat16)
+    shapes = [(3, 3, sum(inputs), outputs), (outputs,), *((2, 8, 10, count) for count in inputs)]
+    arguments = [tf.cast(rng.standard_normal(shape), dtype) for shape in shapes]
+    options = {"stride": stride, "dilation": dilation, "padding": padding, "leakiness": leakiness}
+
+    def with_gradients(arguments: list[tf.Tensor]) -> list[tf.Tensor]:
+        kernel, bias, *parts = arguments
+        with tf.GradientTape() as tape:
+            tape.watch(arguments)
+            result = tensorflow_ops.convolution(parts, kernel, bias, **options)
+        upstream = tf.cos(tf.reshape(tf.range(tf.size(result), dtype=tf.float32), result.shape))
+        return [result, *tape.gradient(result, arguments, tf.cast(upstream, result.dtype))]
+
+    half = tf.function(with_gradients).get_concrete_function(arguments)
+    operations = [op for op in half.graph.get_operations() if op.type.startswith("Conv2D")]
+    assert len(operations) >= 3
+    assert {op.outputs[0].dtype for op in operations} == computed
+    exact = with_gradients([tf.cast(argument, tf.float32) for argument in arguments])
+    for ours, expected in zip(half(arguments), exact, strict=True):
+        assert ours.dtype == dtype
+        scale = float(tf.reduce_max(tf.abs(expected)))
+        np.testing.assert_allclose(tf.cast(ours, tf.float32), expected, atol=0.02 * scale)

@@ -6,10 +6,10 @@ import tensorflow as tf
 
 from pwc_exp.flow.resize import (
     ALIGNMENTS,
-    downsample_target,
     pad,
     padded_size,
     resize_flow,
+    target_pyramid,
     unpad,
     upsample,
 )
@@ -47,7 +47,7 @@ def test_center_upsampling_keeps_the_mean_of_a_ramp() -> None:
 def test_corner_downsampling_picks_pixels() -> None:
     target, valid = random_flow(1, 8, 12), np.ones((1, 8, 12), np.float32)
     valid[0, 4, 8] = 0
-    small, small_valid = downsample_target(target, valid, 4, alignment="corner")
+    small, small_valid = target_pyramid(target, valid, [2], alignment="corner")[2]
     np.testing.assert_array_equal(small[0, 0], target[0, 0, ::4])
     assert np.asarray(small_valid)[0, 1, 2] == 0
     assert not np.asarray(small)[0, 1, 2].any()
@@ -58,9 +58,10 @@ def test_center_downsampling_averages_valid_pixels_only() -> None:
     valid = np.zeros((1, 4, 8), np.float32)
     for x, value in ((0, 1.0), (3, 5.0)):
         target[0, 1, x], valid[0, 1, x] = value, 1
-    small, small_valid = downsample_target(target, valid, 4, alignment="center")
-    np.testing.assert_array_equal(small, [[[[3, 3], [0, 0]]]])
-    np.testing.assert_array_equal(small_valid, [[[1, 0]]])
+    for levels in ([2], [1, 2], [0, 1, 2]):  # whichever finer ones are asked for as well
+        small, small_valid = target_pyramid(target, valid, levels, alignment="center")[2]
+        np.testing.assert_array_equal(small, [[[[3, 3], [0, 0]]]])
+        np.testing.assert_array_equal(small_valid, [[[1, 0]]])
 
 
 def test_an_unknown_alignment_is_refused_with_the_known_ones() -> None:
