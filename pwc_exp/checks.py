@@ -39,6 +39,13 @@ def check_size(key: str, size: list[int], multiple: int) -> None:
     check(holds, key, requirement, size)
 
 
+def check_at_most_one_of(config: object, *names: str) -> None:
+    """Refuses a command that is given several of its alternative inputs."""
+    given = [name for name in names if getattr(config, name) is not None]
+    received = ", ".join(given)
+    check(len(given) <= 1, " or ".join(names), "must be given, at most one of them", received)
+
+
 def check_one_of(config: object, *names: str) -> None:
     """Refuses a command that is given none or several of its alternative inputs."""
     given = [name for name in names if getattr(config, name) is not None]

@@ -37,6 +37,13 @@ from pwc_exp.resumption import AUTO, Resumption, resume
 from pwc_exp.sweeps.folder import planned
 
 SWEEP = "sweep."
+# Hydra's flags that take the next argument.
+VALUE_FLAGS = frozenset(
+    {
+        *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn"),
+        *("--config-dir", "-cd", "--info", "-i"),
+    }
+)
 CONTINUED = "continued"
 INTERRUPTED = 130  # exit code of a process that Ctrl-C ended: 128 + SIGINT
 UNREAD = 141  # of a command whose output nobody reads any more: 128 + SIGPIPE
@@ -89,17 +96,28 @@ def run_one_of(program: str, tasks: Mapping[str, str]) -> None:
 
 def name_path(key: str) -> None:
     """Makes `key='…'` of an argument that is a path without its key."""
-    for number, argument in enumerate(sys.argv[1:], start=1):
-        if _is_path(argument):
-            sys.argv[number] = f"{key}={quoted(argument)}"
+    for number in _paths(sys.argv):
+        sys.argv[number] = f"{key}={quoted(sys.argv[number])}"
 
 
-def name_paths(key: str) -> None:
-    """Makes one `key=['…', …]` of all arguments that are paths without a key, if there are any."""
-    paths = [argument for argument in sys.argv[1:] if _is_path(argument)]
+def name_paths(key: str, most: int | None = None) -> None:
+    """Makes one `key=['…', …]` of all arguments that are paths without a key, if there are any.
+
+    most: of them that are taken; with more, the command ends with a line that says so.
+    """
+    numbers = _paths(sys.argv)
+    paths = [sys.argv[number] for number in numbers]
+    others = [argument for place, argument in enumerate(sys.argv) if place not in numbers]
+    with exit_codes():
+        if most is not None and len(paths) > most:
+            raise ConfigError(
+                f"{key}: at most {most} paths can be given without a key; for more write "
+                f"{key}=[{','.join(paths)}]. Received: {len(paths)}"
+            )
+        if paths and any(argument.startswith(f"{key}=") for argument in others):
+            raise ConfigError(f"{key}: given twice, with and without a key: {', '.join(paths)}")
     if paths:
-        others = [argument for argument in sys.argv[1:] if not _is_path(argument)]
-        sys.argv[1:] = [f"{key}=[{','.join(map(quoted, paths))}]", *others]
+        sys.argv[:] = [others[0], f"{key}=[{','.join(map(quoted, paths))}]", *others[1:]]
 
 
 def prepare_environment() -> None:
@@ -202,8 +220,16 @@ def _spelt_out(argument: str) -> str:
     return f"hydra.sweeper.{CONTINUED if knob == 'continue' else knob}={value}"
 
 
-def _is_path(argument: str) -> bool:
-    return not argument.startswith("-") and ("=" not in argument or Path(argument).exists())
+def _paths(arguments: Sequence[str]) -> list[int]:
+    """The places of the arguments, of which the first is the program, that are paths."""
+    return [
+        place
+        for place, argument in enumerate(arguments)
+        if place > 0
+        and arguments[place - 1] not in VALUE_FLAGS
+        and not argument.startswith("-")
+        and ("=" not in argument or Path(argument).exists())
+    ]
 
 
 def _folder_override(folder: Path) -> str:

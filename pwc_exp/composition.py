@@ -25,7 +25,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from pwc_exp import config, extras
+from pwc_exp import config, extras, pretrained
 from pwc_exp.commands.data import DataFetchConfig
 from pwc_exp.commands.evaluation import EvaluateConfig
 from pwc_exp.commands.measurement import BenchmarkConfig
@@ -39,7 +39,7 @@ from pwc_exp.errors import (
     OutputError,
     UserError,
 )
-from pwc_exp.groups.model import ModelConfig
+from pwc_exp.groups.model import ModelConfig, NetworkConfig
 
 PACKAGE = Path(__file__).resolve().parent
 PLUGINS_FOLDER = str(PACKAGE / "_plugins")
@@ -47,6 +47,7 @@ INPUTS = (
     *("data.root", "data.quarantine", "root"),
     *("init_from", "run", "box", "weights", "predictions", "frames", "check", "runs", "exported"),
 )
+NAMED = ("init_from", "weights")  # of these, the inputs that may name shipped weights
 # What a choice builds upon, and the extra that brings it.
 PLUGINS = {
     "hydra/launcher/submitit_slurm": "slurm",
@@ -176,31 +177,48 @@ def read_model(name: str) -> ModelConfig:
 
 
 def check_places(checked: Config, run_dir: Path) -> None:
-    """Refuses inputs, models and packages that are not there, and an impossible run folder."""
+    """Refuses inputs, models, packages that are not there, and an impossible run folder."""
     values = flatten(checked)
     for key in INPUTS:
         if key == "data.root" and isinstance(checked, DataFetchConfig):
             continue  # it is made
         value = values.get(key) or []
         for path in value if isinstance(value, list) else [value]:
-            # The weights of a TensorFlow checkpoint are named by what its files' names begin with.
-            if not Path(path).exists() and not Path(f"{path}.index").exists():
-                if key == "frames" and (path == STANDARD_INPUT or glob.glob(path)):
-                    continue
-                raise MissingInputError(f"{key}: no such file or folder: {path}")
+            if not _is_there(key, path):
+                raise MissingInputError(f"{key}: no such file or folder: {path}{_shipped(key)}")
     _check_names(checked)
     if isinstance(checked, TrainConfig):
         _prepare_outputs(run_dir.parent)
 
 
 def _check_names(checked: Config) -> None:
-    """Refuses models that are not there, and baselines whose package is not."""
+    """Refuses models that are not there or do not fit, and baselines whose package is missing."""
+    if isinstance(checked, NetworkConfig):
+        for run, weights in checked.networks:
+            found = pretrained.select(run=run, weights=weights, model=checked.model)
+            checked.check_model(found.model)
     match checked:
         case BenchmarkConfig():
             for name in checked.models:
                 read_model(name)
         case EvaluateConfig() if any(baseline.needs_opencv for baseline in checked.estimate):
             extras.require("cv2", "opencv")
+
+
+def _is_there(key: str, path: str) -> bool:
+    if key == "frames" and (path == STANDARD_INPUT or glob.glob(path)):
+        return True
+    if key in NAMED and path in pretrained.names():
+        return True
+    # The weights of a TensorFlow checkpoint are named by what its files' names begin with.
+    return Path(path).exists() or Path(f"{path}.index").exists()
+
+
+def _shipped(key: str) -> str:
+    """What `key` may be beside a path, for a message."""
+    if key not in NAMED:
+        return ""
+    return f". Shipped weights: {', '.join(pretrained.names()) or 'none'}; or give a path"
 
 
 def _prepare_outputs(folder: Path) -> None:

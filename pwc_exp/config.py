@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import yaml
 from hydra.conf import HydraConf
@@ -22,7 +22,12 @@ from pwc_exp.commands.data import (
     DataStatsConfig,
 )
 from pwc_exp.commands.evaluation import EvaluateConfig
-from pwc_exp.commands.exportation import ExportConfig, ServeConfig
+from pwc_exp.commands.exportation import (
+    CardConfig,
+    ExportConfig,
+    ExportWeightsConfig,
+    ServeConfig,
+)
 from pwc_exp.commands.measurement import (
     BenchmarkConfig,
     DescribeConfig,
@@ -59,6 +64,7 @@ CHOICE = "choice."  # before the name of a group, in MLflow
 ERROR_LOG = "error.log"  # the traceback of a run that failed
 LOCK_FILE = ".lock"  # in a run's folder; held while a process trains it
 
+T = TypeVar("T")
 Config = (
     TrainConfig
     | EvaluateConfig
@@ -67,6 +73,8 @@ Config = (
     | PredictConfig
     | SubmitConfig
     | ExportConfig
+    | ExportWeightsConfig
+    | CardConfig
     | ServeConfig
     | ReplayConfig
     | SyncConfig
@@ -91,6 +99,8 @@ COMMANDS: dict[str, type[Config]] = {
     "predict": PredictConfig,
     "submit": SubmitConfig,
     "export": ExportConfig,
+    "export_weights": ExportWeightsConfig,
+    "export_card": CardConfig,
     "serve": ServeConfig,
     "replay": ReplayConfig,
     "sync": SyncConfig,
@@ -207,6 +217,24 @@ def load(path: Path) -> TrainConfig:
         return cast(TrainConfig, OmegaConf.to_object(OmegaConf.merge(schema, values)))
     except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
         raise DataError(f"{path}: not a run's configuration; {error}") from error
+
+
+def read_as(schema: type[T], path: Path, what: str) -> T:
+    """Reads YAML that holds the values of a dataclass, as data; nothing in it is resolved.
+
+    what: the file is, for messages.
+
+    Raises:
+        MissingInputError: it is not there.
+        DataError: a key is unknown or missing, or a value is of the wrong type or refused.
+    """
+    try:
+        values = _plain_values(path.read_text(encoding="utf-8"))
+        return cast(T, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values)))
+    except OSError as error:
+        raise MissingInputError(f"{path}: no such file; {what} is needed") from error
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
+        raise DataError(f"{path}: not {what}; {error}") from error
 
 
 def _plain_values(text: str) -> dict[str, Any]:

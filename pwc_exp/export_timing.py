@@ -19,7 +19,7 @@ from pwc_exp.exporting import card
 from pwc_exp.exporting.engine import Runner, Shape
 from pwc_exp.exporting.formats import engines_of
 from pwc_exp.exporting.parity import frames
-from pwc_exp.groups.training import Precision, PrecisionConfig
+from pwc_exp.groups.training import InferencePrecision
 from pwc_exp.models.summary import total_flops
 from pwc_exp.networks import load_network
 from pwc_exp.steps import make_estimate
@@ -34,7 +34,7 @@ def benchmark(config: ExportTimingConfig) -> None:
         run=config.run,
         weights=config.weights,
         model=config.model,
-        precision=PrecisionConfig(policy=Precision.fp32),
+        precision=InferencePrecision.fp32,
     )
     shape = Shape(1, *config.size)
     runners = {NETWORK: _compiled(make_estimate(network.model, xla=config.xla))}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp import checkpoints, durable
+from pwc_exp import checkpoints, durable, pretrained
 from pwc_exp.config import BEST_KEY, CHECKPOINTS, CONFIG_FILE, load
 from pwc_exp.data.fetching.archives import CATALOGUE
 from pwc_exp.errors import DataError, MissingInputError, UserError
@@ -22,8 +22,9 @@ from pwc_exp.tracking.record import Record
 
 STARTED_FROM = "init_from_origin"  # tag of a run: the record of the weights that it started from
 FORMATS = (
-    "a run, a checkpoint, a .safetensors file, a checkpoint of tfoptflow (its prefix), or a "
-    "PyTorch file (.pth, .pt, .ckpt, .tar) of NVlabs/PWC-Net, ptlflow or mmflow"
+    "the name of shipped weights, a run, a checkpoint, a .safetensors file, a checkpoint of "
+    "tfoptflow (its prefix), or a PyTorch file (.pth, .pt, .ckpt, .tar) of NVlabs/PWC-Net, "
+    "ptlflow or mmflow"
 )
 
 
@@ -42,7 +43,8 @@ def load_weights(model: PWCNet, path: Path) -> Origin:
 
     Args:
         model: its architecture and conventions must be those of the weights.
-        path: folder of a run (its best checkpoint, or its last one if none has been evaluated),
+        path: name of shipped weights, folder of a run (its best checkpoint, or its last one if none
+            has been evaluated),
             folder of a checkpoint, .safetensors file, prefix of a checkpoint of tfoptflow, or a
             file of PyTorch, which is read without PyTorch and without running anything in it.
 
@@ -65,6 +67,7 @@ def load_weights(model: PWCNet, path: Path) -> Origin:
 
 
 def _checkpoint(path: Path) -> Path:
+    path = pretrained.locate(path)
     folder = path / CHECKPOINTS
     if not folder.is_dir():
         return path
@@ -79,6 +82,8 @@ def _read_own(model: PWCNet, path: Path) -> _Found:
         raise MissingInputError(f"{path}: no such weights. Expected: {FORMATS}")
     if path.is_file() and path.suffix != ".safetensors":
         raise DataError(f"{path} is of no kind of weights that is known. Expected: {FORMATS}")
+    if card := pretrained.card_of(path):
+        return _read_with_card(model, path, card)
     checkpoint = checkpoints.load(path)
     run_dir = path.parent.parent
     if path.is_file() or not (run_dir / CONFIG_FILE).is_file():
@@ -104,6 +109,22 @@ def _read_own(model: PWCNet, path: Path) -> _Found:
         started_from=_started_from(run_dir),
     )
     return _Found(checkpoint.arrays, origin, fits=f"model={config.model.name}")
+
+
+def _read_with_card(model: PWCNet, path: Path, card: pretrained.Card) -> _Found:
+    pretrained.verify(path, card)
+    trained = {name: getattr(card.network, name) for name in model.conventions}
+    _check_conventions(model, trained, f"{path}: its card has")
+    origin = Origin(
+        path=path,
+        sha256=card.sha256,
+        format="safetensors",
+        project=OWN,
+        licence=card.licence,
+        data=tuple(f"{each.name} ({each.licence})" for each in card.data),
+    )
+    fits = f"model={card.network.name}"
+    return _Found(checkpoints.load(path).arrays, origin, fits=fits)
 
 
 def _data_licences(data: DataConfig) -> list[str]:

@@ -121,6 +121,7 @@ def left() -> list[str]:
             "schedule=cyclical",
             "schedule: unknown choice 'cyclical', not one of constant, cosine, cyclic, ",
         ),
+        ("precision=auto", "precision: unknown choice 'auto', not one of bf16, fp16, fp32"),
         ("experiment=nosuch", "experiment: unknown choice 'nosuch', not one of "),
         ("model=null", "Config group override must be a string or a list"),
         ("model=lg,sm", "model: one value is needed. For a list, write model=[...]; to run a job"),
@@ -158,6 +159,7 @@ def test_a_missing_value_is_asked_for_by_its_key(run: Run) -> None:
         ("evaluate", "run=nowhere", "run"),
         ("predict", "weights=nowhere out=x frames=[a,b]", "weights"),
         ("predict", "run=. out=x frames=[a,b]", "frames"),
+        ("predict", "weights=. frames=['a.png','b.png']", "frames"),
     ],
 )
 def test_a_missing_input_costs_exit_66(run: Run, command: str, arguments: str, key: str) -> None:
@@ -170,7 +172,7 @@ def test_a_missing_input_costs_exit_66(run: Run, command: str, arguments: str, k
 def test_the_weights_of_a_tensorflow_checkpoint_are_found_by_their_prefix(run: Run) -> None:
     for name in ("ckpt-1.index", "a.png", "b.png"):
         Path(name).touch()
-    assert run("predict", "weights=ckpt-1", "out=x", "frames=[a.png,b.png]").code == 0
+    assert run("predict", "weights=ckpt-1", "model=sm", "out=x", "frames=[a.png,b.png]").code == 0
 
 
 def test_outputs_that_cannot_be_made_cost_exit_73(run: Run) -> None:
@@ -330,6 +332,38 @@ def test_the_first_argument_names_one_of_several_commands(
         ("data_stats", "m:stats", []),
         ("benchmark", "m:all", ["model=sm"]),
     ]
+
+
+def test_paths_without_a_key_become_values_of_it_and_flags_keep_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a=b.png").touch()
+    arguments = ["--cfg", "job", "a=b.png", "-p", "model", "out=x", "c.png", "-r"]
+    monkeypatch.setattr(sys, "argv", ["predict", *arguments])
+    cli.name_paths("frames", most=2)
+    flags = ["--cfg", "job", "-p", "model", "out=x", "-r"]
+    assert sys.argv == ["predict", "frames=['a=b.png','c.png']", *flags]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("a b c", "frames: at most 2 paths can be given without a key; for more write "),
+        ("a b frames=c", "frames: given twice, with and without a key: a, b"),
+    ],
+)
+def test_paths_without_a_key_are_few_and_given_once(
+    arguments: str,
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["predict", *arguments.split()])
+    with pytest.raises(SystemExit) as end:
+        cli.name_paths("frames", most=2)
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {line}")
 
 
 @pytest.mark.parametrize(("arguments", "received"), [([], "none"), (["chek"], "chek")])

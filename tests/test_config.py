@@ -19,6 +19,8 @@ from pwc_exp.groups.training import CyclicConfig, Precision, RobustConfig
 NEEDS = {
     "evaluate": ["run=somewhere"],
     "compare": ["runs=[a,b]"],
+    "export_weights": ["run=somewhere", "out=somewhere.safetensors"],
+    "export_card": ["weights=somewhere", "data=synthetic"],
     "predict": ["weights=somewhere", "frames=[a.png,b.png]", "out=somewhere"],
     "submit": ["benchmark=sintel", "check=somewhere"],
     "sync": ["run=somewhere"],
@@ -181,7 +183,7 @@ def test_a_value_that_cannot_work_is_refused_by_its_key(override: str, message: 
     [
         ("evaluate", ["run=null"]),
         ("predict", ["frames=[]"]),
-        ("predict", ["weights=null"]),
+        ("predict", ["run=x"]),  # beside the weights
         ("describe", ["size=[100,100]"]),
         ("benchmark", ["train_size=[0,64]"]),
     ],

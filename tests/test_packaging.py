@@ -1,6 +1,7 @@
 """An installed package finds the same configurations as a checkout."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -58,3 +59,21 @@ def test_the_wheel_holds_every_configuration_and_composes_them(tmp_path: Path) -
         text=True,
     )
     assert done.stdout.split() == ["quickstart", str(site / "pwc_exp" / "composition.py")]
+
+
+def test_the_wheel_holds_weights_that_ship_and_their_cards(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore", "pwc_exp/__init__.py"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, project / name)
+    for name in INSTALLED:
+        shutil.copytree(ROOT / name, project / name)
+    weights = {f"pwc_exp/pretrained/small{suffix}" for suffix in (".safetensors", ".yaml")}
+    for name in weights:
+        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).write_text("x")
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]
+    subprocess.run([*build, "--directory", tmp_path], cwd=project, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert weights <= set(archive.namelist())

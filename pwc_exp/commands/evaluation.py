@@ -6,9 +6,9 @@ from typing import Any
 
 from pwc_exp.checks import check, check_not_negative, check_positive
 from pwc_exp.groups.data import DataConfig, Split
-from pwc_exp.groups.model import ModelConfig
+from pwc_exp.groups.model import NetworkChoice, NetworkConfig
 from pwc_exp.groups.tracking import TrackingConfig
-from pwc_exp.groups.training import PrecisionConfig
+from pwc_exp.groups.training import InferencePrecision
 
 
 class Baseline(StrEnum):
@@ -64,20 +64,19 @@ class BootstrapConfig:
 
 
 @dataclass(kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(NetworkConfig):
     """Errors of networks, flow files and baselines on a data set.
 
     run, weights, predictions and estimate: at least one of them, each with one value or a list.
     With several values in all, a table compares them.
     """
 
-    model: ModelConfig
     data: DataConfig | None = None  # null: that of the run
-    precision: PrecisionConfig
+    precision: InferencePrecision | None = None  # null: that of the run, else float32
     tracking: TrackingConfig  # whether MLflow and TensorBoard get metrics, pictures and the report
     bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
     run: Any = None  # folder of a training run: its model and best checkpoint
-    weights: Any = None  # file with weights for `model`
+    weights: Any = None  # name of shipped weights, a run, a checkpoint or a file
     predictions: Any = None  # folder with flow files named by sample
     estimate: Any = None  # baseline: zero, or dis or farneback of OpenCV
     split: Split = Split.all  # samples to evaluate
@@ -102,6 +101,12 @@ class EvaluateConfig:
         check(bool(given), " or ".join(inputs), "must be given", "none")
         known = self.data is not None or bool(self.run)
         check(known, "data", "must be chosen if no run says which data", self.data)
+
+    @property
+    def networks(self) -> list[NetworkChoice]:
+        """The networks, one for each run and each of the weights."""
+        runs = [NetworkChoice(run, None) for run in self.run]
+        return runs + [NetworkChoice(None, weights) for weights in self.weights]
 
 
 def _texts(key: str, value: object) -> list[str]:

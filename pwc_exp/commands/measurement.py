@@ -7,7 +7,7 @@ from pwc_exp.commands.training import check_level_weights
 from pwc_exp.groups import list_of
 from pwc_exp.groups.augment import AugmentConfig
 from pwc_exp.groups.data import DataConfig
-from pwc_exp.groups.model import ModelConfig
+from pwc_exp.groups.model import ModelConfig, NetworkConfig
 from pwc_exp.groups.training import LossConfig, OptimizerConfig, PrecisionConfig
 
 
@@ -36,7 +36,7 @@ class BenchmarkConfig:
     augment: AugmentConfig  # of the input pipeline
     models: list[str] = list_of()  # further choices of the group model, timed in turn with `model`
     run: str | None = None  # folder of a training run: its model and best checkpoint, for the error
-    weights: str | None = None  # file with weights for `model`, for the error
+    weights: str | None = None  # name of shipped weights, a run, a checkpoint or a file, likewise
     frames: list[str] | None = (
         None  # two images for the error; null: pairs of data, or a photograph
     )
@@ -90,12 +90,9 @@ class SafetyConfig:
 
 
 @dataclass(kw_only=True)
-class ExportTimingConfig:
+class ExportTimingConfig(NetworkConfig):
     """Time of the formats of an export, beside the network itself."""
 
-    model: ModelConfig
-    run: str | None = None  # folder of a training run: its model and best checkpoint
-    weights: str | None = None  # file with weights for `model`
     exported: str  # folder of the export
     size: list[int] = list_of(448, 1024)  # of the frames (height, width), in pixels
     repeats: int = 5  # timed calls of each format
@@ -104,4 +101,7 @@ class ExportTimingConfig:
     def __post_init__(self) -> None:
         check_one_of(self, "run", "weights")
         check_positive("", self, "size", "repeats")
-        check_size("size", self.size, 2**self.model.levels)
+
+    def check_model(self, model: ModelConfig) -> None:
+        """Frames must be of a size that the strides of the pyramid divide."""
+        check_size("size", self.size, 2**model.levels)

@@ -5,10 +5,10 @@ from enum import StrEnum, auto
 from pathlib import Path
 from typing import Any
 
-from pwc_exp.checks import check, check_not_negative, check_one_of, check_positive
+from pwc_exp.checks import check, check_at_most_one_of, check_not_negative, check_positive
 from pwc_exp.groups import list_of
-from pwc_exp.groups.model import ModelConfig
-from pwc_exp.groups.training import PrecisionConfig
+from pwc_exp.groups.model import NetworkConfig
+from pwc_exp.groups.training import InferencePrecision
 
 STANDARD_INPUT = "-"
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm"}
@@ -40,15 +40,12 @@ class Output(StrEnum):
 
 
 @dataclass(kw_only=True)
-class PredictConfig:
+class PredictConfig(NetworkConfig):
     """Flow of frames, as files."""
 
-    model: ModelConfig
-    precision: PrecisionConfig
-    run: str | None = None  # folder of a training run: its model and best checkpoint
-    weights: str | None = None  # file with weights for `model`
+    precision: InferencePrecision = InferencePrecision.auto  # number format of the computation
     frames: Any  # images [a,b,...]; a folder; a pattern; a list, .txt or .csv; a video; - (stdin)
-    out: str  # folder for the results
+    out: str | None = None  # folder for the results; null: outputs/predict/<time>
     outputs: list[Output] = list_of(Output.flo, Output.picture)
     direction: Direction = Direction.forward
     batch_size: int = 1  # pairs of one size that go through the network together
@@ -66,7 +63,7 @@ class PredictConfig:
     xla: bool = False  # let XLA compile the decoder, where that pays: about 10 s per frame size
 
     def __post_init__(self) -> None:
-        check_one_of(self, "run", "weights")
+        check_at_most_one_of(self, "run", "weights")
         self.frames = [str(place) for place in _as_list(self.frames)]
         image = len(self.frames) == 1 and Path(self.frames[0]).suffix.lower() in _IMAGES
         pattern = image and any(sign in self.frames[0] for sign in "*?[")

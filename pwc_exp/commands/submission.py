@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 
 from pwc_exp.checks import check, check_one_of
-from pwc_exp.groups.model import ModelConfig
-from pwc_exp.groups.training import PrecisionConfig
+from pwc_exp.groups.model import NetworkConfig
+from pwc_exp.groups.training import InferencePrecision
 
 
 class BenchmarkName(StrEnum):
@@ -18,15 +18,12 @@ class BenchmarkName(StrEnum):
 
 
 @dataclass(kw_only=True)
-class SubmitConfig:
+class SubmitConfig(NetworkConfig):
     """Estimates for a benchmark's test split, as its server takes them."""
 
-    model: ModelConfig
-    precision: PrecisionConfig
+    precision: InferencePrecision | None = None  # null: that of the run, else float32
     benchmark: BenchmarkName
     root: str | None = None  # folder of the data set; to check it is needed for sizes only
-    run: str | None = None  # folder of a training run: its model and best checkpoint
-    weights: str | None = None  # file with weights for `model`
     predictions: str | None = None  # folder with flow files named as in the bundle, or by sample
     check: str | None = None  # folder or zip, made before, that is only checked
     dry_run: bool = False  # of the training split, and scored by reading it back
@@ -39,3 +36,8 @@ class SubmitConfig:
         check_one_of(self, "run", "weights", "predictions", "check")
         needed = self.check is None or self.dry_run
         check(self.root is not None or not needed, "root", "must name the data set", self.root)
+
+    @property
+    def uses_network(self) -> bool:
+        """Not if files are packed, or a bundle is only checked."""
+        return self.run is not None or self.weights is not None

@@ -11,4 +11,5 @@ keras_archive.py  saved_model.py  onnx_model.py  onnx_graph.py  tflite.py    a f
 engine.py         what runs a format, and packages that may be missing
 parity.py         the comparison
 card.py           card.json
+weights_file.py   the commands `export weights` and `export card`: weights in float16 with a card
 """

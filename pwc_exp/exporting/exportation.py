@@ -14,9 +14,8 @@ from pwc_exp.errors import OutputError
 from pwc_exp.exporting import card, keras_archive
 from pwc_exp.exporting.engine import Shape
 from pwc_exp.exporting.formats import KINDS
-from pwc_exp.exporting.graph import in_float32
 from pwc_exp.exporting.parity import Difference, check, make_cases
-from pwc_exp.groups.training import Precision, PrecisionConfig
+from pwc_exp.groups.training import InferencePrecision
 from pwc_exp.networks import load_network
 
 PARITY_FILE = "parity.json"
@@ -33,14 +32,13 @@ def export(config: ExportConfig) -> None:
     out = Path(config.out)
     if out.exists():
         raise OutputError(f"out: {out} is there already; choose another folder")
-    loaded = load_network(
+    network = load_network(
         run=config.run,
         weights=config.weights,
         model=config.model,
-        precision=PrecisionConfig(policy=Precision.fp32),
+        precision=InferencePrecision.fp32,
     )
     tf.get_logger().setLevel(logging.ERROR)  # it warns that each size is traced anew
-    network = loaded._replace(model=in_float32(loaded.model))
     fixed = [Shape(*shape) for shape in config.shapes]
     compared = [Shape(*shape) for shape in config.compared]
     formats = {name: KINDS[name] for name in config.formats}

@@ -6,7 +6,6 @@ Letters: B batch, H height, W width.
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -54,13 +53,3 @@ def runner(model: PWCNet) -> Runner:
         return function(tf.constant(frame1), tf.constant(frame2))[OUTPUT].numpy()
 
     return run
-
-
-def in_float32(model: PWCNet) -> PWCNet:
-    """The network itself, or, of one that computes in half precision, a copy that does not."""
-    if model.compute_dtype == "float32":
-        return model
-    keras.config.set_dtype_policy("float32")
-    copy = PWCNet(**model.get_config())
-    copy.set_weights(model.get_weights())
-    return copy

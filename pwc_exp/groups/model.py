@@ -1,7 +1,8 @@
-"""A PWC-Net: its size, its parts and its conventions."""
+"""A PWC-Net: its size, its parts and its conventions; and the choice of a trained one."""
 
 from dataclasses import dataclass
 from enum import StrEnum, auto
+from typing import NamedTuple
 
 from pwc_exp.checks import check, check_positive
 from pwc_exp.groups import list_of
@@ -92,3 +93,32 @@ class ModelConfig:
             f"needs one number for each of the {len(self.context_channels)} context_channels",
             self.context_dilations,
         )
+
+
+class NetworkChoice(NamedTuple):
+    """Where a network comes from; both None: the weights that ship."""
+
+    run: str | None
+    weights: str | None
+
+
+@dataclass(kw_only=True)
+class NetworkConfig:
+    """A trained network: its weights and, where these do not say it, its model."""
+
+    model: ModelConfig | None = None  # null: the one that the weights are for
+    run: str | None = None  # folder of a training run: its model and best checkpoint
+    weights: str | None = None  # name of shipped weights, a run, a checkpoint or a file
+
+    @property
+    def uses_network(self) -> bool:
+        """Whether the command needs a network at all."""
+        return True
+
+    @property
+    def networks(self) -> list[NetworkChoice]:
+        """The networks that the command needs."""
+        return [NetworkChoice(self.run, self.weights)] if self.uses_network else []
+
+    def check_model(self, model: ModelConfig) -> None:
+        """Refuses values that do not fit the model of the weights, once that is known."""

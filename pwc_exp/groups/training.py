@@ -36,6 +36,15 @@ class Precision(StrEnum):
     bf16 = auto()
 
 
+class InferencePrecision(StrEnum):
+    """Number format of inference; `auto` decides by the processor and the card of the weights."""
+
+    auto = "auto"  # not auto(), which this name hides
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
 @dataclass(kw_only=True)
 class LossConfig:
     """A training loss: MultiscaleConfig, RobustConfig or PlusConfig."""

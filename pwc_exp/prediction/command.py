@@ -1,6 +1,7 @@
 """The command: every pair of a source through the network, and what is made of its flow."""
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -42,10 +43,10 @@ def predict(config: PredictConfig) -> None:
     network = load_network(
         run=config.run, weights=config.weights, model=config.model, precision=config.precision
     )
-    out = Path(config.out)
+    out = Path(config.out or f"outputs/predict/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
     weights = network.origin.record()
     settings = {
-        "model": config.model.name if config.weights else None,
+        "model": config.model.name if config.model else None,
         "precision": network.model.dtype_policy.name,
         "resize": config.resize,
         "scale": config.scale,

@@ -17,7 +17,6 @@ from pwc_exp.errors import BusyError
 from pwc_exp.exporting import card, graph
 from pwc_exp.exporting.engine import Runner, Shape
 from pwc_exp.exporting.formats import engines_of
-from pwc_exp.groups.training import Precision, PrecisionConfig
 from pwc_exp.networks import load_network
 from pwc_exp.serving.handler import Handler
 from pwc_exp.serving.limits import Limits, Refusal
@@ -98,10 +97,15 @@ def _load(config: ServeConfig) -> Served:
             run=config.run,
             weights=config.weights,
             model=config.model,
-            precision=PrecisionConfig(policy=Precision.fp32),
+            precision=config.precision,
         )
-        info = {"format": f"{network.source}", **card.CONVENTIONS, **card.origin(network)}
-        served = Served(graph.runner(graph.in_float32(network.model)), info)
+        info = {
+            "format": f"{network.source}",
+            "precision": network.model.dtype_policy.name,
+            **card.CONVENTIONS,
+            **card.origin(network),
+        }
+        served = Served(graph.runner(network.model), info)
         shape = SMALL
     black = np.zeros((*shape, 3), np.uint8)
     served.run(black, black)

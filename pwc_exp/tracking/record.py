@@ -110,6 +110,11 @@ class Record:
         return self.ended["status"] if self.ended else "KILLED"
 
     @property
+    def starts(self) -> list[int]:
+        """When it was started and resumed, in milliseconds since 1970."""
+        return [self.started_at, *(_milliseconds(entry["time"]) for entry in self.resumed)]
+
+    @property
     def started_at(self) -> int:
         """Milliseconds since 1970."""
         return _milliseconds(self.started)

@@ -109,8 +109,8 @@ def test_bad_arguments_are_refused(configure: Callable[..., Any]) -> None:
         configure("export", "weights=w", "out=o", "shapes=[[448,1024]]")
     with pytest.raises(ConfigError, match="formats"):
         configure("export", "weights=w", "out=o", "formats=[caffe]")
-    with pytest.raises(ConfigError, match="run or weights must be given"):
-        configure("export", "out=o")
+    with pytest.raises(ConfigError, match="run or weights must be given, at most one of them"):
+        configure("export", "out=o", "run=r", "weights=w")
 
 
 @pytest.mark.slow

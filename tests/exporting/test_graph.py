@@ -10,7 +10,7 @@ from variants import VARIANTS, make_network
 
 from pwc_exp.build import build_model
 from pwc_exp.exporting.engine import Shape
-from pwc_exp.exporting.graph import in_float32, runner, trace
+from pwc_exp.exporting.graph import runner, trace
 from pwc_exp.exporting.keras_archive import runner as network_runner
 from pwc_exp.exporting.parity import frames
 
@@ -36,15 +36,16 @@ def test_it_holds_plain_operations_only(configure: Callable[..., Any]) -> None:
     }
 
 
-def test_a_network_of_half_precision_is_exported_in_float32(
-    configure: Callable[..., Any],
-) -> None:
-    config = configure("train", "model=tiny", "precision=fp16")
+def test_in_bfloat16_the_flow_is_float32_and_nearly_the_same(configure: Callable[..., Any]) -> None:
+    model = make_network(configure, "tiny")
+    config = configure("train", "model=tiny", "precision=bf16")
     try:
-        model = build_model(config.model, config.precision)
-        copy = in_float32(model)
+        rounded = build_model(config.model, config.precision)
+        rounded.set_weights(model.get_weights())
+        pair = frames(Shape(1, 33, 50))
+        flow, expected = runner(rounded)(*pair), runner(model)(*pair)
     finally:
         keras.config.set_dtype_policy("float32")
-    assert copy.compute_dtype == "float32"
-    for mine, its in zip(copy.weights, model.weights, strict=True):
-        np.testing.assert_array_equal(mine.numpy(), its.numpy())
+    assert flow.dtype == np.float32
+    difference = np.linalg.norm(flow - expected, axis=-1).mean()
+    assert 0 < difference < 0.1 * np.linalg.norm(expected, axis=-1).mean()

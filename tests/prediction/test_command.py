@@ -14,6 +14,7 @@ from pwc_exp.data.formats.images import read_frame
 from pwc_exp.data.formats.io import read_flow
 from pwc_exp.errors import ConfigError, DataError, DiskFullError
 from pwc_exp.flow.colour import flow_to_colour
+from pwc_exp.prediction import command
 from pwc_exp.prediction.speeds import full_speed
 
 Predict = Callable[..., Path]
@@ -231,3 +232,13 @@ def test_a_result_never_replaces_a_frame(predict: Predict, tmp_path: Path) -> No
 def test_one_image_alone_is_refused(configure: Callable[..., Any], frames: str) -> None:
     with pytest.raises(ConfigError, match="frames must name two or more images, a folder"):
         configure("predict", "weights=w", f"frames={frames}", "out=o")
+
+
+def test_without_a_folder_each_call_makes_one_of_its_own(
+    model: Model, configure: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    frames = [grey(tmp_path / name, 10) for name in ("a.png", "b.png")]
+    command.predict(configure("predict", "weights=w", f"frames=[{frames[0]},{frames[1]}]"))
+    (out,) = (tmp_path / "outputs/predict").iterdir()
+    assert names(out) == ["a.flo", "a.json", "a_flow.png"]

@@ -1,0 +1,221 @@
+"""Weights that ship with the package, the cards of weights, and which weights a command uses.
+
+    pwc_exp/pretrained/<name>.safetensors    weights in float16, at most 10 MB
+    pwc_exp/pretrained/<name>.yaml           their card
+
+`weights=<name>` means such a file. A card beside any other .safetensors file is read as well: the
+weights are then checked against it, and need no `model=`.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from omegaconf import OmegaConf
+
+from pwc_exp import durable
+from pwc_exp.checks import check, check_not_negative, check_positive
+from pwc_exp.config import CONFIG_FILE, load, read_as
+from pwc_exp.errors import ConfigError, DataError
+from pwc_exp.groups.model import ModelConfig
+from pwc_exp.groups.training import PrecisionConfig
+
+FOLDER = Path(__file__).resolve().parent
+DEFAULTS = ("small", "fast")  # what is used when nothing is named: the first that ships
+SUFFIX = ".safetensors"
+_SHOWN = 4  # settings in a message
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """One run of a training, from its first step to the weights that were kept."""
+
+    run: str  # its name
+    steps: int | None = None  # optimizer updates; null, here and below: not known
+    hours: float | None = None  # of computing, without interruptions
+    machine: str | None = None
+    command: str | None = None
+    commit: str | None = None  # of pwc_exp
+    weights_sha256: str | None = None  # of the checkpoint that was kept
+
+    def __post_init__(self) -> None:
+        if self.steps is not None:
+            check_not_negative("stages.", self, "steps")
+        if self.hours is not None:
+            check_not_negative("stages.", self, "hours")
+
+
+@dataclass(kw_only=True)
+class TrainingData:
+    """A data set that the weights were trained on."""
+
+    name: str
+    licence: str
+    credit: str = ""
+
+
+@dataclass(kw_only=True)
+class Result:
+    """Errors on a set of pairs with ground truth."""
+
+    name: str  # of the set
+    pairs: int
+    pixels: int  # of all frames 1, with and without ground truth
+    aepe: float  # px, in float32, over the pixels with ground truth
+    bfloat16_error: float  # px: mean distance of the flows in bfloat16 and float32, over `pixels`
+    command: str  # that measured it
+
+    def __post_init__(self) -> None:
+        check_positive("results.", self, "pairs", "pixels")
+        check_not_negative("results.", self, "aepe", "bfloat16_error")
+
+
+@dataclass(kw_only=True)
+class Card:
+    """What weights are: their network, how they were trained, how good they are, what they permit.
+
+    A stage that is not known any more has null in the place of its values.
+    """
+
+    network: ModelConfig
+    parameters: int
+    sha256: str  # of the file with the weights, hexadecimal
+    stages: list[Stage] = field(default_factory=list)  # of the training, first to last
+    data: list[TrainingData] = field(default_factory=list)
+    licence: str  # of the weights
+    float16_error: float | None = None  # px: what rounding them to float16 moved the flow by, mean
+    bfloat16_error: float | None = None  # px: that of all `results` together; null: not measured
+    results: list[Result] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)  # versions and processor, when made
+
+    def __post_init__(self) -> None:
+        check_positive("", self, "parameters")
+        known = re.fullmatch(r"[0-9a-f]{64}", self.sha256) is not None
+        check(known, "sha256", "must be 64 hexadecimal digits", self.sha256)
+        for name in ("float16_error", "bfloat16_error"):
+            if getattr(self, name) is not None:
+                check_not_negative("", self, name)
+        names = [result.name for result in self.results]
+        check(len(set(names)) == len(names), "results", "must have different names", names)
+
+    def add(self, result: Result) -> None:
+        """Puts in the errors on one set of pairs, in the place of earlier ones of that name."""
+        self.results = [other for other in self.results if other.name != result.name] + [result]
+        total = math.fsum(each.bfloat16_error * each.pixels for each in self.results)
+        self.bfloat16_error = total / sum(each.pixels for each in self.results)
+
+
+class Selection(NamedTuple):
+    """The weights that a command uses, and what is known about them before they are read."""
+
+    path: Path  # see `pwc_exp.weights.load_weights`
+    model: ModelConfig
+    shipped: str | None = None  # the name of shipped weights
+    card: Card | None = None
+    precision: PrecisionConfig | None = None  # that of the run
+
+
+def names() -> list[str]:
+    """The names of the weights that ship."""
+    return sorted(path.stem for path in FOLDER.glob(f"*{SUFFIX}"))
+
+
+def locate(weights: str | Path) -> Path:
+    """The file of the shipped weights of this name, or else `weights` as a path."""
+    return FOLDER / f"{weights}{SUFFIX}" if str(weights) in names() else Path(weights)
+
+
+def card_of(path: Path) -> Card | None:
+    """The card of the weights in the file `path`; None if they have none.
+
+    Raises:
+        MissingInputError: shipped weights without a card.
+        DataError: the file beside the weights is not a card.
+    """
+    place = card_path(path)
+    if path.suffix != SUFFIX or not path.is_file():
+        return None
+    if path.parent != FOLDER and not place.is_file():
+        return None
+    return read_as(Card, place, "the card of weights")
+
+
+def card_path(path: Path) -> Path:
+    """Where the card of the weights in the file `path` is."""
+    return path.with_suffix(".yaml")
+
+
+def write_card(path: Path, card: Card) -> None:
+    """Writes the card of the weights in the file `path`."""
+    durable.write_file(card_path(path), OmegaConf.to_yaml(OmegaConf.structured(card)).encode())
+
+
+def verify(path: Path, card: Card) -> None:
+    """Refuses weights whose sha256 is not the one on their card.
+
+    Raises:
+        DataError: both sums are named.
+    """
+    received = durable.sha256_of(path)
+    if received != card.sha256:
+        raise DataError(
+            f"{path} is damaged: its card says sha256 {card.sha256}. Received: {received}"
+        )
+
+
+def select(*, run: str | None, weights: str | None, model: ModelConfig | None) -> Selection:
+    """Finds the weights and the model that they are for.
+
+    Args:
+        run: folder of a training run.
+        weights: name of shipped weights, or a path; None, with no run either: the shipped default.
+        model: None: that of the weights.
+
+    Raises:
+        ConfigError: `model` is not that of the weights; or it is needed; or nothing is named and
+            nothing ships.
+        MissingInputError, DataError: the configuration of the run or the card cannot be read.
+    """
+    if run is not None:
+        made_for = load(Path(run) / CONFIG_FILE)
+        _check_same(model, made_for.model, f"run={run} has")
+        return Selection(Path(run), made_for.model, precision=made_for.precision)
+    if weights is None:
+        weights = next((name for name in DEFAULTS if name in names()), None)
+    if weights is None:
+        raise ConfigError("run or weights must be given, exactly one of them. Received: none")
+    path = locate(weights)
+    card = card_of(path)
+    if card is not None:
+        _check_same(model, card.network, f"weights={weights} have")
+        return Selection(path, card.network, weights if weights in names() else None, card)
+    for folder in (path, path.parent.parent):  # a run, or a checkpoint of one
+        if path.is_dir() and (folder / CONFIG_FILE).is_file():
+            made_for = load(folder / CONFIG_FILE)
+            _check_same(model, made_for.model, f"weights={weights} has")
+            return Selection(path, made_for.model, precision=made_for.precision)
+    if model is None:
+        raise ConfigError(
+            f"model must be chosen: weights={weights} do not say which one they are for"
+        )
+    return Selection(path, model)
+
+
+def _check_same(model: ModelConfig | None, trained: ModelConfig, whose: str) -> None:
+    """Refuses a chosen model that is not the one that weights were trained in."""
+    unlike = list(_differences(model, trained)) if model is not None else []
+    if unlike:
+        more = ", …" if len(unlike) > _SHOWN else ""
+        says = ", ".join(f"{name}={then}" for name, then, _ in unlike[:_SHOWN]) + more
+        given = ", ".join(f"{name}={now}" for name, _, now in unlike[:_SHOWN]) + more
+        raise ConfigError(f"model must be that of the weights: {whose} {says}. Received: {given}")
+
+
+def _differences(model: ModelConfig, trained: ModelConfig) -> Iterator[tuple[str, str, str]]:
+    now, then = asdict(model), asdict(trained)
+    for name in then:
+        if name != "name" and now[name] != then[name]:
+            yield name, str(then[name]), str(now[name])

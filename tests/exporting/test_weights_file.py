@@ -1,0 +1,212 @@
+"""Weights in float16 with a card: what is written, what the card says, and what is measured."""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from pwc_exp import checkpoints, pretrained
+from pwc_exp.build import build_model
+from pwc_exp.config import BEST_KEY, CONFIG_FILE, to_yaml
+from pwc_exp.errors import ConfigError, DataError, OutputError
+from pwc_exp.evaluation import evaluate
+from pwc_exp.exporting import weights_file
+from pwc_exp.exporting.engine import Shape
+from pwc_exp.exporting.weights_file import export_weights, measure
+from pwc_exp.models.pwcnet import PWCNet
+from pwc_exp.pretrained import Card
+from pwc_exp.tracking import journal
+from pwc_exp.tracking.events import Point
+from pwc_exp.weights import STARTED_FROM, load_weights
+
+SMALL = (
+    "model=tiny",
+    "model.levels=3",
+    "model.feature_channels=[4,6,8]",
+    "model.estimator_channels=[8,6]",
+    "model.context_channels=[8,6]",
+    "model.context_dilations=[1,2]",
+    "loss.level_weights=[1,1]",
+    "data.crop=[32,48]",
+)
+COMMAND = "python -m pwc_exp.train 'name=a b' 'hydra.run.dir=/somewhere'"
+Configure = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights_file, "COMPARED", Shape(1, 48, 64))
+
+
+@pytest.fixture
+def model(configure: Configure) -> PWCNet:
+    config = configure("train", *SMALL)
+    keras.utils.set_random_seed(6)
+    return build_model(config.model, config.precision)
+
+
+def scaled(model: PWCNet, factor: float) -> dict[str, np.ndarray]:
+    return {
+        name: factor * np.asarray(variable)
+        for name, variable in checkpoints.named_state(model).items()
+    }
+
+
+def make_run(
+    folder: Path, model: PWCNet, config: Any, about: Mapping[str, str] | None = None
+) -> Path:
+    """A run that was interrupted for hours: steps 2 (best) and 5 are kept, 9 was the last."""
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / CONFIG_FILE).write_text(to_yaml(config))
+    for step, error, factor in ((2, 1.0, 1.0), (5, 2.0, 2.0)):
+        checkpoints.save(
+            folder / "checkpoints",
+            step=step,
+            state=scaled(model, factor),
+            metrics={BEST_KEY: error},
+            fingerprint={"devices": "1 CPU", "processor": "some"},
+        )
+    for step, hour in ((2, "10:30"), (3, "11:00"), (5, "20:30"), (9, "23:00")):
+        moment = datetime.fromisoformat(f"2026-01-01T{hour}:00+0000")
+        journal.append(folder / journal.FILE, Point(step, int(moment.timestamp() * 1000), {"a": 1}))
+    record = {
+        **{"name": f"train/{folder.name}", "run_uid": "b", "command": COMMAND},
+        **{"started": "2026-01-01T10:00:00+0000", "datasets": [], "ended": None},
+        "resumed": [{"step": 3, "time": "2026-01-01T20:00:00+0000", "changes": {}}],
+        "replay_mismatches": 0,
+    }
+    (folder / "run.json").write_text(json.dumps({**record, **(about or {})}))
+    return folder
+
+
+@pytest.fixture
+def run_dir(model: PWCNet, configure: Configure, tmp_path: Path) -> Path:
+    return make_run(tmp_path / "first", model, configure("train", *SMALL))
+
+
+def exported(configure: Configure, out: Path, *overrides: str) -> Card:
+    export_weights(configure("export_weights", f"out={out}", *overrides))
+    card = pretrained.card_of(out)
+    assert card is not None
+    return card
+
+
+def test_the_best_checkpoint_is_written_in_float16_and_read_without_a_model(
+    run_dir: Path, configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "deep/net.safetensors"
+    card = exported(configure, out, f"run={run_dir}")
+    saved = checkpoints.load(run_dir / "checkpoints/step-00000002").arrays
+    arrays = checkpoints.load(out).arrays
+    assert arrays.keys() == saved.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, saved[name].astype(np.float16))
+    selection = pretrained.select(run=None, weights=str(out), model=None)
+    assert selection.model == configure("train", *SMALL).model
+    assert card.float16_error is not None and 0 < card.float16_error < 0.1
+    assert f"sha256 {card.sha256}" in capsys.readouterr().out
+
+
+def test_the_card_says_how_the_weights_were_trained(
+    run_dir: Path, configure: Configure, tmp_path: Path
+) -> None:
+    card = exported(configure, tmp_path / "best.safetensors", f"run={run_dir}")
+    (stage,) = card.stages
+    assert (stage.run, stage.steps, stage.hours) == ("train/first", 2, 0.5)
+    assert (stage.machine, stage.command) == ("1 CPU, some", "python -m pwc_exp.train 'name=a b'")
+    assert [(each.name, each.licence) for each in card.data] == [("synthetic", "MIT")]
+    assert card.licence == "MIT"
+    last = exported(configure, tmp_path / "last.safetensors", f"run={run_dir}", "checkpoint=last")
+    assert (last.stages[0].steps, last.stages[0].hours) == (5, 1.5)  # without the interruption
+
+
+def test_the_card_goes_back_to_the_first_weights_as_far_as_they_are_found(
+    run_dir: Path, model: PWCNet, configure: Configure, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.safetensors"
+    exported(configure, copy, f"run={run_dir}")
+    for start, name in ((run_dir, "of_run"), (copy, "of_copy")):
+        origin = json.dumps(load_weights(model, start).record())
+        config = configure("train", *SMALL)
+        second = make_run(tmp_path / name, model, config, {STARTED_FROM: origin})
+        card = exported(configure, tmp_path / f"{name}.safetensors", f"run={second}")
+        assert [stage.run for stage in card.stages] == ["train/first", f"train/{name}"]
+        assert (len(card.data), card.licence) == (1, "MIT")
+    for path in run_dir.iterdir():
+        path.rename(path.with_name(f"{path.name}.gone"))
+    card = exported(configure, tmp_path / "later.safetensors", f"run={tmp_path / 'of_run'}")
+    assert card.stages[0].run == "first/checkpoints/step-00000002"
+    assert card.stages[0].steps is None and card.licence != "MIT"
+
+
+def test_weights_that_saw_other_pictures_or_data_are_not_under_the_licence_of_the_code(
+    model: PWCNet, configure: Configure, tmp_path: Path
+) -> None:
+    for name, choice in (
+        ("textures", ["data.textures=holidays"]),
+        ("sintel", ["data=sintel", "data.root=."]),
+    ):
+        run = make_run(tmp_path / name, model, configure("train", *choice, *SMALL))
+        card = exported(configure, tmp_path / f"{name}.safetensors", f"run={run}")
+        assert card.licence == "that of the data it was trained on"
+    chosen = (f"run={tmp_path}/sintel", "licence=mine")
+    assert exported(configure, tmp_path / "mine.safetensors", *chosen).licence == "mine"
+
+
+def test_a_file_that_is_there_is_left_alone(
+    run_dir: Path, configure: Configure, tmp_path: Path
+) -> None:
+    (tmp_path / "net.yaml").write_text("mine")
+    with pytest.raises(OutputError, match="net.yaml is there already"):
+        exported(configure, tmp_path / "net.safetensors", f"run={run_dir}")
+    assert not (tmp_path / "net.safetensors").exists()
+
+
+def test_a_weight_that_float16_cannot_hold_is_refused(
+    model: PWCNet, configure: Configure, tmp_path: Path
+) -> None:
+    model.variables[0].assign(np.full(model.variables[0].shape, 1e5))
+    run = make_run(tmp_path / "large", model, configure("train", *SMALL))
+    with pytest.raises(DataError, match="too large for float16, in model/pwcnet/"):
+        exported(configure, tmp_path / "net.safetensors", f"run={run}")
+    assert not (tmp_path / "net.safetensors").exists()
+
+
+def test_choices_that_mean_nothing_are_refused(configure: Configure) -> None:
+    with pytest.raises(ConfigError, match=r"out must be a file that ends with .safetensors"):
+        configure("export_weights", "run=r", "out=net")
+    with pytest.raises(ConfigError, match="checkpoint can only be chosen of a run="):
+        configure("export_weights", "weights=w", "out=n.safetensors", "checkpoint=last")
+    with pytest.raises(ConfigError, match="data must be chosen"):
+        configure("export_card", "weights=w")
+
+
+def test_the_errors_of_a_card_are_those_of_evaluate(
+    run_dir: Path, configure: Configure, tmp_path: Path
+) -> None:
+    out = tmp_path / "net.safetensors"
+    exported(configure, out, f"run={run_dir}")
+    scenes = ("data=synthetic", "data.crop=[32,48]", "data.val_size=3", f"weights={out}")
+    try:
+        measure(configure("export_card", *scenes, "label=scenes"))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    card = pretrained.card_of(out)
+    assert card is not None
+    (result,) = card.results
+    folder = tmp_path / "evaluation"
+    aepe = evaluate(configure("evaluate", *scenes, "pictures=0", f"out={folder}"))
+    assert result.aepe == pytest.approx(aepe, abs=2e-5)
+    assert (result.name, result.pairs, result.pixels) == ("scenes", 3, 3 * 32 * 48)
+    assert card.bfloat16_error == result.bfloat16_error > 0
+    assert json.loads((folder / "metrics.json").read_text())["precision"] == "float32"
+
+
+def test_weights_without_a_card_cannot_be_measured(configure: Configure, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"must have a card, .*bare.yaml"):
+        measure(configure("export_card", "data=synthetic", f"weights={tmp_path}/bare.safetensors"))
