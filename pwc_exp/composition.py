@@ -178,7 +178,7 @@ def read_model(name: str) -> ModelConfig:
 
 
 def check_places(checked: Config, run_dir: Path) -> None:
-    """Refuses inputs, models and packages that are not there, and an impossible run folder."""
+    """Refuses inputs, models, packages that are not there, and an impossible run folder."""
     values = flatten(checked)
     for key in INPUTS:
         if key == "data.root" and isinstance(checked, DataFetchConfig):
@@ -187,26 +187,24 @@ def check_places(checked: Config, run_dir: Path) -> None:
         for path in value if isinstance(value, list) else [value]:
             if not _is_there(key, path):
                 raise MissingInputError(f"{key}: no such file or folder: {path}{_shipped(key)}")
-    _check_networks(checked)
+    _check_names(checked)
     if isinstance(checked, TrainConfig):
         _check_roots(checked)
         _prepare_outputs(run_dir.parent)
 
 
-def _check_networks(checked: Config) -> None:
-    """Refuses weights that do not fit, models that are not there, baselines without a package."""
+def _check_names(checked: Config) -> None:
+    """Refuses models that are not there or do not fit, and baselines whose package is missing."""
+    if isinstance(checked, NetworkConfig):
+        for run, weights in checked.networks:
+            found = pretrained.select(run=run, weights=weights, model=checked.model)
+            checked.check_model(found.model)
     match checked:
         case BenchmarkConfig():
             for name in checked.models:
                 read_model(name)
-        case EvaluateConfig():
-            for run, weights in checked.networks:
-                pretrained.select(run=run, weights=weights, model=checked.model)
-            if any(baseline.needs_opencv for baseline in checked.estimate):
-                extras.require("cv2", "opencv")
-        case NetworkConfig() if checked.uses_network:
-            found = pretrained.select(run=checked.run, weights=checked.weights, model=checked.model)
-            checked.check_model(found.model)
+        case EvaluateConfig() if any(baseline.needs_opencv for baseline in checked.estimate):
+            extras.require("cv2", "opencv")
 
 
 def _check_roots(config: TrainConfig) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import skimage.data
 import tensorflow as tf
 
-from pwc_exp import processor
+from pwc_exp import pretrained, processor
 from pwc_exp.build import (
     build_augment,
     build_eval_feed,
@@ -32,11 +32,10 @@ from pwc_exp.checks import check
 from pwc_exp.cluster import processors
 from pwc_exp.commands.measurement import BenchmarkConfig
 from pwc_exp.composition import read_model
-from pwc_exp.config import CONFIG_FILE, load
 from pwc_exp.data.formats.images import read_frame
 from pwc_exp.data.pipeline import train_batches
 from pwc_exp.data.sample import Batch
-from pwc_exp.errors import DataError
+from pwc_exp.errors import ConfigError, DataError
 from pwc_exp.flow.metrics import endpoint_error
 from pwc_exp.flow.resize import pad, unpad
 from pwc_exp.flow.tensorflow_ops import on_cpu
@@ -102,7 +101,10 @@ def benchmark(config: BenchmarkConfig) -> None:
         UserError: an unknown model, or weights, frames or data that cannot be read.
     """
     tf.get_logger().setLevel("ERROR")  # several networks are several traces, no reason to warn
-    configs = [_of_run(config), *(_of_model(config, name) for name in config.models)]
+    selection = _select(config)
+    if selection is not None:
+        config = dataclasses.replace(config, model=selection.model)
+    configs = [config, *(_of_model(config, name) for name in config.models)]
     names = [own.model.name for own in configs]
     check(len(set(names)) == len(names), "models", "must differ from each other and model", names)
     precisions = list(dict.fromkeys([Precision.fp32, config.precision.policy]))
@@ -111,15 +113,14 @@ def benchmark(config: BenchmarkConfig) -> None:
         for own in configs
         for precision in precisions
     }
-    trained = config.run or config.weights
-    if trained is not None:
-        load_weights(models[names[0], Precision.fp32], Path(trained))
+    if selection is not None:
+        load_weights(models[names[0], Precision.fp32], selection.path)
     for (name, _), model in models.items():
         model.set_weights(models[name, Precision.fp32].get_weights())
     errors = ""
     if len(precisions) > 1:  # before training steps change the weights
         both = [models[names[0], precision] for precision in precisions]
-        errors = _errors(config, both, trained=trained is not None)
+        errors = _errors(config, both, trained=selection is not None)
     rows = [
         *_products(),
         *(_inference(config, *key, model) for key, model in models.items()),
@@ -155,11 +156,14 @@ def measure(works: Mapping[str, Work], *, repeats: int) -> dict[str, Timing]:
     }
 
 
-def _of_run(config: BenchmarkConfig) -> BenchmarkConfig:
-    """`config` with the model of its run, if it has one."""
-    if config.run is None:
-        return config
-    return dataclasses.replace(config, model=load(Path(config.run) / CONFIG_FILE).model)
+def _select(config: BenchmarkConfig) -> pretrained.Selection | None:
+    """The weights that are given, with their model: the configured one if they do not say it."""
+    if config.run is None and config.weights is None:
+        return None
+    try:
+        return pretrained.select(run=config.run, weights=config.weights, model=None)
+    except ConfigError:
+        return pretrained.select(run=config.run, weights=config.weights, model=config.model)
 
 
 def _of_model(config: BenchmarkConfig, name: str) -> BenchmarkConfig:

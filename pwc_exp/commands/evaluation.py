@@ -6,7 +6,7 @@ from typing import Any
 
 from pwc_exp.checks import check, check_not_negative, check_positive
 from pwc_exp.groups.data import DataConfig, Split
-from pwc_exp.groups.model import ModelConfig
+from pwc_exp.groups.model import NetworkChoice, NetworkConfig
 from pwc_exp.groups.tracking import TrackingConfig
 from pwc_exp.groups.training import InferencePrecision
 
@@ -64,14 +64,13 @@ class BootstrapConfig:
 
 
 @dataclass(kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(NetworkConfig):
     """Errors of networks, flow files and baselines on a data set.
 
     run, weights, predictions and estimate: at least one of them, each with one value or a list.
     With several values in all, a table compares them.
     """
 
-    model: ModelConfig | None = None  # null: the one that the weights are for
     data: DataConfig | None = None  # null: that of the run
     precision: InferencePrecision | None = None  # null: that of the run, else float32
     tracking: TrackingConfig  # whether MLflow and TensorBoard get metrics, pictures and the report
@@ -104,9 +103,10 @@ class EvaluateConfig:
         check(known, "data", "must be chosen if no run says which data", self.data)
 
     @property
-    def networks(self) -> list[tuple[str | None, str | None]]:
-        """(run, weights) of each network, one of which is None."""
-        return [(run, None) for run in self.run] + [(None, path) for path in self.weights]
+    def networks(self) -> list[NetworkChoice]:
+        """The networks, one for each run and each of the weights."""
+        runs = [NetworkChoice(run, None) for run in self.run]
+        return runs + [NetworkChoice(None, weights) for weights in self.weights]
 
 
 def _texts(key: str, value: object) -> list[str]:

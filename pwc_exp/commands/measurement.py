@@ -36,7 +36,7 @@ class BenchmarkConfig:
     augment: AugmentConfig  # of the input pipeline
     models: list[str] = list_of()  # further choices of the group model, timed in turn with `model`
     run: str | None = None  # folder of a training run: its model and best checkpoint, for the error
-    weights: str | None = None  # file with weights for `model`, for the error
+    weights: str | None = None  # name of shipped weights, a run, a checkpoint or a file, likewise
     frames: list[str] | None = (
         None  # two images for the error; null: pairs of data, or a photograph
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum, auto
+from typing import NamedTuple
 
 from pwc_exp.checks import check, check_positive
 from pwc_exp.groups import list_of
@@ -94,6 +95,13 @@ class ModelConfig:
         )
 
 
+class NetworkChoice(NamedTuple):
+    """Where a network comes from; both None: the weights that ship."""
+
+    run: str | None
+    weights: str | None
+
+
 @dataclass(kw_only=True)
 class NetworkConfig:
     """A trained network: its weights and, where these do not say it, its model."""
@@ -106,6 +114,11 @@ class NetworkConfig:
     def uses_network(self) -> bool:
         """Whether the command needs a network at all."""
         return True
+
+    @property
+    def networks(self) -> list[NetworkChoice]:
+        """The networks that the command needs."""
+        return [NetworkChoice(self.run, self.weights)] if self.uses_network else []
 
     def check_model(self, model: ModelConfig) -> None:
         """Refuses values that do not fit the model of the weights, once that is known."""
