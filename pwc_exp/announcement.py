@@ -1,6 +1,6 @@
 """What a run says of itself on the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,15 +8,18 @@ from tqdm import tqdm
 
 from pwc_exp.build import build_skipped
 from pwc_exp.commands.training import TrainConfig
+from pwc_exp.config import BEST_KEY
 from pwc_exp.data.sample import Sources
 from pwc_exp.groups.data import Dataset
+from pwc_exp.groups.validation import roots_of
 from pwc_exp.runstate import RunState
 from pwc_exp.tracking.connection import tracking_uri
 
 
 class Summary(NamedTuple):
-    """What a run ends with: AEPE on the validation samples, in pixels."""
+    """What a run ends with: AEPE on the samples of a validation set, in pixels."""
 
+    name: str  # of the data set
     zero_flow: float
     start: float
     end: float
@@ -36,7 +39,11 @@ def header(config: TrainConfig, run_dir: Path, state: RunState, sources: Sources
         f"data   {sources.train.name}: {sources.train.size:,} samples to train, "
         f"{sources.val.size:,} to validate; crop {config.data.crop[0]} x {config.data.crop[1]}",
     ]
-    train, val = (len(build_skipped(config.data, source)) for source in sources)
+    roots = roots_of(config.validation_sets())
+    for prefix, source in sources.validation.items():
+        place = f" in {roots[prefix]}" if prefix in roots else ""
+        lines.append(f"       {prefix}: {source.size:,} samples of {source.name}{place}")
+    train, val = (len(build_skipped(config.data, source)) for source in sources[:2])
     if train or val:
         lines.append(f"       without {train} and {val} of them, in quarantine")
     if config.data.name == Dataset.synthetic:
@@ -67,16 +74,22 @@ def in_short(measured: Mapping[str, float]) -> str:
     return ", ".join(parts)
 
 
-def table(summary: Summary, config: TrainConfig, run_dir: Path) -> str:
+def table(summaries: Sequence[Summary], config: TrainConfig, run_dir: Path) -> str:
     """The lines that a run ends with."""
-    rows = [
-        ("zero flow", summary.zero_flow),
-        ("at the start", summary.start),
-        (f"now, step {config.steps:,}", summary.end),
-        ("best", summary.best),
-    ]
+    rows = {
+        "zero flow": [summary.zero_flow for summary in summaries],
+        "at the start": [summary.start for summary in summaries],
+        f"now, step {config.steps:,}": [summary.end for summary in summaries],
+        "best": [summary.best for summary in summaries],
+    }
     lines = ["", "AEPE on the validation samples"]
-    lines += [f"  {name:<20}{aepe:>9.3f} px" for name, aepe in rows]
+    if len(summaries) > 1:
+        lines.append(" " * 22 + "".join(f"{summary.name:>16}" for summary in summaries))
+    width = 16 if len(summaries) > 1 else 12
+    for name, values in rows.items():
+        lines.append(f"  {name:<20}" + "".join(f"{f'{aepe:.3f} px':>{width}}" for aepe in values))
+    if config.best_metric != BEST_KEY:
+        lines.append(f"best checkpoint by {config.best_metric}")
     lines += ["", f"run          {run_dir}"]
     if config.tracking.mlflow:
         address = tracking_uri(config.tracking.uri, Path(config.outputs))

@@ -1,5 +1,8 @@
 """Checks of configured values: each names the full key, what must hold and what was received."""
 
+import difflib
+from collections.abc import Iterable
+
 from pwc_exp.errors import ConfigError
 
 
@@ -44,3 +47,9 @@ def check_one_of(config: object, *names: str) -> None:
     given = [name for name in names if getattr(config, name) is not None]
     received = ", ".join(given) or "none"
     check(len(given) == 1, " or ".join(names), "must be given, exactly one of them", received)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """For the end of a requirement: which known name may be meant; empty if none is like it."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return f" (did you mean '{found[0]}'?)" if found else ""

@@ -17,6 +17,7 @@ from pwc_exp.scoring.significance import Contrast, contrast, holm
 from pwc_exp.scoring.summary import Drawing, Scored
 
 _PRINTED = 10  # sequences
+_OTHER_AEPE = re.compile("val/[^/]+/aepe")
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d_")
 
 
@@ -35,7 +36,7 @@ def compare(config: CompareConfig) -> None:
         values=_different(names, runs),
         curves={
             key: {n: r.curves[key] for n, r in zip(names, runs, strict=True) if key in r.curves}
-            for key in CURVES
+            for key in _curve_keys(runs)
         },
         errors_by_speed={
             name: run.errors_by_speed
@@ -55,6 +56,12 @@ def compare(config: CompareConfig) -> None:
     durable.make_folder(out.parent)
     durable.write_file(out, render(comparison).encode())
     print(f"written: {out}")
+
+
+def _curve_keys(runs: Sequence[Recorded]) -> list[str]:
+    """The curves that are compared: also the AEPE on each data set that a run was validated on."""
+    others = {key for run in runs for key in run.curves if _OTHER_AEPE.fullmatch(key)}
+    return [*CURVES[:1], *sorted(others), *CURVES[1:]]
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -37,6 +37,7 @@ from pwc_exp.errors import (
     OutputError,
     UserError,
 )
+from pwc_exp.groups.validation import roots_of
 
 PACKAGE = Path(__file__).resolve().parent
 PLUGINS_FOLDER = str(PACKAGE / "_plugins")
@@ -170,7 +171,14 @@ def check_places(checked: Config, run_dir: Path) -> None:
                     continue
                 raise MissingInputError(f"{key}: no such file or folder: {path}")
     if isinstance(checked, TrainConfig):
+        _check_roots(checked)
         _prepare_outputs(run_dir.parent)
+
+
+def _check_roots(config: TrainConfig) -> None:
+    for prefix, root in roots_of(config.validation_sets()).items():
+        if not root.is_dir():
+            raise MissingInputError(f"validation: no such folder, the root of {prefix}: {root}")
 
 
 def _prepare_outputs(folder: Path) -> None:

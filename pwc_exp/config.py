@@ -51,10 +51,12 @@ from pwc_exp.groups.training import (
     RestartsConfig,
     RobustConfig,
 )
+from pwc_exp.groups.validation import BEST_METRIC
 
 CONFIG_FILE = "config.yaml"  # of a run, in its folder
+TRANSFER_FILE = "init_from.txt"  # where each variable of a run is from, with init_match=overlap
 CHECKPOINTS = "checkpoints"  # their folder in that of a run
-BEST_KEY = "val/aepe"  # the metric that checkpoints and runs are ranked by
+BEST_KEY = BEST_METRIC  # of a run that does not say otherwise
 CHOICE = "choice."  # before the name of a group, in MLflow
 ERROR_LOG = "error.log"  # the traceback of a run that failed
 LOCK_FILE = ".lock"  # in a run's folder; held while a process trains it

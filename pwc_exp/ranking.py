@@ -38,7 +38,9 @@ class Row:
     def validated_on(self) -> tuple[str, str]:
         """What numbers must have in common to be compared: the samples, and how many of them."""
         run = self.runs[0]
-        return run.digests.get("val", ""), run.params.get("eval_samples", "")
+        own = run.digests.get(self.metric.rpartition("/")[0])  # val, or val/<data set>
+        every = [digest for use, digest in sorted(run.digests.items()) if use.startswith("val")]
+        return own or "+".join(every), run.params.get("eval_samples", "")
 
 
 def rank(config: LeaderboardConfig) -> None:

@@ -14,12 +14,15 @@ from pwc_exp.config import CONFIG_FILE, choices, flatten, load
 from pwc_exp.errors import ConfigError, MissingInputError, ResumeError
 
 AUTO = "auto"
+# What is validated on; the values must fit each other.
+VALIDATION = ("validation", "validation_root", "val_split", "best_metric")
 # Knobs that change no weight of the run, and those that say where things are. All others decide
 # what the run is.
 FREE = frozenset(
     {
         *("steps", "resume", "outputs"),
         *("log_every", "eval_every", "save_every", "keep_best", "val_batch_size"),
+        *VALIDATION,
         *("picture_samples", "xla", "on_nonfinite", "nonfinite_limit", "on_stuck"),
         *("data.root", "data.workers", "data.cache", "data.on_bad"),
     }
@@ -99,7 +102,11 @@ def _with_overrides(saved: TrainConfig, overrides: Sequence[str]) -> TrainConfig
     unnamed = [
         f"{group}={choice}" for group, choice in choices(saved).items() if group not in named
     ]
-    given = _checked(_complete(saved, [*unnamed, *overrides]))
+    composed = _complete(saved, [*unnamed, *overrides])
+    for key in VALIDATION:
+        if key not in named:
+            composed[key] = getattr(saved, key)
+    given = _checked(composed)
     values = OmegaConf.structured(saved)
     for key in named:
         top, _, rest = key.partition(".")

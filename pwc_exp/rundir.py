@@ -8,7 +8,15 @@ from typing import Any
 
 from pwc_exp import checkpoints, durable
 from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import BEST_KEY, CHECKPOINTS, CONFIG_FILE, LOCK_FILE, load, params, to_yaml
+from pwc_exp.config import (
+    CHECKPOINTS,
+    CONFIG_FILE,
+    LOCK_FILE,
+    TRANSFER_FILE,
+    load,
+    params,
+    to_yaml,
+)
 from pwc_exp.data.sample import Sources
 from pwc_exp.errors import OutputError
 from pwc_exp.groups.mix import name_of
@@ -19,8 +27,6 @@ from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.parent import Sweep, sweep_of
 from pwc_exp.tracking.record import place_name
 from pwc_exp.weights import STARTED_FROM
-
-TRANSFER_FILE = "init_from.txt"  # where each variable is from, with init_match=overlap
 
 
 @contextmanager
@@ -77,14 +83,15 @@ def describe_run(tracker: Tracker, run_dir: Path, state: RunState, sources: Sour
     if state.transfer is not None:
         durable.write_file(run_dir / TRANSFER_FILE, state.transfer.details().encode())
         tracker.artifact(run_dir / TRANSFER_FILE, "")
-    for split, source in sources._asdict().items():
-        sizes = {split: source.size}
-        tracker.dataset(source.name, digest=source.digest, sizes=sizes, context=split)
+    used = {"train": sources.train, "val": sources.val, **sources.validation}
+    for context, source in used.items():
+        sizes = {context: source.size}
+        tracker.dataset(source.name, digest=source.digest, sizes=sizes, context=context)
 
 
-def send_checkpoints(run_dir: Path, tracker: Tracker) -> None:
+def send_checkpoints(config: TrainConfig, run_dir: Path, tracker: Tracker) -> None:
     """Has the checkpoints that people ask for copied to MLflow."""
-    for name, path in checkpoints.shown(run_dir / CHECKPOINTS, key=BEST_KEY).items():
+    for name, path in checkpoints.shown(run_dir / CHECKPOINTS, key=config.best_metric).items():
         tracker.artifact(path, f"{CHECKPOINTS}/{name}")
 
 

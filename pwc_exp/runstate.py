@@ -11,7 +11,7 @@ from pwc_exp import checkpoints, durable
 from pwc_exp.build import build_model
 from pwc_exp.checkpoints import Checkpoint, Scalar
 from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import BEST_KEY, CHECKPOINTS
+from pwc_exp.config import CHECKPOINTS
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.distribution import Replicas
 from pwc_exp.environment import environment
@@ -169,7 +169,7 @@ class RunState:
                 fingerprint=self._fingerprint,
                 progress=self._progress(),
             )
-            checkpoints.retain(self._folder, keep_best=keep_best, key=BEST_KEY)
+            checkpoints.retain(self._folder, keep_best=keep_best, key=self._config.best_metric)
         except DiskFullError as error:
             self._failed_saves += 1
             if self._failed_saves == MAX_FAILED_SAVES:
@@ -186,7 +186,7 @@ class RunState:
         Raises:
             DiskFullError: it has not.
         """
-        checkpoints.retain(self._folder, keep_best=keep_best, key=BEST_KEY)
+        checkpoints.retain(self._folder, keep_best=keep_best, key=self._config.best_metric)
         size = sum(np.asarray(variable).nbytes for variable in self.trained.variables.values())
         kept = len(checkpoints.list_checkpoints(self._folder))
         durable.make_folder(self._folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 from pwc_exp import checkpoints, durable
 from pwc_exp.commands.aftermath import SyncConfig
 from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import BEST_KEY, CHECKPOINTS, CONFIG_FILE, LOCK_FILE, load, params
+from pwc_exp.config import CHECKPOINTS, CONFIG_FILE, LOCK_FILE, TRANSFER_FILE, load, params
 from pwc_exp.errors import MissingInputError
 from pwc_exp.groups.tracking import DestinationConfig
 from pwc_exp.sweeps.folder import FILE as SWEEP_FILE
@@ -47,7 +47,7 @@ def _sync_sweep(sweep: SweepFolder, of_child: TrainConfig, asked: DestinationCon
 
 def _sync_run(run_dir: Path, asked: DestinationConfig) -> None:
     of_run = load(run_dir / CONFIG_FILE)
-    _send(run_dir, params(of_run), _artifacts(run_dir), of_run, asked)
+    _send(run_dir, params(of_run), _artifacts(run_dir, of_run), of_run, asked)
 
 
 def _send(
@@ -72,8 +72,9 @@ def _send(
     print(f"MLflow   {sent.address}")
 
 
-def _artifacts(run_dir: Path) -> list[Artifact]:
+def _artifacts(run_dir: Path, config: TrainConfig) -> list[Artifact]:
     """What a training run has copied when it ends."""
-    shown = checkpoints.shown(run_dir / CHECKPOINTS, key=BEST_KEY)
+    shown = checkpoints.shown(run_dir / CHECKPOINTS, key=config.best_metric)
     copies = [Artifact(path, f"{CHECKPOINTS}/{name}") for name, path in shown.items()]
-    return [Artifact(run_dir / CONFIG_FILE, ""), *copies]
+    files = [run_dir / name for name in (CONFIG_FILE, TRANSFER_FILE)]
+    return [*(Artifact(file, "") for file in files if file.is_file()), *copies]

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -14,7 +14,6 @@ from tqdm import tqdm
 from pwc_exp.announcement import Summary, header, in_short, progress_bar, table
 from pwc_exp.build import build_augment, build_on_bad, build_skipped, build_source
 from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import BEST_KEY
 from pwc_exp.data import quarantine
 from pwc_exp.data.feed import train_feed
 from pwc_exp.data.sample import Batch, Source, Sources
@@ -22,18 +21,26 @@ from pwc_exp.distribution import Replicas, make_replicas
 from pwc_exp.errors import BusyError, ConfigError, DeviceMemoryError, ResumeError
 from pwc_exp.groups.data import Split
 from pwc_exp.groups.machine import OnStuck
+from pwc_exp.groups.validation import OWN
 from pwc_exp.rundir import claimed, describe_run, open_tracker, send_checkpoints
 from pwc_exp.runstate import RunState
 from pwc_exp.stopping import STOP_FILE, StopSignals, asked_by_file, say
 from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.record import Record
-from pwc_exp.validation import Validation
+from pwc_exp.validation import EvaluatedSet, Validation
 
 FINISHED = "FINISHED"
 
 
+class End(NamedTuple):
+    """What a run ends with. value: the last one of its `best_metric`."""
+
+    value: float
+    summaries: list[Summary]
+
+
 def train(config: TrainConfig, run_dir: Path) -> float:
-    """Trains as `config` says, all about the run in `run_dir`, and returns the last AEPE.
+    """Trains as `config` says, all about the run in `run_dir`; returns the last `best_metric`.
 
     With `config.resume` the run in `run_dir` goes on. Of several workers only the chief writes.
     """
@@ -47,7 +54,7 @@ def train(config: TrainConfig, run_dir: Path) -> float:
         changes: dict[str, tuple[Any, Any]] = {}
         if resumed and replicas.is_chief:
             changes = stack.enter_context(claimed(run_dir, config, resumed=True))
-        sources = Sources(*(build_source(config.data, split) for split in (Split.train, Split.val)))
+        sources = _build_sources(config)
         state = RunState(config, sources.train, run_dir, replicas)
         if resumed:
             state.go_on()
@@ -59,7 +66,7 @@ def train(config: TrainConfig, run_dir: Path) -> float:
         finished = resumed and replicas.is_chief and _is_finished(config, run_dir, state)
         if replicas.any(finished):
             say(f"It has made its {config.steps:,} steps; nothing is left to do")
-            return state.metrics[BEST_KEY]
+            return state.metrics.get(config.best_metric, math.nan)
         signals = stack.enter_context(StopSignals())
         tracker = None
         if replicas.is_chief:
@@ -67,12 +74,12 @@ def train(config: TrainConfig, run_dir: Path) -> float:
             tracker = open_tracker(config, run_dir, state, changes, resumed=resumed)
             stack.enter_context(tracker)
             describe_run(tracker, run_dir, state, sources)
-        summary = run(config, run_dir, state, sources, tracker=tracker, signals=signals)
+        end = run(config, run_dir, state, sources, tracker=tracker, signals=signals)
         if tracker is not None:
-            send_checkpoints(run_dir, tracker)
+            send_checkpoints(config, run_dir, tracker)
     replicas.any(False)  # a worker that left before the chief has told all stores looked like lost
-    say(table(summary, config, run_dir))
-    return summary.end
+    say(table(end.summaries, config, run_dir))
+    return end.value
 
 
 def run(
@@ -83,20 +90,19 @@ def run(
     *,
     tracker: Tracker | None,
     signals: StopSignals,
-) -> Summary:
+) -> End:
     """The training loop. The step, one optimizer update, is its only clock.
 
     It goes on from `state.step`. tracker: of the chief; None in other processes.
     """
     validation = _make_validation(config, run_dir, state, sources, tracker)
-    history = tracker.history(BEST_KEY) if tracker else {}
 
     def evaluate() -> dict[str, float]:
-        history[state.step] = validation.run(state.step)
+        values = validation.run(state.step)
         reseeded = _judge_start(config, state, validation)
-        return {} if reseeded else {BEST_KEY: history[state.step]}
+        return {} if reseeded else values
 
-    if _is_unevaluated(config, state, tracker, history):
+    if _is_unevaluated(config, state, tracker, validation):
         metrics = evaluate()
         if state.step > 0:
             _save(config, state, tracker, metrics)
@@ -114,12 +120,28 @@ def run(
                 _save(config, state, tracker, metrics)
             if stopped:
                 _stop(run_dir, step, signals)
-    return Summary(
-        zero_flow=validation.zero_flow,
-        start=history.get(0, math.nan),
-        end=history.get(config.steps, math.nan),
-        best=min(history.values(), default=math.nan),
-    )
+    return _end(config, validation)
+
+
+def _build_sources(config: TrainConfig) -> Sources:
+    train, val = (build_source(config.data, split) for split in (Split.train, Split.val))
+    sets = config.validation_sets()
+    return Sources(train, val, {each.prefix: build_source(each.data, each.split) for each in sets})
+
+
+def _end(config: TrainConfig, validation: Validation) -> End:
+    def summary(each: EvaluatedSet) -> Summary:
+        curve = validation.curves[f"{each.prefix}/aepe"]
+        return Summary(
+            name=each.source.name if each.prefix == OWN else each.prefix.removeprefix(f"{OWN}/"),
+            zero_flow=each.zero_flow,
+            start=curve.get(0, math.nan),
+            end=curve.get(config.steps, math.nan),
+            best=min(curve.values(), default=math.nan),
+        )
+
+    value = validation.curves[config.best_metric].get(config.steps, math.nan)
+    return End(value, [summary(each) for each in validation.sets])
 
 
 def _agree(replicas: Replicas, run_dir: Path, *, resumed: bool) -> tuple[Path, bool]:
@@ -174,11 +196,12 @@ def _is_finished(config: TrainConfig, run_dir: Path, state: RunState) -> bool:
 
 
 def _is_unevaluated(
-    config: TrainConfig, state: RunState, tracker: Tracker | None, history: Mapping[int, float]
+    config: TrainConfig, state: RunState, tracker: Tracker | None, validation: Validation
 ) -> bool:
     """Whether the evaluation of the present step is still to be made: it is not when stopping."""
     due = _due(state.step, config.eval_every, config.steps)
-    return state.replicas.any(tracker is not None and due and state.step not in history)
+    made = all(state.step in curve for curve in validation.curves.values())
+    return state.replicas.any(tracker is not None and due and not made)
 
 
 def _make_validation(
@@ -191,10 +214,10 @@ def _make_validation(
     return Validation(
         config,
         state.evaluated,
-        sources.val,
+        sources,
         replicas=state.replicas,
         tracker=tracker,
-        listed=_listed(run_dir, state),
+        folder=run_dir if state.replicas.is_chief else None,
     )
 
 

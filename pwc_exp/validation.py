@@ -1,7 +1,8 @@
 """The errors and pictures of a network on validation samples, again and again during a run."""
 
 import functools
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +13,14 @@ from tqdm import tqdm
 from pwc_exp.build import build_eval_feed
 from pwc_exp.commands.evaluation import BootstrapConfig
 from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import BEST_KEY
+from pwc_exp.data import quarantine
 from pwc_exp.data.companions import origins
-from pwc_exp.data.sample import Batch, Source
+from pwc_exp.data.feed import EvalFeed
+from pwc_exp.data.sample import Batch, Source, Sources
 from pwc_exp.distribution import Replicas
 from pwc_exp.flow.metrics import COUNT, SUMS, mean_of_sums
+from pwc_exp.groups.data import DataConfig
+from pwc_exp.groups.validation import MEAN_AEPE, METRICS, OWN
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.pictures import panel_of
 from pwc_exp.scoring.intervals import interval_of
@@ -27,7 +31,6 @@ from pwc_exp.stuck import spread_over_inputs
 from pwc_exp.tracking import Tracker
 
 COLUMNS = (COUNT, *SUMS)  # of a sample
-POINTS = ("aepe", "aepe_per_image", "fl_all", "outlier_3px")  # of the curves
 
 
 class Errors(NamedTuple):
@@ -50,69 +53,128 @@ class Errors(NamedTuple):
         return found._asdict() if known else {}
 
 
+class EvaluatedSet(NamedTuple):
+    """A set of samples that is evaluated.
+
+    prefix: of its metrics and pictures: val, or val/<name> of another data set.
+    batches, pictured: its samples, those of this worker, and those that are drawn.
+    zero_flow: AEPE of a flow of zero, in pixels.
+    """
+
+    prefix: str
+    source: Source
+    batches: EvalFeed
+    pictured: EvalFeed
+    zero_flow: float
+
+
 class Validation:
     """Evaluates the network with steps that are compiled once; each sample once in all processes.
 
     Args:
         model: what is evaluated.
-        listed: where samples that cannot be read are noted; None: nowhere.
+        folder: of the run, where samples that cannot be read are noted; None: nowhere.
         tracker: of the chief; None in other processes, which draw nothing.
+
+    sets: what is evaluated. curves: {key: {step: value}} of the AEPE of each and of `best_metric`,
+    before a resume as well. spreads: of the levels' flow over the pictures, in full-res pixels.
     """
 
     def __init__(
         self,
         config: TrainConfig,
         model: PWCNet,
-        source: Source,
+        sources: Sources,
         *,
         replicas: Replicas,
         tracker: Tracker | None,
-        listed: Path | None,
+        folder: Path | None,
     ) -> None:
-        self._source = source
+        self._config = config
         self._replicas = replicas
         self._tracker = tracker
+        self._folder = folder
+        self._multiple = 2**model.levels
+        tf.get_logger().addFilter(_is_unexpected)
         self._eval_step = make_eval_step(make_estimate(model, xla=config.xla))
+        self._zero_step = make_eval_step(lambda frame1, frame2: tf.zeros_like(frame1[..., :2]))
         self._levels = make_levels(model)
-        make_feed = functools.partial(build_eval_feed, config.data, source, listed=listed)
-        self._batches = make_feed(
-            batch_size=config.val_batch_size,
-            multiple=2**model.levels,
-            limit=config.eval_samples,
-            shard=(replicas.worker, replicas.workers),
-        )
-        self._pictured = make_feed(batch_size=1, multiple=1, limit=config.picture_samples)
-        still = make_eval_step(lambda frame1, frame2: tf.zeros_like(frame1[..., :2]))
-        self.zero_flow = errors_of(still, self._batches, source, replicas=replicas).means["aepe"]
-        self.spreads: dict[int, float] = {}  # of the levels' flow over the pictures, full-res px
+        self.sets = []
+        if config.val_split:
+            self.sets.append(self._prepare(OWN, sources.val, config.data))
+        for each in config.validation_sets():
+            source = sources.validation[each.prefix]
+            self.sets.append(self._prepare(each.prefix, source, each.data))
+        keys = [*(f"{each.prefix}/aepe" for each in self.sets), config.best_metric]
+        self.curves = {key: tracker.history(key) if tracker else {} for key in keys}
+        self.spreads: dict[int, float] = {}
 
-    def run(self, step: int) -> float:
-        """Notes the errors and pictures of `step`, and returns the AEPE."""
-        errors = errors_of(self._eval_step, self._batches, self._source, replicas=self._replicas)
-        aepe = errors.means["aepe"]
+    def run(self, step: int) -> dict[str, float]:
+        """Logs the errors and pictures of `step`, and returns the errors by their keys."""
+        points: dict[str, float] = {}
+        for each in self.sets:
+            errors = errors_of(self._eval_step, each.batches, each.source, replicas=self._replicas)
+            points |= {f"{each.prefix}/{name}": errors.means[name] for name in METRICS}
+            if self._tracker is not None:
+                interval = errors.interval().items()
+                points |= {f"{each.prefix}/aepe_{end}": value for end, value in interval}
+        others = [points[f"{each.prefix}/aepe"] for each in self.sets if each.prefix != OWN]
+        if len(others) > 1:
+            points[MEAN_AEPE] = geometric_mean(others)
+        for key, curve in self.curves.items():
+            curve[step] = points[key]
         if self._tracker is not None:
             self._draw(step, self._tracker)
             # Before the values, which say that the evaluation of this step has been made: a run
-            # that is killed in between makes it again, and no picture is lost.
+            # that is killed in between makes it again, and no picture is lost. All values are one
+            # line of the journal, so that no set is without those of a step.
             self._tracker.flush()
-            points = {f"val/{name}": errors.means[name] for name in POINTS}
-            points |= {f"{BEST_KEY}_{end}": value for end, value in errors.interval().items()}
             self._tracker.scalars(step, points)
-            say(f"step {step:>9,}   {BEST_KEY} {aepe:.3f} px")
-        return aepe
+            shown = [key for key in points if key.endswith("/aepe")]
+            say(f"step {step:>9,}   " + ", ".join(f"{key} {points[key]:.3f} px" for key in shown))
+        return points
+
+    def _prepare(self, prefix: str, source: Source, data: DataConfig) -> EvaluatedSet:
+        listed = None
+        if self._folder is not None:
+            name = prefix.replace("/", "-")
+            # Of other data sets, in files of their own: ids may be those of training samples.
+            listed = self._folder / (quarantine.FILE if prefix == OWN else f"quarantine-{name}.txt")
+        make_feed = functools.partial(build_eval_feed, data, source, listed=listed)
+        batches = make_feed(
+            batch_size=self._config.val_batch_size,
+            multiple=self._multiple,
+            limit=self._config.eval_samples,
+            shard=(self._replicas.worker, self._replicas.workers),
+        )
+        pictured = make_feed(batch_size=1, multiple=1, limit=self._config.picture_samples)
+        still = errors_of(self._zero_step, batches, source, replicas=self._replicas)
+        return EvaluatedSet(prefix, source, batches, pictured, still.means["aepe"])
 
     def _draw(self, step: int, tracker: Tracker) -> None:
+        spreads = [self._draw_set(step, tracker, each) for each in self.sets]
+        self.spreads = next((found for found in spreads if found), self.spreads)
+
+    def _draw_set(self, step: int, tracker: Tracker, drawn: EvaluatedSet) -> dict[int, float]:
+        """Draws samples of a set; how far each level's flow depends on them, if that is known."""
         flows: list[dict[int, np.ndarray]] = []
-        for batch in self._pictured:
+        for batch in drawn.pictured:
             levels = self._levels(batch)
             flows.append({level: flow[0].numpy() for level, flow in levels.flows.items()})
-            name = f"val/{self._source.ids[int(batch.index[0])]}"
+            name = f"{drawn.prefix}/{drawn.source.ids[int(batch.index[0])]}"
             tracker.image(step, name, panel_of(batch, levels.estimate, flows[-1]))
         alike = [shown for shown in flows if _shapes(shown) == _shapes(flows[0])]
-        if len(alike) > 1:
-            self.spreads = spread_over_inputs(
-                {level: np.stack([shown[level] for shown in alike]) for level in alike[0]}
-            )
+        if len(alike) < 2:
+            return {}
+        return spread_over_inputs(
+            {level: np.stack([shown[level] for shown in alike]) for level in alike[0]}
+        )
+
+
+def geometric_mean(errors: Sequence[float]) -> float:
+    """The mean for errors of different magnitudes: each counts by its ratio, not by its pixels."""
+    with np.errstate(divide="ignore"):  # of 0, which makes the mean 0
+        return float(np.exp(np.mean(np.log(errors))))
 
 
 def errors_of(
@@ -133,6 +195,12 @@ def errors_of(
     samples = [dict(zip(COLUMNS, map(float, table[i, 1:]), strict=True)) for i in found]
     scenes = [f"{origin.dataset}/{origin.scene}" for origin in origins(source)]
     return Errors(mean_of_sums(samples), samples, [scenes[i] for i in found])
+
+
+def _is_unexpected(record: logging.LogRecord) -> bool:
+    """Not TensorFlow's warning of many traces: evaluation has one for each size of frames."""
+    message = record.getMessage()
+    return not ("make_eval_step" in message and "retracing" in message)
 
 
 def _shapes(flows: dict[int, np.ndarray]) -> list[tuple[int, ...]]:

@@ -107,7 +107,9 @@ def _checkpoint(path: Path) -> Path:
     folder = path / CHECKPOINTS
     if not folder.is_dir():
         return path
-    found = checkpoints.best(folder, key=BEST_KEY) or checkpoints.latest(folder)
+    own = path / CONFIG_FILE
+    key = load(own).best_metric if own.is_file() else BEST_KEY
+    found = checkpoints.best(folder, key=key) or checkpoints.latest(folder)
     if found is None:
         raise MissingInputError(f"{folder} must hold a checkpoint. Received: none")
     return found

@@ -39,6 +39,7 @@ IDENTITY = {
     "eval_samples": "7",
     "xla_step": "true",
     "name": "other",
+    "init_match": "overlap",
 }
 FREE_VALUES = {
     "steps": "80",
@@ -57,6 +58,9 @@ FREE_VALUES = {
     "tracking.experiment": "other",
     "devices.cpus": "2",
     "outputs": "elsewhere",
+    "validation": "[{name:sintel,root:/sets/MPI-Sintel}]",
+    "validation_root": "/sets",
+    "best_metric": "val/fl_all",
 }
 
 

@@ -25,6 +25,7 @@ SMALLEST = (
     "data.crop=[32,48]",
     "data.workers=1",
     "data.val_size=3",
+    "validation=[{name:synthetic,val_size:5,crop:[32,64],as:wide}]",
     "picture_samples=1",
     "batch_size=4",
     "log_every=2",

@@ -1,8 +1,10 @@
 """The configuration of a training run."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from pwc_exp.checks import check, check_not_negative, check_positive, check_size
+from pwc_exp.checks import check, check_not_negative, check_positive, check_size, nearest
+from pwc_exp.groups import list_of
 from pwc_exp.groups.augment import AugmentConfig
 from pwc_exp.groups.data import DataConfig
 from pwc_exp.groups.machine import DevicesConfig, OnNonFinite, OnStuck
@@ -16,6 +18,7 @@ from pwc_exp.groups.training import (
     ScheduleConfig,
     check_covers,
 )
+from pwc_exp.groups.validation import BEST_METRIC, ValidationSet, metrics, validation_sets
 
 
 def check_level_weights(model: ModelConfig, loss: LossConfig) -> None:
@@ -55,13 +58,17 @@ class TrainConfig:
         1  # portions that a device's share of the batch is computed in, to save memory
     )
     ema_decay: float | None = None  # of an average of the weights, then used for validation
+    validation: list[Any] = list_of()  # data sets to validate on too: name, name:root, or a mapping
+    validation_root: str | None = None  # folder that their roots are relative to
+    val_split: bool = True  # whether held-out samples of `data` are evaluated as well: val/aepe
+    best_metric: str = BEST_METRIC  # by which checkpoints are the best: of a validation; lower wins
     val_batch_size: int = 1  # examples in one evaluation step
     log_every: int = 100  # steps between points of the training metrics
     eval_every: int = 1000  # steps between evaluations
     save_every: int = 1000  # steps between checkpoints
-    keep_best: int = 3  # checkpoints kept for their validation AEPE, beside the newest two
-    eval_samples: int | None = None  # at most so many validation samples per evaluation; null: all
-    picture_samples: int = 4  # validation samples drawn at each evaluation
+    keep_best: int = 3  # checkpoints kept for their best_metric, beside the newest two
+    eval_samples: int | None = None  # at most so many validation samples of each set; null: all
+    picture_samples: int = 4  # validation samples of each set drawn at each evaluation
     xla: bool = True  # let XLA compile the decoder for evaluation, where that pays
     xla_step: bool = False  # let XLA compile the whole training step; for one device
     on_nonfinite: OnNonFinite = (
@@ -83,6 +90,22 @@ class TrainConfig:
         check(holds, "xla_step", "must be false with several devices", self.xla_step)
         if self.eval_samples is not None:
             check_positive("", self, "eval_samples")
+        self._check_validation()
         check_size("data.crop", self.data.crop, 2**self.model.levels)
         check_level_weights(self.model, self.loss)
         check_covers(self.schedule, self.steps)
+
+    def validation_sets(self) -> list[ValidationSet]:
+        """The data sets that are validated on beside the held-out samples of `data`."""
+        return validation_sets(self.validation, root=self.validation_root, data=self.data)
+
+    def validation_metrics(self) -> list[str]:
+        """The keys of all that an evaluation measures."""
+        return metrics(self.validation_sets(), own=self.val_split)
+
+    def _check_validation(self) -> None:
+        known = self.validation_metrics()
+        holds = bool(known)
+        check(holds, "val_split", "must be true without validation sets", self.val_split)
+        requirement = f"must be one of {', '.join(known)}{nearest(self.best_metric, known)}"
+        check(self.best_metric in known, "best_metric", requirement, self.best_metric)

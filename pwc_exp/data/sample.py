@@ -3,8 +3,9 @@
 Letters: B batch, H height, W width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import tensorflow as tf
@@ -75,7 +76,11 @@ class Source(Protocol):
 
 
 class Sources(NamedTuple):
-    """Where the examples of a run come from."""
+    """Where the examples of a run come from.
+
+    validation: of the data sets that are validated on beside `val`, by the prefix of their metrics.
+    """
 
     train: Source
     val: Source
+    validation: Mapping[str, Source] = MappingProxyType({})

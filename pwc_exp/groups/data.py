@@ -92,6 +92,7 @@ class FilesConfig(DataConfig):
     """Pairs on disk."""
 
     first_entries: ClassVar[str]  # what lies directly in `root`, for the message that asks for it
+    folder: ClassVar[str] = ""  # usual name of `root` in a folder of data sets
 
     root: str | None = None  # folder that holds the files
     val_share: float = 0.05  # share of the scenes held out where there is no official split
@@ -114,6 +115,7 @@ class FlyingChairsConfig(FilesConfig):
     """FlyingChairs."""
 
     first_entries: ClassVar[str] = "data/00001_img1.ppm"
+    folder: ClassVar[str] = "FlyingChairs_release"
     name: Dataset = Dataset.flyingchairs
 
 
@@ -122,6 +124,7 @@ class FlyingChairs2Config(FilesConfig):
     """FlyingChairs2."""
 
     first_entries: ClassVar[str] = "train/0000000-img_0.png"
+    folder: ClassVar[str] = "FlyingChairs2"
     name: Dataset = Dataset.flyingchairs2
     direction: Direction = Direction.forward  # of the flow
 
@@ -131,6 +134,7 @@ class FlyingThings3DConfig(FilesConfig):
     """FlyingThings3D, whole or the subset that was chosen for flow."""
 
     first_entries: ClassVar[str] = "frames_cleanpass and optical_flow (subset: train and val)"
+    folder: ClassVar[str] = "FlyingThings3D"
     name: Dataset = Dataset.flyingthings3d
     render_pass: RenderPass = RenderPass.clean  # of the frames
     camera: Camera = Camera.left  # whose frames
@@ -142,6 +146,7 @@ class FlyingThings3DHalfResConfig(FlyingThings3DConfig):
     """FlyingThings3D at half its size, as `data halfres` makes it."""
 
     first_entries: ClassVar[str] = "frames_cleanpass and optical_flow, made by `data halfres`"
+    folder: ClassVar[str] = "FlyingThings3D_HalfRes"
     name: Dataset = Dataset.flyingthings3d_halfres
 
 
@@ -150,6 +155,7 @@ class SintelConfig(FilesConfig):
     """MPI-Sintel."""
 
     first_entries: ClassVar[str] = "training/clean and training/flow"
+    folder: ClassVar[str] = "MPI-Sintel"
     name: Dataset = Dataset.sintel
     render_pass: RenderPass = RenderPass.clean  # of the frames
 
@@ -159,6 +165,7 @@ class KittiConfig(FilesConfig):
     """KITTI 2012 or 2015."""
 
     first_entries: ClassVar[str] = "training/image_2 (2012: colored_0) and training/flow_noc"
+    folder: ClassVar[str] = "kitti2015"
     name: Dataset = Dataset.kitti
     truth: Truth = Truth.noc  # without or with pixels that are occluded in the second frame
 
@@ -168,6 +175,7 @@ class Hd1kConfig(FilesConfig):
     """HD1K."""
 
     first_entries: ClassVar[str] = "hd1k_input and hd1k_flow_gt"
+    folder: ClassVar[str] = "HD1K"
     name: Dataset = Dataset.hd1k
 
 
@@ -176,6 +184,7 @@ class MiddleburyConfig(FilesConfig):
     """Middlebury, the pairs with public truth."""
 
     first_entries: ClassVar[str] = "other-data and other-gt-flow"
+    folder: ClassVar[str] = "Middlebury"
     name: Dataset = Dataset.middlebury
 
 
@@ -184,6 +193,7 @@ class SpringConfig(FilesConfig):
     """Spring."""
 
     first_entries: ClassVar[str] = "train/0001"
+    folder: ClassVar[str] = "spring"
     name: Dataset = Dataset.spring
     camera: Camera = Camera.left  # whose frames
     direction: Direction = Direction.forward  # of the flow
@@ -194,6 +204,7 @@ class TartanAirConfig(FilesConfig):
     """TartanAir."""
 
     first_entries: ClassVar[str] = "folders of environments, such as abandonedfactory/Easy/P000"
+    folder: ClassVar[str] = "TartanAir"
     name: Dataset = Dataset.tartanair
 
 

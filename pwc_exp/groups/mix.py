@@ -1,5 +1,6 @@
 """Several data sets as one, and the class of each data set."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -7,7 +8,7 @@ from typing import Any, ClassVar, cast
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pwc_exp.checks import check
+from pwc_exp.checks import check, nearest
 from pwc_exp.errors import ConfigError
 from pwc_exp.groups.data import (
     CsvConfig,
@@ -57,9 +58,7 @@ class MixConfig(FilesConfig):
         return [self._part(f"data.parts[{n}]", part) for n, part in enumerate(self.parts)]
 
     def _part(self, key: str, part: Any) -> DataConfig:
-        known = ", ".join(name for name in DATASETS if name != Dataset.mix)
-        named = isinstance(part, dict) and part.get("name") in DATASETS
-        check(named and part["name"] != Dataset.mix, f"{key}.name", f"must be one of {known}", part)
+        check_dataset(key, part)
         schema = DATASETS[part["name"]]
         shared = {knob.name: getattr(self, knob.name) for knob in fields(FilesConfig)}
         del shared["name"], shared["root"], shared["quarantine"]
@@ -68,13 +67,26 @@ class MixConfig(FilesConfig):
             check(name not in shared, f"{key}.{name}", "must be stated for the whole mix", value)
             if name != "weight":
                 values[name] = value
-        if "root" in values:
-            values["root"] = str(Path(self.root or "") / values["root"])
-        try:
-            merged = OmegaConf.merge(OmegaConf.structured(schema), values)
-            return cast(DataConfig, OmegaConf.to_object(merged))
-        except (OmegaConfBaseException, ConfigError) as error:
-            raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from error
+        return part_config(key, values, root=self.root)
+
+
+def check_dataset(key: str, part: Any) -> None:
+    """Refuses a part, one of several data sets, unless its name is that of a single one."""
+    known = [name for name in DATASETS if name != Dataset.mix]
+    name = part.get("name") if isinstance(part, dict) else part
+    requirement = f"must be one of {', '.join(known)}{nearest(str(name), known)}"
+    check(isinstance(part, dict) and name in known, f"{key}.name", requirement, part)
+
+
+def part_config(key: str, values: Mapping[str, Any], *, root: str | None) -> DataConfig:
+    """The configuration of a part, from its name and settings; its root is within `root`."""
+    if "root" in values:
+        values = {**values, "root": str(Path(root or "") / values["root"])}
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(DATASETS[values["name"]]), values)
+        return cast(DataConfig, OmegaConf.to_object(merged))
+    except (OmegaConfBaseException, ConfigError) as error:
+        raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from error
 
 
 DATASETS: dict[str, type[DataConfig]] = {

@@ -29,7 +29,8 @@ def sweep(config: GridConfig, setting: Setting, arguments: Sequence[str]) -> Non
     folder = setting.folder(definition(overrides), config.continued)
     children = _children(overrides, folder)
     configs = {child.number: _compose(setting, folder, child) for child in children}
-    with conducted(folder, configs[children[0].number], Objective()) as conductor:
+    first = configs[children[0].number]
+    with conducted(folder, first, Objective(first.best_metric)) as conductor:
         outcomes = [conductor.add(child, configs[child.number]) for child in children]
         left = [c for c, o in zip(children, outcomes, strict=True) if o.status != FINISHED]
         if before := len(children) - len(left):

@@ -4,22 +4,26 @@ import math
 from typing import NamedTuple
 
 from pwc_exp.commands.sweeping import SECONDS
-from pwc_exp.config import BEST_KEY
 from pwc_exp.sweeps.outcome import Outcome
-
-_UNITS = {BEST_KEY: "px", SECONDS: "s"}
 
 
 class Objective(NamedTuple):
     """key: of a run's journal, or `seconds`."""
 
-    key: str = BEST_KEY
+    key: str
     lower_is_better: bool = True
 
     @property
     def label(self) -> str:
         """Its name with its unit, where that is known."""
-        return f"{self.key}, {_UNITS[self.key]}" if self.key in _UNITS else self.key
+        return f"{self.key}, {self.unit}" if self.unit else self.key
+
+    @property
+    def unit(self) -> str:
+        """Of its values; empty where it is not known."""
+        if self.key == SECONDS:
+            return "s"
+        return "px" if self.key.endswith("/aepe") else ""
 
     def value(self, outcome: Outcome) -> float:
         """Of a child; NaN where there is none."""
@@ -29,4 +33,4 @@ class Objective(NamedTuple):
 
     def text(self, outcome: Outcome) -> str:
         """Of a child, with its unit."""
-        return f"{self.value(outcome):.4g} {_UNITS.get(self.key, '')}".rstrip()
+        return f"{self.value(outcome):.4g} {self.unit}".rstrip()

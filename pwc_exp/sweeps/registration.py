@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pwc_exp import checkpoints
-from pwc_exp.config import BEST_KEY, CHECKPOINTS
+from pwc_exp.config import CHECKPOINTS, CONFIG_FILE, load
 from pwc_exp.errors import MissingInputError
 from pwc_exp.tracking.registry import Registered, register
 
@@ -16,14 +16,15 @@ def register_best(run_dir: Path, *, uri: str | None, outputs: Path) -> Registere
         DataError: the checkpoint is damaged.
         BusyError: MLflow does not answer, or refuses.
     """
-    best = checkpoints.best(run_dir / CHECKPOINTS, key=BEST_KEY)
+    key = load(run_dir / CONFIG_FILE).best_metric
+    best = checkpoints.best(run_dir / CHECKPOINTS, key=key)
     if best is None:
         raise MissingInputError(f"{run_dir / CHECKPOINTS} must hold an evaluated checkpoint")
     manifest = checkpoints.load(best).manifest
     return register(
         run_dir,
         checkpoint=f"{CHECKPOINTS}/best",
-        metrics={BEST_KEY: manifest.metrics[BEST_KEY]},
+        metrics={key: manifest.metrics[key]},
         step=manifest.step,
         uri=uri,
         outputs=outputs,

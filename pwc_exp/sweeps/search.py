@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pwc_exp.checks import check, nearest
 from pwc_exp.commands.sweeping import Direction, OptunaConfig
 from pwc_exp.commands.training import TrainConfig
 from pwc_exp.errors import UserError
+from pwc_exp.groups.validation import OWN
 from pwc_exp.report.sweep_summary import SweepSummary
 from pwc_exp.stopping import say
 from pwc_exp.sweeps.children import Child, make_child
@@ -35,6 +37,7 @@ def sweep(config: OptunaConfig, setting: Setting, arguments: Sequence[str]) -> N
     folder = setting.folder(definition(overrides), config.continued)
     base = setting.compose(space.overrides(_ends(space)), folder.path / "0")
     check_search(space, config, steps=base.steps)
+    _check_objectives(config, base)
     objectives = [Objective(k, d == Direction.minimize) for k, d in config.directions.items()]
     with conducted(folder, base, objectives[0]) as conductor:
         launcher = setting.launcher(folder, conductor.signals, at_once=config.at_once)
@@ -58,6 +61,16 @@ def sweep(config: OptunaConfig, setting: Setting, arguments: Sequence[str]) -> N
             )
         conductor.close(_summary(conductor, search, objectives))
         conductor.require_any()
+
+
+def _check_objectives(config: OptunaConfig, base: TrainConfig) -> None:
+    """Refuses metrics of validation sets that the runs do not have."""
+    known = base.validation_metrics()
+    for key in config.objectives:
+        metric = key.removesuffix("_lower").removesuffix("_upper")  # ends of an interval
+        holds = not key.startswith(f"{OWN}/") or metric in known
+        requirement = f"must be of those that are validated on, {', '.join(known)}"
+        check(holds, "sweep.objectives", f"{requirement}{nearest(key, known)}", key)
 
 
 def _ends(space: Space) -> dict[str, str]:

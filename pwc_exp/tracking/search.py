@@ -20,7 +20,7 @@ class Found:
 
     started: milliseconds since 1970.
     metrics, steps: of each metric the last value, and the step that it is of.
-    digests: of the data, by what these are for: train, val.
+    digests: of the data, by what these are for: train, val, val/<data set>.
     """
 
     run_id: str

@@ -50,7 +50,7 @@ START = (
     Point("create_after", f"{CLIENT}.create_run", after, "MLflow has a run nobody knows"),
     Point("ledger_half", WRITE, half, "the same, with half an mlflow.json", r"\.tmp-mlflow\.json"),
     Point("params_before", f"{CLIENT}.log_batch", before, "a run without its parameters"),
-    Point("first_evaluation", "pwc_exp.validation:errors_of", before, "no point yet", call=2),
+    Point("first_evaluation", "pwc_exp.validation:errors_of", before, "no point yet", call=3),
 )
 # Between two steps and in the writing of points and checkpoints.
 LOOP = (
@@ -69,7 +69,8 @@ LOOP = (
     Point("manifest_written", WRITE, after, "complete, by a wrong name", r"manifest\.json"),
     Point("tree_before", "pwc_exp.durable:_fsync_tree", before, "nothing of it synced"),
     Point("rename_before", RENAME, before, "synced, by a wrong name", r"\.tmp-step"),
-    Point("evaluating", "pwc_exp.validation:errors_of", before, "steps made, no values", call=2),
+    Point("evaluating", "pwc_exp.validation:errors_of", before, "steps made, no values", call=3),
+    Point("between_sets", "pwc_exp.validation:errors_of", before, "one of two evaluated", call=4),
     Point("drawn", "pwc_exp.validation:Validation._draw", after, "pictures, no values"),
     Point("validated", "pwc_exp.validation:Validation.run", after, "values, no checkpoint"),
     Point("remove_before", "pwc_exp.durable:remove_folder", before, "one too many stays"),

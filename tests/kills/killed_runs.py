@@ -35,7 +35,7 @@ SMALLEST = (
     *("batch_size=2", "xla=false", f"save_every={SAVE_EVERY}"),
     *(f"eval_every={EVAL_EVERY}", f"log_every={LOG_EVERY}"),
 )
-PICTURED = "val/00009"
+PICTURED = ("val/00009", "val/again/00009")  # the same pair, as another data set
 LONGEST = 600.0  # seconds that no process takes
 Values = dict[tuple[str, int], float]
 
@@ -199,6 +199,7 @@ class Run:
                 f"steps={self.steps}",
                 f"picture_samples={self.pictures}",
                 f"data.root={self._means.frames}",
+                f"validation=[{{name:flyingchairs,root:{self._means.frames},split:val,as:again}}]",
                 f"outputs={self.outputs}",
             )
             arguments = [*SMALLEST, *values, f"hydra.run.dir={self.folder}"]
@@ -335,7 +336,8 @@ def _lasting(points: Values) -> Values:
 
 
 def _due_pictures(run: Run) -> set[tuple[str, int]]:
-    return {(PICTURED, step) for step in range(0, run.steps + 1, EVAL_EVERY) if run.pictures}
+    steps = range(0, run.steps + 1, EVAL_EVERY) if run.pictures else ()
+    return {(name, step) for name in PICTURED for step in steps}
 
 
 def _pictures(folder: Path, points: Values) -> list[tuple[str, int]]:
