@@ -57,7 +57,8 @@ def write_run(configure: Callable[..., Any], folder: Path, name: str, aepe: floa
     config = configure("train", "model=tiny", "data.crop=[32,48]", f"name={name}")
     (folder / CONFIG_FILE).write_text(to_yaml(config))
     for step in (100, 200):
-        values = {"val/aepe": aepe / step, "train/loss": 1 / step}
+        errors = {"val/aepe": aepe / step, "val/sintel/aepe": 2 * aepe / step}
+        values = {**errors, "train/loss": 1 / step}
         journal.append(folder / journal.FILE, Point(step, 0, values))
     return str(folder)
 
@@ -122,7 +123,8 @@ def test_training_runs_differ_by_their_knobs_and_curves(
     assert "model.levels" not in printed
     assert re.search(r"last val/aepe +\[1\] 4 +\[2\] 2\n", printed)
     assert "no two evaluations" in printed
-    assert page.count("<polyline") == 4  # two curves of two runs
+    assert re.search(r"last val/sintel/aepe +\[1\] 8 +\[2\] 4\n", printed)
+    assert page.count("<polyline") == 6  # three curves of two runs
 
 
 def test_an_evaluation_brings_the_knobs_and_curves_of_its_run(

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,19 @@ def test_numbers_of_other_samples_are_marked(run: Runs, other: dict[str, Any]) -
     assert column(shown, "val/aepe") == ["1.000", "2.000", "3.000 †"]
     assert any("not comparable" in note for note in shown.notes)
     assert not any("not comparable" in note for note in board(run(1.0), run(2.0)).notes)
+
+
+def test_a_metric_of_a_validation_set_is_compared_where_its_samples_are_the_same(
+    run: Runs,
+) -> None:
+    key = "val/sintel/aepe"
+    digests = {"train": "1234567890", "val/sintel": "abc"}
+    found = [
+        run(9.0, f"batch_size={number}", digests=digests | more, metrics={key: float(number)})
+        for number, more in ((1, {"val": "a"}), (2, {"val": "b"}), (3, {"val/sintel": "xyz"}))
+    ]
+    found = [replace(each, steps={key: 20}) for each in found]
+    assert column(board(*found, metric=key), key) == ["1.000", "2.000", "3.000 †"]
 
 
 def test_columns_that_are_alike_are_told_once(run: Runs) -> None:
