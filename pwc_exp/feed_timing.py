@@ -1,4 +1,4 @@
-"""How fast examples come: read, decoded, augmented, generated.
+"""How fast examples come: decoded, generated or from a cache, cropped or augmented.
 
 The rates are those of one core, examples by processor time of all threads, so that they hold
 beside whatever else runs, and say what a machine of so many cores can give at most.
@@ -11,6 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import tensorflow as tf
@@ -18,12 +19,13 @@ import tensorflow as tf
 from pwc_exp import durable
 from pwc_exp.build import build_augment, build_source
 from pwc_exp.commands.measurement import PipelineConfig
+from pwc_exp.config import VARIANTS
+from pwc_exp.data.augmentation.augment import Augment, basic
 from pwc_exp.data.feed import train_feed
 from pwc_exp.data.file_source import FileSource
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo
 from pwc_exp.data.sample import Example, Sample, Source
-from pwc_exp.data.scenes.synthetic import SyntheticSource
 from pwc_exp.groups.data import Split
 from pwc_exp.groups.synthetic import SyntheticConfig
 
@@ -31,7 +33,10 @@ CORES = 16  # of the machine that the rates are extrapolated to
 FAR_STEP = 1_000_000  # where a run begins, to show that it takes no longer than at step 0
 ROUNDS = 3  # all works in turn, so many times: a machine that slows down slows them all
 MADE = 8  # files that are made of each kind
+CACHED = 32  # scenes in the cache: more than a processor's own caches hold
 WARM_UP = 8  # examples that are not counted: the first traces
+
+GENERATED, FROM_CACHE = "generated", "cached"
 
 Work = Callable[[tf.Tensor], tf.Tensor | Example]  # number of an example -> what it costs
 
@@ -70,15 +75,22 @@ def measure(works: Mapping[str, Work], *, seconds: float) -> dict[str, float]:
 
 
 def _sources(config: PipelineConfig, folder: Path) -> dict[str, Source]:
-    generated = build_source(SyntheticConfig(crop=config.crop), Split.train)
-    if config.data is not None:
+    """Files, generated scenes, and the same scenes from a cache."""
+    scenes, sources = SyntheticConfig(crop=config.crop), {}
+    if isinstance(config.data, SyntheticConfig):
+        scenes = config.data
+    elif config.data is not None:
         source = build_source(config.data, Split.all)
-        return {source.name: source, "synthetic": generated}
-    return {
-        "flyingchairs": _make_files(folder / "chairs", (384, 512), ".ppm"),
-        "sintel": _make_files(folder / "sintel", (436, 1024), ".png"),
-        "synthetic": generated,
-    }
+        sources[source.name] = source
+    else:
+        sources["flyingchairs"] = _make_files(folder / "chairs", (384, 512), ".ppm")
+        sources["sintel"] = _make_files(folder / "sintel", (436, 1024), ".png")
+    sources[GENERATED] = build_source(replace(scenes, cache=None), Split.train)
+    cached = replace(scenes, cache=str(folder / "cache"), train_size=CACHED)
+    sources[FROM_CACHE] = build_source(cached, Split.train)
+    for _ in tf.data.Dataset.range(CACHED).map(sources[FROM_CACHE].example, tf.data.AUTOTUNE):
+        pass
+    return sources
 
 
 def _make_files(folder: Path, size: tuple[int, int], suffix: str) -> FileSource:
@@ -103,24 +115,24 @@ def _make_files(folder: Path, size: tuple[int, int], suffix: str) -> FileSource:
 
 def _stages(name: str, source: Source, config: PipelineConfig) -> dict[str, Work]:
     """What an example of `source` costs up to each stage on its way to a batch."""
-    augment = build_augment(config.augment)
+    chosen = next(n for n, kind in VARIANTS["augment"].items() if type(config.augment) is kind)
+    crop_only = functools.partial(basic, flip_left_right=0.0, flip_up_down=0.0)
+    augments = {"none": crop_only, chosen: build_augment(config.augment)}
 
-    def decode(number: tf.Tensor) -> Example:
+    def example(number: tf.Tensor) -> Example:
         return source.example(number % source.size)
 
-    def augmented(number: tf.Tensor) -> Example:
+    def augmented(augment: Augment, number: tf.Tensor) -> Example:
         seed = tf.stack([tf.constant(0, tf.int64), number])
-        return augment(decode(number), crop=config.crop, seed=seed)
+        return augment(example(number), crop=config.crop, seed=seed)
 
-    if isinstance(source, SyntheticSource):
-        return {f"{name}: generate": decode, f"{name}: generate, augment": augmented}
     works: dict[str, Work] = {}
     if isinstance(source, FileSource):
-        works[f"{name}: read"] = functools.partial(_read, source)
-    return works | {
-        f"{name}: read, decode": decode,
-        f"{name}: read, decode, augment": augmented,
-    }
+        works[f"{name}: bytes of the files"] = functools.partial(_read, source)
+    works[f"{name}: example"] = example
+    for kind, augment in augments.items():
+        works[f"{name}: augment={kind}"] = functools.partial(augmented, augment)
+    return works
 
 
 def _read(source: FileSource, number: tf.Tensor) -> tf.Tensor:
@@ -153,10 +165,5 @@ def _table(config: PipelineConfig, rates: Mapping[str, float]) -> str:
     ]
     for name, rate in rates.items():
         lines.append(f"{name:<34}{1000 / rate:>14.1f}{rate:>12.1f}{CORES * rate:>14.0f}")
-    files = [rate for name, rate in rates.items() if name.endswith("decode, augment")]
-    generated = rates["synthetic: generate"]
-    if files:
-        ratios = ", ".join(f"{rate / generated:.1f}" for rate in files)
-        lines.append(f"a generated example costs {ratios} times one from files, augmented")
     lines.append("ms of a core: of all threads together. samples/s: of one core")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Rates of the way to examples: works take turns, and every stage of every source is measured."""
+"""Input pipeline throughput: works take turns, and every stage of every source is measured."""
 
 import time
 from collections.abc import Callable
@@ -37,11 +37,12 @@ def test_files_that_are_named_are_measured_beside_generated_scenes(
     benchmark(configure("benchmark_pipeline", *SMALL, "data=flyingchairs", f"data.root={root}"))
     printed = capsys.readouterr().out
     for name in (
-        "flyingchairs: read",
-        "flyingchairs: read, decode",
-        "flyingchairs: read, decode, augment",
-        "synthetic: generate",
-        "a generated example costs",
+        "flyingchairs: bytes of the files",
+        *(
+            f"{source}: {stage}"
+            for source in ("flyingchairs", "generated", "cached")
+            for stage in ("example", "augment=none", "augment=modern")
+        ),
         "at step 0",
         "at 1,000,000",
     ):

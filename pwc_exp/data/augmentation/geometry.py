@@ -47,8 +47,9 @@ def draw_small_change(
     mirror = tf.linalg.diag(signs)
     low, high = _places(mirror @ _corners(crop), size)
     zoomed = about((extent - 1) / 2, tf.eye(2) / zoom)
+    place = tf.random.stateless_uniform([2], seeds[3])
     return View(
-        compose(Affine(mirror, _pick_place(seeds[3], low, high)), zoomed),
+        compose(Affine(mirror, _pick_place(place, low, high)), zoomed),
         Affine(tf.eye(2), zoom * shift),
     )
 
@@ -82,6 +83,18 @@ def draw_change(
     lowest = tf.concat([[math.log(min_zoom)], -highest[1:]], axis=0)
     share = tf.random.stateless_uniform([_CANDIDATES + 1, 7], seeds[1])
     draws = tf.where(is_changed[:, None], lowest + (highest - lowest) * share, 0.0)
+    place = tf.random.stateless_uniform([2], seeds[2])
+    return _first_that_fits(draws, place, signs=signs, size=size, crop=tuple(crop))
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _first_that_fits(
+    draws: tf.Tensor, place: tf.Tensor, *, signs: tf.Tensor, size: tf.Tensor, crop: tuple[int, int]
+) -> View:
+    """The view of the first candidate that has a place inside of both frames.
+
+    draws: [K, 7] in the order of `draw_change`, the last all 0. place: [2], shares of the places.
+    """
     zoom, stretch, angle, *shift, added_angle, added_zoom = tf.unstack(draws, axis=-1)
 
     extent = _extent(crop)
@@ -95,9 +108,11 @@ def draw_change(
     seen1, seen2 = linear @ corners, linear @ transform(inverse(added), corners)
     low, high = _places(tf.concat([seen1, seen2], axis=-1), size)
     fits = tf.reduce_all(low <= high, axis=-1)
-    first = tf.argmax(tf.cast(fits, tf.float32))
-    place = _pick_place(seeds[2], low[first], high[first])
-    return View(Affine(linear[first], place), Affine(added.linear[first], added.offset[first]))
+    first = tf.argmax(tf.cast(fits, tf.int32), output_type=tf.int32)
+    low, high, linear, turn, shift = (
+        tf.gather(part, first) for part in (low, high, linear, *added)
+    )
+    return View(Affine(linear, _pick_place(place, low, high)), Affine(turn, shift))
 
 
 def _extent(crop: Sequence[int]) -> tf.Tensor:
@@ -121,6 +136,6 @@ def _places(corners: tf.Tensor, size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     )
 
 
-def _pick_place(seed: tf.Tensor, low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
-    """Draws a whole-pixel shift, [2] (x, y), between two, each equally likely."""
-    return low + tf.floor(tf.random.stateless_uniform([2], seed) * (high - low + 1))
+def _pick_place(share: tf.Tensor, low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
+    """A whole-pixel shift, [2] (x, y), from low to high; each share of [0, 1) is equally likely."""
+    return low + tf.floor(share * (high - low + 1))

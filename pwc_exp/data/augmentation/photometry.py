@@ -57,7 +57,8 @@ def _change_colour(frame: tf.Tensor, change: list[tf.Tensor], mean_luma: tf.Tens
     matrix = (1 + contrast) * (1 + brightness) * _tint(1 + saturation, hue * (math.pi / 180))
     # About mid-grey, as some do it, contrast would push most of a dark film below black.
     offset = -contrast * (1 + brightness) * mean_luma
-    changed = tf.tensordot(frame, matrix, [[2], [1]]) + offset
+    # A product of matrices, though of three columns only, takes longer.
+    changed = tf.add_n([frame[..., n, None] * matrix[:, n] for n in range(3)]) + offset
     # exp(log) takes a fifth of the time of pow (measured on a CPU); log(0) becomes 0 again.
     return tf.exp(tf.exp(gamma) * tf.math.log(tf.clip_by_value(changed, 0.0, 1.0)))
 
