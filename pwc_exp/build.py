@@ -11,6 +11,7 @@ import keras
 from tqdm import tqdm
 
 from pwc_exp import processor
+from pwc_exp.adam import Adam
 from pwc_exp.cluster import processors
 from pwc_exp.data import cache, datasets, quarantine
 from pwc_exp.data.augmentation import augment
@@ -158,11 +159,9 @@ def build_optimizer(
     knobs = {"beta_1": config.beta_1, "beta_2": config.beta_2, "epsilon": config.epsilon}
     match config:
         case AdamConfig():
-            optimizer = keras.optimizers.Adam(schedule, **knobs, name="adam")
+            optimizer = Adam(schedule, **knobs, name="adam")
         case AdamWConfig():
-            optimizer = keras.optimizers.AdamW(
-                schedule, **knobs, weight_decay=config.weight_decay, name="adamw"
-            )
+            optimizer = Adam(schedule, **knobs, weight_decay=config.weight_decay, name="adamw")
             optimizer.exclude_from_weight_decay(var_names=["bias"])
         case _:
             raise TypeError(f"optimizer must be a known configuration. Received: {config}")
