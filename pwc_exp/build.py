@@ -10,6 +10,7 @@ import keras
 from tqdm import tqdm
 
 from pwc_exp import processor
+from pwc_exp.adam import Adam
 from pwc_exp.data import datasets, quarantine
 from pwc_exp.data.augmentation import augment
 from pwc_exp.data.feed import EvalFeed, OnBad, stop
@@ -161,11 +162,9 @@ def build_optimizer(
     knobs = {"beta_1": config.beta_1, "beta_2": config.beta_2, "epsilon": config.epsilon}
     match config:
         case AdamConfig():
-            optimizer = keras.optimizers.Adam(schedule, **knobs, name="adam")
+            optimizer = Adam(schedule, **knobs, name="adam")
         case AdamWConfig():
-            optimizer = keras.optimizers.AdamW(
-                schedule, **knobs, weight_decay=config.weight_decay, name="adamw"
-            )
+            optimizer = Adam(schedule, **knobs, weight_decay=config.weight_decay, name="adamw")
             optimizer.exclude_from_weight_decay(var_names=["bias"])
         case _:
             raise TypeError(f"optimizer must be a known configuration. Received: {config}")

@@ -97,7 +97,8 @@ def test_half_precision_is_float32_rounded_computed_in_what_the_processor_has(
             tape.watch(arguments)
             result = tensorflow_ops.convolution(parts, kernel, bias, **options)
         upstream = tf.cos(tf.reshape(tf.range(tf.size(result), dtype=tf.float32), result.shape))
-        return [result, *tape.gradient(result, arguments, tf.cast(upstream, result.dtype))]
+        upstream = tf.cast(tf.cast(upstream, dtype), result.dtype)  # the same in both
+        return [result, *tape.gradient(result, arguments, upstream)]
 
     half = tf.function(with_gradients).get_concrete_function(arguments)
     operations = [op for op in half.graph.get_operations() if op.type.startswith("Conv2D")]
@@ -106,5 +107,5 @@ def test_half_precision_is_float32_rounded_computed_in_what_the_processor_has(
     exact = with_gradients([tf.cast(argument, tf.float32) for argument in arguments])
     for ours, expected in zip(half(arguments), exact, strict=True):
         assert ours.dtype == dtype
-        scale = float(tf.reduce_max(tf.abs(expected)))
-        np.testing.assert_allclose(tf.cast(ours, tf.float32), expected, atol=0.02 * scale)
+        error = tf.norm(tf.cast(ours, tf.float32) - expected) / tf.norm(expected)
+        assert error < 0.05
