@@ -254,7 +254,7 @@ def _pipelines(config: BenchmarkConfig) -> Iterator[Row]:
             steps=PIPELINE_STEPS,
             workers=data.workers or len(processors()),
         )
-        cached = ", cached" if getattr(data, "cache", None) else ""
+        cached = ", cached" if data.cache else ""
         size = f"{PIPELINE_STEPS * config.train_batch_size} samples"
         yield Row(PIPELINE, f"{data.name}{cached}", Precision.fp32, size, _draining(batches))
 
