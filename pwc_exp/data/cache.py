@@ -193,7 +193,8 @@ class _Layout(NamedTuple):
 
 
 _NOTHING = Content(
-    *[np.zeros((0, 0, 3), np.uint8)] * 2,
+    np.zeros((0, 0, 3), np.uint8),
+    np.zeros((0, 0, 3), np.uint8),
     np.zeros((0, 0, 2), np.float32),
     np.zeros((0, 0), np.uint8),
 )
@@ -236,8 +237,10 @@ def _parse(data: memoryview, name: str, *, verify: bool) -> Content | str:
             return "is damaged"
     parts = np.frombuffer(data, np.uint8)
     frames = parts[_ALIGNMENT : _ALIGNMENT + 6 * height * width * bits // 8]
+    frame1, frame2 = frames.reshape(2, height, width, 3 * bits // 8)
     return Content(
-        *frames.reshape(2, height, width, 3 * bits // 8),
+        frame1,
+        frame2,
         parts[layout.flow : layout.known].view("<f4").reshape(height, width, 2),
         parts[layout.known :].reshape(height, width),
     )
@@ -265,8 +268,8 @@ def _unpack(content: Content) -> Record:
         for bit in (_VALID, _OCCLUDED)
     )
     # Each on its own: to scale both and part them takes twice as long.
-    frames = [_as_floats(frame) for frame in content[:2]]
-    return Record(*frames, content.flow, valid, occlusion)
+    frame1, frame2 = _as_floats(content.frame1), _as_floats(content.frame2)
+    return Record(frame1, frame2, content.flow, valid, occlusion)
 
 
 def _as_floats(frame: tf.Tensor) -> tf.Tensor:

@@ -208,3 +208,15 @@ def test_unknown_pixels_do_not_pull_flow_towards_zero(view: View) -> None:
     known = window.valid > 0
     assert known.mean() > 0.1
     np.testing.assert_allclose(window.flow[known], np.tile(turned, (known.sum(), 1)), atol=1e-4)
+
+
+def test_frames_of_a_size_not_known_beforehand_are_shown_alike() -> None:
+    example = example_of(affine_flow(), lone_pixels().astype(np.float32))
+    specs = [tf.TensorSpec([None] * part.shape.rank, tf.float32) for part in example]
+
+    @tf.function(input_signature=specs)
+    def show(*parts: tf.Tensor) -> Example:
+        return resample(Example(*parts), CROP, VIEWS["moved"])
+
+    for one, other in zip(show(*example), resample(example, CROP, VIEWS["moved"]), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
