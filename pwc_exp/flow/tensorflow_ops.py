@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from pwc_exp import processor
 from pwc_exp.flow.cost_volume import displacements, portable_cost_volume
+from pwc_exp.flow.normalization import VARIANCE_FLOOR, portable_normalize
 from pwc_exp.flow.warp import cell_and_fraction, inside, target_coordinates
 
 
@@ -231,6 +232,30 @@ def _cost_volume_with_gradient(search_range: int) -> Callable[..., tf.Tensor]:
         return costs, lambda upstream: backward(features1, warped2, upstream)
 
     return operation
+
+
+@tf.custom_gradient
+def normalize(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """See `pwc_exp.flow.normalization.normalize`."""
+    return portable_normalize(features), lambda upstream: _normalization_gradient(
+        features, upstream
+    )
+
+
+@tf.function(jit_compile=True)
+def _normalization_gradient(features: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    # With y = scale · (x - mean): ∂x = scale · (g - mean(g) - y mean(g y)).
+    values, upstream = tf.cast(features, tf.float32), tf.cast(upstream, tf.float32)
+    centered = values - _mean(values)
+    scale = tf.math.rsqrt(_mean(tf.square(centered)) + VARIANCE_FLOOR)
+    result = centered * scale
+    into_values = scale * (upstream - _mean(upstream) - result * _mean(upstream * result))
+    return tf.cast(into_values, features.dtype)
+
+
+def _mean(values: tf.Tensor) -> tf.Tensor:
+    """Of each channel of each frame: [B, H, W, C] -> [B, 1, 1, C]."""
+    return tf.reduce_mean(values, axis=(1, 2), keepdims=True)
 
 
 class _Corners(NamedTuple):

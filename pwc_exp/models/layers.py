@@ -1,4 +1,4 @@
-"""What PWC-Net is made of: two kinds of layers, and a normalization.
+"""What PWC-Net is made of: two kinds of layers.
 
 Letters: B batch, H height, W width, C channels.
 """
@@ -16,7 +16,6 @@ Shape = Sequence[Any]  # a size for each dimension, None where any will do
 
 LEAKINESS = 0.1  # slope of LeakyReLU below zero, everywhere in the network
 KERNEL = 3
-VARIANCE_FLOOR = 1e-6  # of a channel that does not vary
 
 
 class Convolution(keras.layers.Layer):
@@ -78,10 +77,3 @@ def upsampling(channels: int, *, name: str, dtype: str | None = None) -> keras.l
     return keras.layers.Conv2DTranspose(
         channels, 4, strides=2, padding="same", name=name, dtype=dtype
     )
-
-
-def normalize(features: Tensor) -> Tensor:
-    """Gives each channel of `features` [B, H, W, C] mean 0 and variance 1 over H and W."""
-    values = ops.cast(features, "float32")
-    mean, variance = ops.moments(values, axes=(1, 2), keepdims=True)
-    return ops.cast((values - mean) * ops.rsqrt(variance + VARIANCE_FLOOR), features.dtype)

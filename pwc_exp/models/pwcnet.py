@@ -10,9 +10,10 @@ import keras
 from keras import ops
 
 from pwc_exp.flow.cost_volume import cost_volume
+from pwc_exp.flow.normalization import normalize
 from pwc_exp.flow.resize import pad, unpad, upsample
 from pwc_exp.flow.warp import backward_warp
-from pwc_exp.models.layers import LEAKINESS, normalize, upsampling
+from pwc_exp.models.layers import LEAKINESS, upsampling
 from pwc_exp.models.subnetworks import ContextNetwork, FeaturePyramid, FlowEstimator, Pyramid
 
 Tensor = Any  # a tensor of the Keras backend in use
