@@ -48,7 +48,7 @@ class Rendered(NamedTuple):
         tf.Tensor
     ]  # [2, H, W] each, pixels, of the topmost layer: to frame 2 from frame 1
     hidden: tf.Tensor  # [H, W] bool, whether that point is covered in, or outside of, frame 2
-    layer: tf.Tensor  # [H, W] int32, the topmost layer in frame 1; 0 is the background
+    layers: list[tf.Tensor]  # [H, W] int32 each, the topmost layer; 0 is the background
 
 
 def tiles_of(size: Size) -> tuple[int, int]:
@@ -137,7 +137,7 @@ def make_renderer(
             frames=[_joined(part, size) for part in tf.unstack(view.colours)],
             motions=[_joined(part, size) for part in tf.unstack(view.motion)],
             hidden=_joined(hidden[:, None], size)[0],
-            layer=_joined(top[:, None], size)[0],
+            layers=[_joined(part[:, None], size)[0] for part in tf.unstack(view.top)],
         )
 
     return render
