@@ -278,14 +278,16 @@ def _build_synthetic(config: SyntheticConfig, split: Split) -> SyntheticSource:
         frame_size=config.frame_size or config.crop,
         textures=config.textures,
         kinds={
-            name: (_kind(scene), weight) for name, (scene, weight) in config.kind_configs().items()
+            name: (build_kind(scene), weight)
+            for name, (scene, weight) in config.kind_configs().items()
         },
         occluded=config.occluded == Occluded.include,
         cache=config.cache,
     )
 
 
-def _kind(config: SceneConfig) -> Kind:
+def build_kind(config: SceneConfig) -> Kind:
+    """What generated scenes of one kind are made of."""
     values = asdict(config)
 
     def limits(of: type[Any], **renamed: str) -> Any:

@@ -5,25 +5,23 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from pwc_exp.build import build_kind
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo, write_kitti_png
 from pwc_exp.data.sample import Example
 from pwc_exp.data.scenes.synthetic import SyntheticSource
+from pwc_exp.groups.synthetic import SceneConfig
 
 SIZE = (64, 96)
 
 
 def scenes(count: int) -> list[Example]:
-    source = SyntheticSource(
-        seed=7,
-        size=count,
-        frame_size=SIZE,
+    settings = SceneConfig(
         layers=2,
         concave=0.0,
         thin=0.0,
         edge=1.0,
         tint=0.0,
-        textures=None,
         speed_shares=[0.5, 0.4, 0.1],
         speed_bounds=[0.01, 0.04, 0.1],
         coherence=0.0,
@@ -32,13 +30,15 @@ def scenes(count: int) -> list[Example]:
         max_shear=0.0,
         max_perspective=0.0,
         bending=0.0,
-        max_strain=0.0,
         film_share=0.0,
-        fog=0.0,
-        shutter=0.0,
-        defocus=0.0,
-        noise=0.0,
-        flicker=0.0,
+    )
+    source = SyntheticSource(
+        seed=7,
+        size=count,
+        frame_size=SIZE,
+        textures=None,
+        kinds={"all": (build_kind(settings), 1.0)},
+        occluded=True,
     )
     return list(tf.data.Dataset.range(count).map(source.example))
 

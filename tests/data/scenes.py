@@ -1,4 +1,4 @@
-"""Generated scenes for tests: knobs with everything off, and with everything on."""
+"""Generated scenes for tests: settings with everything off, and with everything on."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pwc_exp.build import build_kind
 from pwc_exp.data.scenes.synthetic import Scene, SyntheticSource
+from pwc_exp.groups.synthetic import SceneConfig
 
-HEIGHT, WIDTH = 56, 96
+HEIGHT, WIDTH = 72, 120  # of more than one tile of the renderer
 
 PLAIN: dict[str, Any] = {
     "layers": 4,
@@ -16,7 +18,6 @@ PLAIN: dict[str, Any] = {
     "thin": 0.0,
     "edge": 1.0,
     "tint": 0.0,
-    "textures": None,
     "speed_shares": [0.6, 0.28, 0.12],
     "speed_bounds": [0.009, 0.036, 0.18],
     "coherence": 0.0,
@@ -45,6 +46,10 @@ MOVING = PLAIN | {
     "max_perspective": 0.1,
     "bending": 0.5,
     "max_strain": 0.2,
+    "max_expansion": 0.02,
+    "holes": 0.2,
+    "procedural": 0.3,
+    "shading": 0.2,
 }
 FILMED = MOVING | {
     "film_share": 1.0,
@@ -53,18 +58,33 @@ FILMED = MOVING | {
     "defocus": 1.0,
     "noise": 0.02,
     "flicker": 0.2,
+    "gamma": 0.2,
+    "light": 0.3,
+    "highlights": 0.5,
+    "jpeg": 40,
 }
 
 
 def source_of(
-    knobs: dict[str, Any] = PLAIN,
+    settings: dict[str, Any] = PLAIN,
     *,
     seed: int = 5,
     size: tuple[int, int] = (HEIGHT, WIDTH),
     count: int = 1000,
+    textures: str | None = None,
+    occluded: bool = True,
     cache: str | None = None,
 ) -> SyntheticSource:
-    return SyntheticSource(seed=seed, size=count, frame_size=size, cache=cache, **knobs)
+    """Scenes of one kind."""
+    return SyntheticSource(
+        seed=seed,
+        size=count,
+        frame_size=size,
+        textures=textures,
+        kinds={"all": (build_kind(SceneConfig(**settings)), 1.0)},
+        occluded=occluded,
+        cache=cache,
+    )
 
 
 def scenes_of(source: SyntheticSource, count: int) -> Iterator[Scene]:

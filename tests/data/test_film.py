@@ -1,116 +1,164 @@
 """Film effects: each does what it says, and nothing at strength 0."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from pwc_exp.data.scenes.film import (
-    FilmLimits,
-    add_noise,
-    defocus,
-    develop,
-    draw_strengths,
-    flicker,
-    fog,
-    smear,
+from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.scenes import film
+from pwc_exp.data.scenes.film import Film, FilmLimits, develop, draw_film, make_noise
+
+SIZE = Size(30, 44)
+HEIGHT, WIDTH = SIZE
+LIMITS = FilmLimits(
+    share=0.3,
+    effects=1.0,
+    fog=1.0,
+    shutter=0.5,
+    defocus=1.5,
+    noise=0.05,
+    flicker=0.2,
+    gamma=0.3,
+    light=0.4,
+    highlights=0.5,
+    jpeg=40,
 )
 
-HEIGHT, WIDTH = 30, 44
-SEED = tf.constant([4, 9])
-NOTHING = tf.constant(0.0)
-LIMITS = FilmLimits(share=0.3, fog=1.0, shutter=0.5, defocus=1.5, noise=0.05, flicker=0.2)
 
-
-def frames() -> tf.Tensor:
-    return tf.constant(np.random.default_rng(0).random((2, HEIGHT, WIDTH, 3)), tf.float32)
+def frame() -> tf.Tensor:
+    return tf.constant(np.random.default_rng(0).random((3, HEIGHT, WIDTH)), tf.float32)
 
 
 def motion(x: float, y: float) -> tf.Tensor:
-    return tf.constant(np.broadcast_to(np.array([x, y], np.float32), (HEIGHT, WIDTH, 2)))
+    plane = np.ones((HEIGHT, WIDTH), np.float32)
+    return tf.constant(np.stack([x * plane, y * plane]))
+
+
+def drawn(number: int, **limits: float) -> Film:
+    return draw_film(np.random.default_rng([1, number]), LIMITS._replace(**limits), SIZE)
+
+
+def scalar(value: float) -> tf.Tensor:
+    return tf.constant(value, tf.float32)
 
 
 def test_strength_0_changes_nothing() -> None:
-    clear = frames()
-    colours = tf.random.stateless_uniform([5, 6], SEED)
-    for changed, same in (
-        (smear(clear[0], motion(7, -4), NOTHING), clear[0]),
-        (defocus(clear, NOTHING, largest=1.5), clear),
-        (add_noise(clear, NOTHING, seed=SEED), clear),
-        (flicker(clear, NOTHING, seed=SEED), clear),
-        (fog(colours, NOTHING, seed=SEED), colours),
+    clear = frame()
+    nothing = drawn(0, share=0.0)
+    for changed in (
+        film.smear(clear, motion(7, -4), scalar(0)),
+        film.defocus(clear, scalar(0)),
+        film.shine(clear, tf.constant(nothing.light[0], tf.float32)),
+        film.highlight(clear, tf.constant(nothing.highlights[0], tf.float32)),
+        film.change_tones(clear, scalar(1), scalar(1)),
+        film.add_noise(clear, scalar(0), make_noise(SIZE), nothing.noise_starts[0]),
     ):
-        np.testing.assert_allclose(changed, same, atol=1e-6)
+        np.testing.assert_allclose(changed, clear, atol=1e-4)
+    np.testing.assert_array_equal(film.compress(clear, tf.constant(100)), clear)
 
 
-def test_limits_of_0_leave_no_operation() -> None:
-    clear = frames()
-    limits = FilmLimits(1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    strengths = draw_strengths(SEED, limits)
-    assert develop(clear, [], seed=SEED, strengths=strengths, limits=limits) is clear
+def test_without_film_there_is_no_operation() -> None:
+    frames = [frame(), frame()]
+    limits = LIMITS._replace(share=0.0)
+    same = develop(frames, [], drawn(0, share=0.0), make_noise(SIZE), limits=limits)
+    assert all(one is other for one, other in zip(same, frames, strict=True))
 
 
-def test_strengths_are_0_but_in_their_share_of_scenes_and_fill_their_ranges() -> None:
-    drawn = [draw_strengths(tf.constant([1, number]), LIMITS) for number in range(300)]
-    chosen = np.array([strengths.chosen.numpy() for strengths in drawn])
-    assert 0.22 < chosen.mean() < 0.38
-    values = np.array([[float(part) for part in strengths[1:]] for strengths in drawn])
-    assert (values[~chosen] == 0).all()
-    assert (values.max(axis=0) <= LIMITS[1:]).all()
-    assert (values.max(axis=0) > 0.9 * np.array(LIMITS[1:])).all()
-    assert np.abs(values[chosen].mean(axis=0) / LIMITS[1:] - 0.5).max() < 0.15
+def test_effects_are_in_their_share_of_scenes_and_fill_their_ranges() -> None:
+    films = [drawn(number) for number in range(400)]
+    for name in ("fog", "shutter", "defocus", "noise"):
+        values = np.array([getattr(film, name) for film in films])
+        limit = getattr(LIMITS, name)
+        assert 0.2 < (values > 0).mean() < 0.4
+        assert 0.9 * limit < values.max() <= limit
+        assert abs(values[values > 0].mean() / limit - 0.5) < 0.12
+    for name, limit in (("gain", LIMITS.flicker), ("gamma", LIMITS.gamma)):
+        values = np.log([getattr(film, name) for film in films]) / np.log1p(limit)
+        assert 0.9 < values.max() <= 1 + 1e-9
+        assert -1 - 1e-9 <= values.min() < -0.9
+    qualities = np.array([film.jpeg for film in films])
+    assert 0.2 < (qualities < 100).mean() < 0.4
+    assert 40 <= qualities.min() < 46
 
 
-def test_noise_has_its_deviation_in_both_frames_and_they_differ() -> None:
-    grey = tf.fill([2, 100, 140, 3], 0.5)
-    noise = add_noise(grey, tf.constant(0.05), seed=SEED).numpy() - 0.5
-    np.testing.assert_allclose(noise.std(axis=(1, 2)), np.full((2, 3), 0.05), rtol=0.05)
+def test_a_filmed_scene_has_its_share_of_the_effects() -> None:
+    films = [drawn(number, share=1.0, effects=0.25) for number in range(400)]
+    fogged, blurred = (
+        np.array([part > 0 for part in parts])
+        for parts in (
+            [film.fog for film in films],
+            [film.shutter for film in films],
+        )
+    )
+    assert 0.18 < fogged.mean() < 0.32
+    assert 0.02 < (fogged & blurred).mean() < 0.12
+
+
+def test_noise_has_its_deviation_and_differs_between_planes_and_frames() -> None:
+    size = Size(100, 140)
+    grey, table = tf.fill([3, *size], 0.5), make_noise(size)
+    starts = np.random.default_rng(0).integers(2**18, size=(2, 3))
+    noise = np.stack([film.add_noise(grey, scalar(0.05), table, part) - 0.5 for part in starts])
+    np.testing.assert_allclose(noise.std(axis=(2, 3)), np.full((2, 3), 0.05), rtol=0.05)
     assert abs(noise.mean()) < 0.002
-    for channels in (noise.reshape(2, -1), noise.reshape(-1, 3).T):
-        assert np.abs(np.corrcoef(channels) - np.eye(len(channels))).max() < 0.05
-    bright = add_noise(tf.ones([2, 10, 10, 3]), tf.constant(0.05), seed=SEED).numpy()
+    planes = noise.reshape(6, -1)
+    assert np.abs(np.corrcoef(planes) - np.eye(6)).max() < 0.05
+    bright = film.add_noise(tf.ones([3, *size]), scalar(0.05), table, starts[0]).numpy()
     assert bright.max() == 1
 
 
 def test_a_smear_spreads_a_line_along_the_motion_over_the_time_the_shutter_is_open() -> None:
-    line = np.zeros((HEIGHT, WIDTH, 3), np.float32)
-    line[:, 22] = 1
-    across = smear(tf.constant(line), motion(16, 0), tf.constant(0.5)).numpy()
-    profile = across[15, :, 0]
-    assert profile.sum() == 1
+    line = np.zeros((3, HEIGHT, WIDTH), np.float32)
+    line[:, :, 22] = 1
+    across = film.smear(tf.constant(line), motion(16, 0), scalar(0.5)).numpy()
+    profile = across[0, 15]
+    assert profile.sum() == pytest.approx(1)
     assert np.count_nonzero(profile) in (8, 9)
     assert abs((profile * np.arange(WIDTH)).sum() - 22) <= 0.5
-    along = smear(tf.constant(line), motion(0, 16), tf.constant(0.5)).numpy()
-    np.testing.assert_array_equal(along, line)
+    along = film.smear(tf.constant(line), motion(0, 16), scalar(0.5)).numpy()
+    np.testing.assert_allclose(along, line, atol=1e-4)
 
 
 def test_defocus_spreads_a_point_by_its_deviation_and_keeps_the_mean() -> None:
-    point = np.zeros((2, HEIGHT, WIDTH, 3), np.float32)
+    point = np.zeros((3, HEIGHT, WIDTH), np.float32)
     point[:, 15, 22] = 1
-    blurred = defocus(tf.constant(point), tf.constant(1.2), largest=2.0).numpy()
-    np.testing.assert_allclose(blurred.sum(axis=(1, 2)), np.ones((2, 3)), rtol=1e-5)
+    blurred = film.defocus(tf.constant(point), scalar(1.0)).numpy()
+    np.testing.assert_allclose(blurred.sum(axis=(1, 2)), np.ones(3), rtol=1e-5)
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     for spread in ((rows - 15) ** 2, (columns - 22) ** 2):
-        assert abs((blurred[0, ..., 0] * spread).sum() - 1.2**2) < 0.05
+        assert abs((blurred[0] * spread).sum() - 1) < 0.05
 
 
-def test_flicker_scales_the_second_frame_alone_within_its_limit() -> None:
-    clear = frames() * 0.5
-    gains = []
-    for number in range(40):
-        changed = flicker(clear, tf.constant(0.2), seed=tf.constant([0, number]))
-        np.testing.assert_array_equal(changed[0], clear[0])
-        gain = changed[1].numpy() / clear[1].numpy()
-        np.testing.assert_allclose(gain, gain[0, 0, 0], rtol=1e-5)
-        gains.append(gain[0, 0, 0])
-    assert 1 / 1.2 - 1e-5 <= min(gains) < 0.93
-    assert 1.08 < max(gains) <= 1.2 + 1e-5
+def test_tones_change_by_a_factor_and_a_power() -> None:
+    clear = frame()
+    changed = film.change_tones(clear, scalar(0.9), scalar(1.2))
+    np.testing.assert_allclose(changed, 0.9 * clear.numpy() ** 1.2, atol=1e-4)
 
 
-def test_fog_veils_the_far_more_than_the_near_by_one_light() -> None:
-    colours = tf.constant([[0.1, 0.2, 0.3, 0.7, 0.6, 0.5]] * 5)
-    veiled = fog(colours, tf.constant(1.0), seed=SEED).numpy()
-    clear = veiled[:, 3:] / colours.numpy()[:, 3:]
-    assert (np.diff(clear.mean(axis=1)) > 0).all()  # the background is first
-    np.testing.assert_allclose(clear[0], np.exp(-1), rtol=1e-5)
-    light = (veiled[:, :3] - clear * colours.numpy()[:, :3]) / (1 - clear)
-    np.testing.assert_allclose(light, light[:1].repeat(5, axis=0), atol=1e-4)
-    assert 0.3 < light.min() <= light.max() < 1
+def test_light_falls_off_across_a_frame_by_its_strength() -> None:
+    light = drawn(3, share=1.0).light[0]
+    shone = (
+        film.shine(tf.fill([3, HEIGHT, WIDTH], 0.5), tf.constant(light, tf.float32)).numpy() / 0.5
+    )
+    assert abs(shone.mean() - 1) < 0.02
+    assert 1 < shone.max() <= 1 + LIMITS.light + 0.01
+
+
+def test_highlights_brighten_and_shadows_darken_around_their_places() -> None:
+    lights = np.zeros((3, 6), np.float32)
+    lights[0] = [10, 8, 0.02, 0, 0.02, 0.5]
+    lights[1] = [34, 20, 0.02, 0, 0.02, -0.5]
+    lit = film.highlight(tf.fill([3, HEIGHT, WIDTH], 0.4), tf.constant(lights)).numpy()[0]
+    assert lit[8, 10] == pytest.approx(0.4 + 0.5 * 0.6, abs=1e-3)
+    assert lit[20, 34] == pytest.approx(0.4 * 0.5, abs=1e-3)
+    assert lit[8, 34] == pytest.approx(0.4, abs=0.05)
+
+
+def test_compression_changes_a_frame_the_more_the_lower_its_quality() -> None:
+    smooth = np.linspace(0, 1, HEIGHT * WIDTH * 3, dtype=np.float32).reshape(HEIGHT, WIDTH, 3)
+    rough = tf.constant(0.7 * smooth + 0.3 * np.transpose(frame(), [1, 2, 0]))
+    errors = [
+        float(np.abs(film.compress(rough, tf.constant(quality)) - rough).mean())
+        for quality in (95, 60, 20)
+    ]
+    assert 0 < errors[0] < errors[1] < errors[2] < 0.2

@@ -132,7 +132,7 @@ def _draw_colours(
     paleness = tint * rng.random((count, 1, 1))
     colour = (1 - paleness) * np.eye(3) + paleness / 3
     # Some have their colours exchanged.
-    rolled = rng.random(count) < tint / 2
+    rolled = rng.random(count) < tint / 6
     colour = np.where(rolled[:, None, None], np.roll(colour, 1, axis=2), colour)
     colour *= contrast[:, None, None]
     brightness = 0.5 + (1 - 0.2 * tint) * (means.mean(axis=1, keepdims=True) - 0.5)

@@ -130,21 +130,21 @@ def move_points(motion: Motion, points: np.ndarray) -> np.ndarray:
     """Maps points of all layers from frame 1 to frame 2, with NumPy: [L, M, 2] -> [L, M, 2]."""
     x, y = points[..., 0], points[..., 1]
     waves = motion.waves.transpose(1, 2, 0)[..., None]  # [W, 5, L, 1]
-    along_x, along_y = displacement(waves, x, y, nearest=np.round)
+    along_x, along_y = displacement(waves, x, y, floor=np.floor)
     bent = np.stack([x + along_x, y + along_y, np.ones_like(x)], axis=-1)
     moved = bent @ motion.to_frame2.transpose(0, 2, 1)
     goal: np.ndarray = moved[..., :2] / np.maximum(moved[..., 2:], _BEHIND)
     return goal
 
 
-def displacement(waves, x, y, *, nearest=tf.round):  # type: ignore[no-untyped-def]
-    """How far waves, [W, 5], push points: (x, y). Of NumPy or TensorFlow, as `nearest` is."""
+def displacement(waves, x, y, *, floor=tf.floor):  # type: ignore[no-untyped-def]
+    """How far waves, [W, 5], push points: (x, y). Of NumPy or TensorFlow, as `floor` is."""
     along_x = along_y = 0.0
     for number in range(WAVES):
         wave_x, wave_y, phase, amplitude_x, amplitude_y = (waves[number][n] for n in range(5))
         turn = wave_x * x + wave_y * y + phase
         # A sine, to 0.1 percent, of arithmetic alone: with smooth slopes, and exact by definition.
-        part = turn - nearest(turn)
+        part = turn - floor(turn + 0.5)
         arch = part * (8 - 16 * abs(part))
         height = arch * (0.775 + 0.225 * abs(arch))
         along_x = along_x + amplitude_x * height

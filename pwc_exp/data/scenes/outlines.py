@@ -96,16 +96,19 @@ def draw_outlines(
     return outlines, centre[:, None] + points
 
 
-def edge_distance(outline: Outlines, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+def edge_distance(
+    outline: Outlines, tables: tf.Tensor, layer: tf.Tensor, x: tf.Tensor, y: tf.Tensor
+) -> tf.Tensor:
     """Distance of points of frame 1 from the edge of one layer, in pixels, to first order near it.
 
-    Negative inside. x, y: of equal shape.
+    Negative inside. tables: those of all outlines, [L, K, 3]; layer: which one is that of `outline`.
+    x, y: of equal shape.
     """
     right, down = x - outline.centre[0], y - outline.centre[1]
     distance = tf.cond(
         outline.is_strand,
         lambda: _strand_distance(outline.strand, right, down),
-        lambda: _table_distance(outline.table, right, down),
+        lambda: _table_distance(tables, layer, right, down),
     )
     for number in range(CUTS):
         cut = outline.cuts[number]
@@ -113,14 +116,16 @@ def edge_distance(outline: Outlines, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     return distance
 
 
-def _table_distance(table: tf.Tensor, right: tf.Tensor, down: tf.Tensor) -> tf.Tensor:
+def _table_distance(
+    tables: tf.Tensor, layer: tf.Tensor, right: tf.Tensor, down: tf.Tensor
+) -> tf.Tensor:
     along = tf.abs(right) + tf.abs(down)
     slope = down / tf.maximum(along, 1e-6)
     turn = tf.where(right >= 0, slope, 2 - slope)  # -1 to 3: once around
     place = (turn + 1) * (KNOTS / 4)
     knot = tf.minimum(tf.floor(place), KNOTS - 1)
-    row = 3 * tf.cast(knot, tf.int32)
-    flat = tf.reshape(table, [-1])
+    row = 3 * (layer * KNOTS + tf.cast(knot, tf.int32))
+    flat = tf.reshape(tables, [-1])
     radius, following, cosine = (tf.gather(flat, row + column) for column in range(3))
     radius += (place - knot) * (following - radius)
     return (tf.sqrt(right * right + down * down) - radius) * cosine
@@ -139,8 +144,8 @@ def hole_distance(outline: Outlines, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     cos, sin = outline.strand[0], outline.strand[1]
     right, down = x - outline.centre[0], y - outline.centre[1]
     along, across = cos * right + sin * down, cos * down - sin * right
-    along -= pitch * tf.round(along / pitch)
-    across -= pitch * tf.round(across / pitch)
+    along -= pitch * tf.floor(along / pitch + 0.5)
+    across -= pitch * tf.floor(across / pitch + 0.5)
     return radius - tf.sqrt(along * along + across * across)
 
 

@@ -9,7 +9,7 @@ Letters: L layers, T tiles of a frame, H height, W width, h and w those of a til
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -18,11 +18,10 @@ from pwc_exp.data.formats.image_headers import Size
 from pwc_exp.data.scenes import textures
 from pwc_exp.data.scenes.film import Film
 from pwc_exp.data.scenes.layers import Layers, Look
-from pwc_exp.data.scenes.motion import Motion, Points, move, move_points, trace
-from pwc_exp.data.scenes.outlines import Outlines, edge_distance, hole_distance
+from pwc_exp.data.scenes.motion import WAVES, Motion, Points, move, move_points, trace
+from pwc_exp.data.scenes.outlines import CUTS, Outlines, edge_distance, hole_distance
 
-_P = TypeVar("_P", bound=tuple[Any, ...])
-TILE = Size(32, 64)
+TILE = Size(64, 112)
 _MARGIN = 8.0  # pixels by which a box is larger than the points of its outline
 _UNSEEN = 1 / 1024  # what covers less leaves no trace in 8 bits
 _DEEPEST = 3.0  # depth of what is farther than the background
@@ -30,16 +29,15 @@ _BACKGROUND = -1  # in place of a layer: none yet
 
 
 class Drawing(NamedTuple):
-    """What is needed to draw a scene, in arrays of fixed shapes."""
+    """What is needed to draw a scene, in arrays of fixed shapes; P numbers define a layer."""
 
-    outlines: Outlines
-    motion: Motion
-    look: Look
-    film: Film
+    numbers: np.ndarray  # [2, L, P] as each frame shows the layers; see `_packed`
+    tables: np.ndarray  # [L, K, 3] of Outlines
     order: np.ndarray  # [2, T, L] int32, of each frame and tile: the layers there, front to back
     counts: np.ndarray  # [2, T] int32, how many these are
     boxes: np.ndarray  # [L, 4] of each layer in frame 2: lowest x and y, highest x and y
     layers: np.ndarray  # int32, how many there are
+    film: Film
 
 
 class Rendered(NamedTuple):
@@ -50,7 +48,7 @@ class Rendered(NamedTuple):
         tf.Tensor
     ]  # [2, H, W] each, pixels, of the topmost layer: to frame 2 from frame 1
     hidden: tf.Tensor  # [H, W] bool, whether that point is covered in, or outside of, frame 2
-    layer: tf.Tensor  # [H, W] int32, the topmost layer in frame 1; 0 is the background
+    layers: list[tf.Tensor]  # [H, W] int32 each, the topmost layer; 0 is the background
 
 
 def tiles_of(size: Size) -> tuple[int, int]:
@@ -66,16 +64,36 @@ def prepare(layers: Layers, film: Film, size: Size, *, most: int) -> Drawing:
     orders = [_order(box, size, most) for box in boxes]
     order, counts = (np.stack(parts) for parts in zip(*orders, strict=True))
     room = most - count
-
-    def padded(array: np.ndarray) -> np.ndarray:
-        return np.pad(array, [(0, room)] + [(0, 0)] * (array.ndim - 1))
-
-    parts = (layers.outlines, layers.motion, layers.look)
-    outlines, motion, look = (type(part)(*map(padded, part)) for part in parts)
+    numbers = np.stack([_packed(layers, frame) for frame in range(2)])
     drawing = Drawing(
-        outlines, motion, look, film, order, counts, padded(boxes[1]), np.array(count)
+        numbers=np.pad(numbers, [(0, 0), (0, room), (0, 0)]),
+        tables=np.pad(layers.outlines.table, [(0, room), (0, 0), (0, 0)]),
+        order=order,
+        counts=counts,
+        boxes=np.pad(boxes[1], [(0, room), (0, 0)]),
+        layers=np.array(count),
+        film=film,
     )
     return tf.nest.map_structure(_as_compact, drawing)
+
+
+def _packed(layers: Layers, frame: int) -> np.ndarray:
+    """All that defines layers but their tables, in one row each, [L, P]: one read in place of 25.
+
+    Frame 1, number 0, shows layers where they are.
+    """
+    motion = layers.motion
+    if frame == 0:
+        unmoved = np.broadcast_to(np.eye(3), motion.from_frame2.shape)
+        motion = motion._replace(from_frame2=unmoved)
+    parts = [
+        *layers.outlines._replace(table=np.zeros((len(motion.bends), 0))),
+        *motion,
+        *layers.look,
+    ]
+    bent_back = motion.bends & (frame == 1)
+    rows = [part.reshape(len(motion.bends), -1) for part in (*parts, bent_back)]
+    return np.concatenate(rows, axis=1, dtype=np.float32)
 
 
 def _as_compact(array: Any) -> np.ndarray:
@@ -119,7 +137,7 @@ def make_renderer(
             frames=[_joined(part, size) for part in tf.unstack(view.colours)],
             motions=[_joined(part, size) for part in tf.unstack(view.motion)],
             hidden=_joined(hidden[:, None], size)[0],
-            layer=_joined(top[:, None], size)[0],
+            layers=[_joined(part[:, None], size)[0] for part in tf.unstack(view.top)],
         )
 
     return render
@@ -137,12 +155,7 @@ def _draw_frames(
     drawing: Drawing, texels: tf.Tensor, size: Size, *, rounds: int, fog: bool
 ) -> _View:
     count = math.prod(tiles_of(size))
-    most = drawing.look.texture.shape[0]
-    # Frame 1 shows layers where they are.
-    where = drawing.motion
-    unmoved = tf.eye(3, batch_shape=[most])
-    back = tf.concat([unmoved, where.from_frame2], axis=0)
-    bends = tf.concat([tf.zeros_like(where.bends), where.bends], axis=0)
+    most = drawing.tables.shape[0]
     counts, order = tf.reshape(drawing.counts, [-1]), tf.reshape(drawing.order, [-1])
 
     def draw(job: tf.Tensor) -> _View:
@@ -155,20 +168,16 @@ def _draw_frames(
 
         def lay(number, through, colours, motion, top):  # type: ignore[no-untyped-def]
             layer = tf.gather(order, job * most + number)
-            outline, look = _pick(drawing.outlines, layer), _pick(drawing.look, layer)
-            maps = _pick(where, layer)
-            place = frame * most + layer
-            inverse, bent = tf.gather(back, place), tf.gather(bends, place)
-            backward = maps._replace(from_frame2=inverse, bends=bent)
-            points = trace(backward, x, y, rounds=rounds)
-            opacity = _opacity(outline, points)
+            picked = _pick(drawing, frame, layer)
+            points = trace(picked.backward, x, y, rounds=rounds)
+            opacity = _opacity(picked.outline, drawing.tables, layer, points)
             weight = through * opacity
 
             def seen():  # type: ignore[no-untyped-def]
-                moved = move(maps, points.x, points.y)
+                moved = move(picked.motion, points.x, points.y)
                 here = (opacity > 0.5) & (top == _BACKGROUND)
                 way = tf.stack([moved.x - points.x, moved.y - points.y])
-                painted = _paint(look, points, texels, drawing.film if fog else None)
+                painted = _paint(picked.look, points, texels, drawing.film if fog else None)
                 return (
                     colours + weight * painted,
                     tf.where(here, way, motion),
@@ -218,8 +227,9 @@ def _find_hidden(
             )
 
             def covered() -> tf.Tensor:
-                points = trace(_pick(drawing.motion, layer), x, y, rounds=rounds)
-                opacity = _opacity(_pick(drawing.outlines, layer), points)
+                picked = _pick(drawing, 1, layer)
+                points = trace(picked.backward, x, y, rounds=rounds)
+                opacity = _opacity(picked.outline, drawing.tables, layer, points)
                 return hidden | ((opacity > 0.5) & (layer > own))
 
             return layer - 1, tf.cond(reaches, covered, lambda: hidden)
@@ -231,9 +241,9 @@ def _find_hidden(
     return tf.map_fn(look, tf.range(count), fn_output_signature=spec)
 
 
-def _opacity(outline: Outlines, points: Points) -> tf.Tensor:
+def _opacity(outline: Outlines, tables: tf.Tensor, layer: tf.Tensor, points: Points) -> tf.Tensor:
     """How opaque one layer is at points of frame 1."""
-    distance = edge_distance(outline, points.x, points.y)
+    distance = edge_distance(outline, tables, layer, points.x, points.y)
     distance = tf.cond(
         outline.holes[1] > 0,
         lambda: tf.maximum(distance, hole_distance(outline, points.x, points.y)),
@@ -268,12 +278,50 @@ def _paint(look: Look, points: Points, texels: tf.Tensor, film: Film | None) -> 
     nearness = look.nearness[0] * x + look.nearness[1] * y + look.nearness[2]
     clear = tf.exp(-film.fog / tf.maximum(nearness, 1 / _DEEPEST))
     light = tf.reshape(film.fog_light, [3, 1, 1])
-    return tf.cond(film.fog > 0, lambda: light + clear * (colours - light), lambda: colours)
+    return light + clear * (colours - light)
 
 
-def _pick(parts: _P, number: tf.Tensor) -> _P:
-    """One layer of all. A slice in place of tf.gather would have XLA compile for each number."""
-    return type(parts)(*(tf.gather(part, number) for part in parts))
+class _Picked(NamedTuple):
+    """One layer, as one frame shows it."""
+
+    outline: Outlines
+    motion: Motion
+    look: Look
+    backward: Motion  # from that frame
+
+
+def _pick(drawing: Drawing, frame: tf.Tensor | int, layer: tf.Tensor) -> _Picked:
+    """Undoes `_packed`. A slice in place of tf.gather would have XLA compile for each layer."""
+    rows = tf.reshape(drawing.numbers, [-1, drawing.numbers.shape[-1]])
+    row = tf.gather(rows, frame * drawing.tables.shape[0] + layer)
+    start = 0
+
+    def take(*shape: int) -> tf.Tensor:
+        nonlocal start
+        start += math.prod(shape)
+        return tf.reshape(row[start - math.prod(shape) : start], shape)
+
+    outline = Outlines(
+        centre=take(2),
+        table=take(0),
+        is_strand=take() > 0,
+        strand=take(7),
+        holes=take(2),
+        cuts=take(CUTS, 3),
+        edge=take(),
+    )
+    motion = Motion(
+        to_frame2=take(3, 3), from_frame2=take(3, 3), waves=take(WAVES, 5), bends=take() > 0
+    )
+    look = Look(
+        texture=tf.cast(take(), tf.int32),
+        window=take(3, 3),
+        colour=take(3, 3),
+        mean=take(2, 3),
+        slope=take(3),
+        nearness=take(3),
+    )
+    return _Picked(outline, motion, look, motion._replace(bends=take() > 0))
 
 
 def _coordinates(tile: tf.Tensor, size: Size) -> tuple[tf.Tensor, tf.Tensor]:

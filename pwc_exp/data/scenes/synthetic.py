@@ -84,8 +84,8 @@ class SyntheticSource:
         self._ends = np.cumsum(weights / weights.sum())
         self._occluded = occluded
         patterns = any(kind.look.procedural for kind in self.kinds)
-        self._textures = load_textures(textures, patterns=patterns)
-        looks = (self._textures.digest, list(weights), self.kinds)
+        self.textures = load_textures(textures, patterns=patterns)
+        looks = (self.textures.digest, list(weights), self.kinds)
         recipe = (_VERSION, seed, self._frame_size, looks)
         self.digest = _digest(size, occluded, recipe)
         self._cache: Cache | None = None
@@ -140,7 +140,7 @@ class SyntheticSource:
         kind = self.kinds[min(int(np.searchsorted(self._ends, rng.random())), len(self._ends) - 1)]
         size, fewest, most = self._frame_size, *kind.layers
         count = 1 + int(rng.integers(fewest, most + 1))
-        look = {"outlines": kind.outlines, "look": kind.look, "materials": self._textures}
+        look = {"outlines": kind.outlines, "look": kind.look, "materials": self.textures}
         if rng.random() < kind.driving.share:
             layers = draw_driving_layers(
                 rng, max(count, 4), size=size, driving=kind.driving, **look
@@ -178,7 +178,7 @@ class SyntheticSource:
                 tf.ensure_shape(one, like.shape) for one, like in zip(drawn, flat, strict=True)
             ]
             drawing = tf.nest.pack_sequence_as(sample, shaped)
-            rendered = render(drawing, self._textures.texels)
+            rendered = render(drawing, self.textures.texels)
             frames = develop(rendered.frames, rendered.motions, drawing.film, noise, limits=film)
             frames = [tf.transpose(frame, [1, 2, 0]) for frame in frames]
             if film.share and film.jpeg < 100:
@@ -187,7 +187,7 @@ class SyntheticSource:
             frames = [scaled(level, 255) for level in levels]  # as a camera gives them
             occlusion = tf.cast(rendered.hidden, tf.float32)
             flow = tf.transpose(rendered.motions[0], [1, 2, 0])
-            return Scene(*frames, flow, occlusion, rendered.layer)
+            return Scene(*frames, flow, occlusion, rendered.layers[0])
 
         signature = [tf.TensorSpec([], tf.int64)]
         return tf.function(scene, input_signature=signature, autograph=False)
