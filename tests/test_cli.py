@@ -114,8 +114,8 @@ def left() -> list[str]:
         ),
         (
             "model=xl",
-            "model: unknown choice 'xl', not one of lg, official, official-nodc, official-old, "
-            "official-small, sm, tiny",
+            "model: unknown choice 'xl', not one of fast, lg, official, official-nodc, "
+            "official-old, official-small, sm, small, tiny",
         ),
         (
             "schedule=cyclical",

@@ -85,8 +85,9 @@ def test_there_is_a_preset_for_every_row_of_the_originals_tables() -> None:
 
 def test_these_are_the_presets() -> None:
     own = {"modern", "modern-small", "quickstart", "tune-quickstart"}
+    own |= {"pretrain-fast-1", "pretrain-fast-2"}
     assert set(PRESETS) == {*TFOPTFLOW, *NVLABS, *own}
-    assert len(PRESETS) == 16
+    assert len(PRESETS) == 18
 
 
 @pytest.mark.parametrize("preset", TFOPTFLOW)
@@ -118,7 +119,7 @@ def test_a_preset_of_nvlabs_has_its_batch_crop_rates_and_weights(
     assert (config.optimizer.l2, config.optimizer.l2_biases) == (4e-4, False)
 
 
-@pytest.mark.parametrize("preset", ["modern", "modern-small"])
+@pytest.mark.parametrize("preset", ["modern", "modern-small", "pretrain-fast-1", "pretrain-fast-2"])
 def test_the_modern_recipe_has_what_keeps_the_coarse_levels_alive(
     preset: str, configured: Callable[..., TrainConfig]
 ) -> None:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from pwc_exp.build import build_model
 from pwc_exp.groups.training import Precision, PrecisionConfig
 from pwc_exp.models.pwcnet import PWCNet
+from pwc_exp.models.summary import total_flops
 
 SEED = 5
 FP32 = PrecisionConfig(policy=Precision.fp32)
@@ -69,6 +70,15 @@ def test_the_number_of_parameters_is_the_originals(
     overrides: tuple[str, ...], count: int, network: Network
 ) -> None:
     assert network(*overrides).count_params() == count
+
+
+def test_fast_has_less_than_a_third_of_the_weights_and_arithmetic_of_small(
+    network: Network,
+) -> None:
+    fast, small = network("model=fast"), network("model=small")
+    assert fast.count_params() == 1_300_826
+    assert small.count_params() == 4_705_064
+    assert 3 * total_flops(fast, (448, 1024)) < total_flops(small, (448, 1024))
 
 
 @pytest.mark.parametrize("name", ["sm", "lg", "official"])
