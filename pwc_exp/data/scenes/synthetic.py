@@ -112,13 +112,26 @@ class SyntheticSource:
         kind = self.kinds[min(int(np.searchsorted(self._ends, rng.random())), len(self._ends) - 1)]
         size, fewest, most = self._frame_size, *kind.layers
         count = 1 + int(rng.integers(fewest, most + 1))
-        look = {"outlines": kind.outlines, "look": kind.look, "materials": self.textures}
         if rng.random() < kind.driving.share:
             layers = draw_driving_layers(
-                rng, max(count, 4), size=size, driving=kind.driving, **look
+                rng,
+                max(count, 4),
+                size=size,
+                driving=kind.driving,
+                outlines=kind.outlines,
+                look=kind.look,
+                materials=self.textures,
             )
         else:
-            layers = draw_flat_layers(rng, count, size=size, motion=kind.motion, **look)
+            layers = draw_flat_layers(
+                rng,
+                count,
+                size=size,
+                motion=kind.motion,
+                outlines=kind.outlines,
+                look=kind.look,
+                materials=self.textures,
+            )
         film = draw_film(rng, kind.film, size)
         return prepare(layers, film, size, most=self._most)
 
@@ -151,12 +164,13 @@ class SyntheticSource:
             drawing = tf.nest.pack_sequence_as(sample, shaped)
             rendered = render(drawing, self.textures.texels)
             frames = develop(rendered.frames, rendered.motions, drawing.film, noise, limits=film)
-            frames = [tf.transpose(frame, [1, 2, 0]) for frame in frames]
+            frame1, frame2 = (tf.transpose(frame, [1, 2, 0]) for frame in frames)
             if film.share and film.jpeg < 100:
-                frames = [compress(frame, drawing.film.jpeg) for frame in frames]
+                quality = drawing.film.jpeg
+                frame1, frame2 = compress(frame1, quality), compress(frame2, quality)
             occlusion = tf.cast(rendered.hidden, tf.float32)
             flow = tf.transpose(rendered.motions[0], [1, 2, 0])
-            return Scene(*frames, flow, occlusion, rendered.layers[0])
+            return Scene(frame1, frame2, flow, occlusion, rendered.layers[0])
 
         signature = [tf.TensorSpec([], tf.int64)]
         return tf.function(scene, input_signature=signature, autograph=False)
