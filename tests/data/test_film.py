@@ -1,5 +1,7 @@
 """Film effects: each does what it says, and nothing at strength 0."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -34,7 +36,7 @@ def motion(x: float, y: float) -> tf.Tensor:
     return tf.constant(np.stack([x * plane, y * plane]))
 
 
-def drawn(number: int, **limits: float) -> Film:
+def drawn(number: int, **limits: Any) -> Film:
     return draw_film(np.random.default_rng([1, number]), LIMITS._replace(**limits), SIZE)
 
 

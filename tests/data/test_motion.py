@@ -59,8 +59,8 @@ def drawn(limits: MotionLimits, seed: int = 1, count: int = LAYERS) -> Motion:
 
 
 def layer_of(motion: Motion, number: int) -> Motion:
-    maps = [tf.constant(part[number], tf.float32) for part in motion[:3]]
-    return Motion(*maps, bends=tf.constant(bool(motion.bends[number])))
+    forward, back, waves = (tf.constant(part[number], tf.float32) for part in motion[:3])
+    return Motion(forward, back, waves, bends=tf.constant(bool(motion.bends[number])))
 
 
 def frame_points() -> np.ndarray:

@@ -1,6 +1,7 @@
 """Outlines: distances against those to a fine polyline, dents, strands."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ LIMITS = OutlineLimits(
 )
 
 
-def drawn(**limits: float) -> tuple[Outlines, np.ndarray]:
+def drawn(**limits: Any) -> tuple[Outlines, np.ndarray]:
     """Outlines around the origin, the first without an end."""
     radius = DIAGONAL * np.geomspace(0.04, 0.22, COUNT)
     radius[0] = FAR

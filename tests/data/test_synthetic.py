@@ -239,9 +239,7 @@ def test_points_that_are_hidden_are_left_out_if_asked() -> None:
 
 @pytest.mark.parametrize("kind", ["autoflow", "chairs", "film", "fast", "slow", "drive"])
 def test_flow_of_every_kind_explains_frame_1(kind: str, configure: Callable[..., Any]) -> None:
-    size = f"data.crop=[{HEIGHT},{WIDTH}]"
-    config = configure("train", "data=scenes", size, "data.frame_size=null").data
-    settings, _ = config.kind_configs()[kind]
+    settings, _ = configure("train", "data=scenes").data.kind_configs()[kind]
     source = source_of(asdict(replace(settings, film_share=0.0)))
     errors, hidden = [], []
     for scene in mapped_scenes_of(source, 40):

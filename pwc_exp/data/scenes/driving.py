@@ -75,14 +75,15 @@ def draw_driving_layers(
     edges, edge_points = draw_outlines(rng, centre, radius, diagonal=diagonal, limits=outlines)
     tops = 0.3 + 6 * rng.random(2) ** 2
     built = rng.random(2) > _NO_WALL
-    edges = edges._replace(cuts=_cuts(edges.cuts, nearness, rays, road_start, tops, built))
+    cuts = _cuts(edges.cuts, nearness, rays, road_start=road_start, tops=tops, built=built)
+    edges = edges._replace(cuts=cuts)
     painted = draw_look(
         rng,
         centre,
         np.minimum(radius, diagonal / 2),
-        nearness * (_FOG_DISTANCE * road_start),
-        look,
-        materials,
+        nearness=nearness * (_FOG_DISTANCE * road_start),
+        limits=look,
+        materials=materials,
     )
     texels = focal / (2 * nearest)  # for a height of the camera: one a pixel not far away
     window = _windows(painted.window, rays, nearness, texels)
@@ -130,6 +131,7 @@ def _cuts(
     cuts: np.ndarray,
     nearness: np.ndarray,
     rays: np.ndarray,
+    *,
     road_start: float,
     tops: np.ndarray,
     built: np.ndarray,

@@ -55,7 +55,7 @@ class Film(NamedTuple):
     gamma: np.ndarray  # of frame 2; 1: none
     light: np.ndarray  # [2, 3] of each frame, brightness a x + b y + c
     highlights: np.ndarray  # [2, K, 6] place, a, b, c of exp(-a x2 - b x y - c y2), strength
-    jpeg: np.ndarray  # int32, quality; 100: none
+    jpeg: np.ndarray | int  # quality; 100: none
 
 
 def draw_film(rng: np.random.Generator, limits: FilmLimits, size: Size) -> Film:
@@ -135,26 +135,42 @@ def develop(
     """
     if not limits.share:
         return frames
-    frames = list(frames)
-    for number in range(2):
-        frame, motion = frames[number], motions[number]
-        if limits.shutter:
-            frame = _if(film.shutter > 0, smear, frame, motion, film.shutter)
-        if limits.light:
-            frame = _if(film.light[0, 2] != 1, shine, frame, film.light[number])
-        if limits.highlights:
-            strong = film.highlights[0, 0, 5] != 0
-            frame = _if(strong, highlight, frame, film.highlights[number])
-        if limits.defocus:
-            frame = _if(film.defocus > 0, defocus, frame, film.defocus)
-        if number == 1 and (limits.flicker or limits.gamma):
-            changed = (film.gain != 1) | (film.gamma != 1)
-            frame = _if(changed, change_tones, frame, film.gain, film.gamma)
-        if limits.noise:
-            starts = film.noise_starts[number]
-            frame = _if(film.noise > 0, add_noise, frame, film.noise, noise, starts)
-        frames[number] = frame
-    return frames
+    return [
+        _developed(frame, motion, film, noise, number=number, limits=limits)
+        for number, (frame, motion) in enumerate(zip(frames, motions, strict=True))
+    ]
+
+
+def _developed(
+    frame: tf.Tensor,
+    motion: tf.Tensor,
+    film: Film,
+    noise: tf.Tensor,
+    *,
+    number: int,
+    limits: FilmLimits,
+) -> tf.Tensor:
+    light, lights, starts = (
+        part[number] for part in (film.light, film.highlights, film.noise_starts)
+    )
+    changed = (film.gain != 1) | (film.gamma != 1)
+    steps = (
+        (limits.shutter > 0, film.shutter > 0, smear, (motion, film.shutter)),
+        (limits.light > 0, light[2] != 1, shine, (light,)),
+        (limits.highlights > 0, lights[0, 5] != 0, highlight, (lights,)),
+        (limits.defocus > 0, film.defocus > 0, defocus, (film.defocus,)),
+        (
+            number == 1 and limits.flicker + limits.gamma > 0,
+            changed,
+            change_tones,
+            (film.gain, film.gamma),
+        ),
+        (limits.noise > 0, film.noise > 0, add_noise, (film.noise, noise, starts)),
+    )
+    for possible, happens, effect, arguments in steps:
+        if possible:
+            frame = _if(happens, effect, frame, *arguments)
+    return frame
 
 
 def _if(condition, effect, frame, *arguments):  # type: ignore[no-untyped-def]

@@ -72,7 +72,14 @@ def draw_flat_layers(
     return Layers(
         outlines=edges,
         motion=draw_motion(rng, centre, size=size, limits=motion),
-        look=draw_look(rng, centre, np.minimum(radius, diagonal / 2), nearness, look, materials),
+        look=draw_look(
+            rng,
+            centre,
+            np.minimum(radius, diagonal / 2),
+            nearness=nearness,
+            limits=look,
+            materials=materials,
+        ),
         edge_points=edge_points,
     )
 
@@ -81,6 +88,7 @@ def draw_look(
     rng: np.random.Generator,
     centre: np.ndarray,
     radius: np.ndarray,
+    *,
     nearness: np.ndarray,
     limits: LookLimits,
     materials: Textures,

@@ -101,8 +101,8 @@ def edge_distance(
 ) -> tf.Tensor:
     """Distance of points of frame 1 from the edge of one layer, in pixels, to first order near it.
 
-    Negative inside. tables: those of all outlines, [L, K, 3]; layer: which one is that of `outline`.
-    x, y: of equal shape.
+    Negative inside. x, y: of equal shape. tables: of all outlines, [L, K, 3]; layer: the number of
+    `outline` among them.
     """
     right, down = x - outline.centre[0], y - outline.centre[1]
     distance = tf.cond(

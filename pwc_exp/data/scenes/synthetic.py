@@ -140,13 +140,26 @@ class SyntheticSource:
         kind = self.kinds[min(int(np.searchsorted(self._ends, rng.random())), len(self._ends) - 1)]
         size, fewest, most = self._frame_size, *kind.layers
         count = 1 + int(rng.integers(fewest, most + 1))
-        look = {"outlines": kind.outlines, "look": kind.look, "materials": self.textures}
         if rng.random() < kind.driving.share:
             layers = draw_driving_layers(
-                rng, max(count, 4), size=size, driving=kind.driving, **look
+                rng,
+                max(count, 4),
+                size=size,
+                driving=kind.driving,
+                outlines=kind.outlines,
+                look=kind.look,
+                materials=self.textures,
             )
         else:
-            layers = draw_flat_layers(rng, count, size=size, motion=kind.motion, **look)
+            layers = draw_flat_layers(
+                rng,
+                count,
+                size=size,
+                motion=kind.motion,
+                outlines=kind.outlines,
+                look=kind.look,
+                materials=self.textures,
+            )
         film = draw_film(rng, kind.film, size)
         return prepare(layers, film, size, most=self._most)
 
@@ -180,17 +193,22 @@ class SyntheticSource:
             drawing = tf.nest.pack_sequence_as(sample, shaped)
             rendered = render(drawing, self.textures.texels)
             frames = develop(rendered.frames, rendered.motions, drawing.film, noise, limits=film)
-            frames = [tf.transpose(frame, [1, 2, 0]) for frame in frames]
+            frame1, frame2 = (tf.transpose(frame, [1, 2, 0]) for frame in frames)
             if film.share and film.jpeg < 100:
-                frames = [compress(frame, drawing.film.jpeg) for frame in frames]
-            levels = [tf.round(tf.clip_by_value(frame, 0.0, 1.0) * 255) for frame in frames]
-            frames = [scaled(level, 255) for level in levels]  # as a camera gives them
+                quality = drawing.film.jpeg
+                frame1, frame2 = compress(frame1, quality), compress(frame2, quality)
+            frame1, frame2 = _to_8_bits(frame1), _to_8_bits(frame2)
             occlusion = tf.cast(rendered.hidden, tf.float32)
             flow = tf.transpose(rendered.motions[0], [1, 2, 0])
-            return Scene(*frames, flow, occlusion, rendered.layers[0])
+            return Scene(frame1, frame2, flow, occlusion, rendered.layers[0])
 
         signature = [tf.TensorSpec([], tf.int64)]
         return tf.function(scene, input_signature=signature, autograph=False)
+
+
+def _to_8_bits(frame: tf.Tensor) -> tf.Tensor:
+    """Rounds to the levels of 8 bits, as a camera does; cached frames are then the same."""
+    return scaled(tf.round(tf.clip_by_value(frame, 0.0, 1.0) * 255), 255)
 
 
 def _digest(*recipe: object) -> str:
