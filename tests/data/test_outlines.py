@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from pwc_exp.data.scenes.outlines import (
     FAR,
+    STRAND,
     OutlineLimits,
     Outlines,
     draw_outlines,
@@ -38,7 +39,7 @@ def drawn(**limits: Any) -> tuple[Outlines, np.ndarray]:
 
 def layer_of(outlines: Outlines, number: int) -> Outlines:
     parts = [tf.constant(part[number]) for part in outlines]
-    return Outlines(*(tf.cast(p, tf.float32) if p.dtype == tf.float64 else p for p in parts))
+    return Outlines(*(tf.cast(p, tf.int32 if p.dtype == tf.int64 else tf.float32) for p in parts))
 
 
 def distances(outlines: Outlines, layer: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -98,7 +99,7 @@ def test_strands_are_long_and_a_few_pixels_wide() -> None:
 def test_the_share_of_strands_and_of_things_with_holes_is_as_asked(kind: str) -> None:
     def chosen(share: float) -> np.ndarray:
         outlines, _ = drawn(**{kind: share})
-        return outlines.is_strand if kind == "thin" else outlines.holes[:, 1] > 0
+        return outlines.form == STRAND if kind == "thin" else outlines.holes[:, 1] > 0
 
     assert not chosen(0.0).any()
     assert not chosen(1.0)[0]

@@ -284,7 +284,8 @@ def defocus(frame: tf.Tensor, deviation: tf.Tensor) -> tf.Tensor:
 @_compiled
 def change_tones(frame: tf.Tensor, gain: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
     """Changes brightness and gamma of frame, [3, H, W] in [0, 1]."""
-    return tf.minimum(tf.maximum(frame, 1e-4) ** gamma * gain, 1.0)
+    # A power, in the two functions that XLA makes fast.
+    return tf.minimum(tf.exp(gamma * tf.math.log(tf.maximum(frame, 1e-4))) * gain, 1.0)
 
 
 def add_noise(

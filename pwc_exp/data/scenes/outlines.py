@@ -18,6 +18,7 @@ import tensorflow as tf
 
 KNOTS = 192
 CUTS = 3
+ENDLESS, TABLE, STRAND = range(3)
 FAR = 1e6  # pixels: radius of what has no edge
 _SIDES = 6
 _TIPS = 7  # corners of a star
@@ -33,7 +34,7 @@ class Outlines(NamedTuple):
 
     centre: np.ndarray  # [L, 2]
     table: np.ndarray  # [L, K, 3] radius at a knot, radius at the next, cosine of ray and normal
-    is_strand: np.ndarray  # [L] bool
+    form: np.ndarray  # [L] int32: ENDLESS, TABLE or STRAND
     strand: np.ndarray  # [L, 7] cos and sin of its angle, half length and width, sway, wave, phase
     holes: np.ndarray  # [L, 2] pitch and radius of the lattice of holes, pixels
     cuts: np.ndarray  # [L, C, 3] (a, b, c): the layer is where a x + b y + c < 0, in pixels
@@ -87,7 +88,7 @@ def draw_outlines(
     outlines = Outlines(
         centre=centre,
         table=_table(radii),
-        is_strand=is_strand,
+        form=np.where(endless, ENDLESS, np.where(is_strand, STRAND, TABLE)),
         strand=strand,
         holes=np.stack([pitch, hole], axis=-1),
         cuts=np.broadcast_to([0.0, 0.0, -FAR], (count, CUTS, 3)).copy(),
@@ -105,11 +106,12 @@ def edge_distance(
     `outline` among them.
     """
     right, down = x - outline.centre[0], y - outline.centre[1]
-    distance = tf.cond(
-        outline.is_strand,
-        lambda: _strand_distance(outline.strand, right, down),
-        lambda: _table_distance(tables, layer, right, down),
-    )
+    forms = {
+        ENDLESS: lambda: tf.fill(tf.shape(x), -FAR),
+        TABLE: lambda: _table_distance(tables, layer, right, down),
+        STRAND: lambda: _strand_distance(outline.strand, right, down),
+    }
+    distance = tf.switch_case(outline.form, forms)
     for number in range(CUTS):
         cut = outline.cuts[number]
         distance = tf.maximum(distance, cut[0] * x + cut[1] * y + cut[2])

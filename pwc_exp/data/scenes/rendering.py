@@ -21,7 +21,7 @@ from pwc_exp.data.scenes.layers import Layers, Look
 from pwc_exp.data.scenes.motion import WAVES, Motion, Points, move, move_points, trace
 from pwc_exp.data.scenes.outlines import CUTS, Outlines, edge_distance, hole_distance
 
-TILE = Size(64, 112)
+TILE = Size(32, 64)
 _MARGIN = 8.0  # pixels by which a box is larger than the points of its outline
 _UNSEEN = 1 / 1024  # what covers less leaves no trace in 8 bits
 _DEEPEST = 3.0  # depth of what is farther than the background
@@ -304,7 +304,7 @@ def _pick(drawing: Drawing, frame: tf.Tensor | int, layer: tf.Tensor) -> _Picked
     outline = Outlines(
         centre=take(2),
         table=take(0),
-        is_strand=take() > 0,
+        form=tf.cast(take(), tf.int32),
         strand=take(7),
         holes=take(2),
         cuts=take(CUTS, 3),

@@ -127,7 +127,8 @@ class SyntheticSource:
 
     def scene(self, index: tf.Tensor) -> Scene:
         """Scene `index`, a scalar, with what only a generator knows."""
-        return _compiled(self)(tf.cast(index, tf.int64))
+        with tf.device("CPU"):
+            return _compiled(self)(tf.cast(index, tf.int64))
 
     def _record(self, index: tf.Tensor) -> Record:
         scene = self.scene(index)
