@@ -1,5 +1,6 @@
 """The best run of a sweep: its checkpoint is a version of a model, which MLflow gives back."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from tracked import make_sweep
 
 from pwc_exp import checkpoints
+from pwc_exp.config import CONFIG_FILE, to_yaml
 from pwc_exp.errors import BusyError, MissingInputError
 from pwc_exp.sweeps.registration import register_best
 from pwc_exp.tracking import Tracker
@@ -22,11 +24,13 @@ CHILDREN = {"0_seed=1": "seed=1", "1_seed=2": "seed=2"}
 
 
 @pytest.fixture
-def sweep(root: Path) -> Path:
+def sweep(root: Path, configure: Callable[..., Any]) -> Path:
     """The folder of a sweep of two children, of which MLflow has all."""
     make_sweep(root / SWEEP, CHILDREN)
     for number, (folder, name) in enumerate(CHILDREN.items()):
         train(root, root / SWEEP / folder, name, step=5 + number)
+        config = configure("train", "experiment=quickstart")
+        (root / SWEEP / folder / CONFIG_FILE).write_text(to_yaml(config))
     return root / SWEEP
 
 
