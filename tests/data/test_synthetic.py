@@ -267,3 +267,10 @@ def test_digest_tells_recipes_apart() -> None:
     changed = [MOVING | {"edge": 2.0}, MOVING | {"layers": 3}, FILMED, MOVING | {"coherence": 0.1}]
     digests = {source_of(knobs).digest for knobs in (MOVING, *changed)}
     assert len(digests | {source_of(MOVING, seed=6).digest}) == 6
+
+
+def test_a_source_may_be_used_first_while_a_graph_is_built() -> None:
+    source = source_of(FILMED, seed=77)
+    for _ in range(2):
+        (frame,) = tf.data.Dataset.range(1).map(lambda index: source.scene(index).frame1)
+        assert np.isfinite(frame).all()

@@ -116,7 +116,7 @@ def _draw_highlights(rng: np.random.Generator, strength: float, size: Size) -> n
 def make_noise(size: Size) -> tf.Tensor:
     """A table of normal values that is long enough for planes of `size`, wherever they begin."""
     count = size.height * size.width + _NOISE_SHIFTS
-    with tf.device("CPU"):
+    with tf.init_scope(), tf.device("CPU"):  # once, also when a graph is being built that needs it
         return tf.random.stateless_normal([count], [3, 1])
 
 

@@ -180,8 +180,7 @@ class SyntheticSource:
         render = make_renderer(size, rounds=rounds, fog=bool(film.share and film.fog))
         sample = self.draw(0)
         flat = tf.nest.flatten(sample)
-        with tf.init_scope():  # other graphs use it too
-            noise = make_noise(size) if film.share and film.noise else tf.zeros([1])
+        noise = make_noise(size)
 
         def draw(index: np.ndarray) -> list[np.ndarray]:
             return tf.nest.flatten(self.draw(int(index)))
