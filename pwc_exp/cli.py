@@ -226,7 +226,7 @@ def _paths(arguments: Sequence[str]) -> list[int]:
         place
         for place, argument in enumerate(arguments)
         if place > 0
-        and arguments[place - 1] not in VALUE_FLAGS
+        and (place == 1 or arguments[place - 1] not in VALUE_FLAGS)
         and not argument.startswith("-")
         and ("=" not in argument or Path(argument).exists())
     ]

@@ -99,7 +99,7 @@ def left() -> list[str]:
         ("modle=lg", "modle: unknown key; did you mean 'model'?"),
         ("model.levls=3", "model.levls: unknown key; did you mean 'model.levels'?"),
         ("+model.levls=3", "model.levls: unknown key; did you mean 'model.levels'?"),
-        ("+data={levls:3}", "data.levls: unknown key; did you mean 'data.layers'?"),
+        ("+data={layrs:3}", "data.layrs: unknown key; did you mean 'data.layers'?"),
         ("data.layrs=3", "data.layrs: unknown key; did you mean 'data.layers'?"),
         ("data.truth=occ", "data.truth: the chosen data has no such key"),
         ("levels=3", "levels: unknown key; did you mean 'model.levels'?"),
