@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from pwc_exp.cluster import processors
-from pwc_exp.commands.data import DataFetchConfig, DataHalfresConfig
+from pwc_exp.config.commands import DataFetchConfig, DataHalfresConfig
+from pwc_exp.config.data import FilesConfig
 from pwc_exp.data import halfres as halving
 from pwc_exp.data.fetching.archives import CATALOGUE
 from pwc_exp.data.fetching.fetch import fetch as fetch_entry
 from pwc_exp.errors import ConfigError, DataError
-from pwc_exp.groups.data import FilesConfig
 
 
 def halfres(config: DataHalfresConfig) -> None:

@@ -2,8 +2,8 @@
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
-from pwc_exp.config import CHOICE
-from pwc_exp.resumption import FREE, FREE_GROUPS
+from pwc_exp.config.resume import FREE, FREE_GROUPS
+from pwc_exp.config.schema import CHOICE
 from pwc_exp.tracking.search import Found
 
 SEED = "seed"

@@ -7,11 +7,10 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from pwc_exp.build import build_skipped
-from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import BEST_KEY
+from pwc_exp.config.data import Dataset
+from pwc_exp.config.schema import BEST_KEY
+from pwc_exp.config.training import TrainConfig, roots_of
 from pwc_exp.data.sample import Sources
-from pwc_exp.groups.data import Dataset
-from pwc_exp.groups.validation import roots_of
 from pwc_exp.runstate import RunState
 from pwc_exp.tracking.connection import tracking_uri
 

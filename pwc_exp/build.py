@@ -11,6 +11,40 @@ from tqdm import tqdm
 
 from pwc_exp import processor
 from pwc_exp.adam import Adam
+from pwc_exp.config.data import (
+    BadSample,
+    DataConfig,
+    FilesConfig,
+    MixConfig,
+    Occluded,
+    SceneConfig,
+    Split,
+    SyntheticConfig,
+)
+from pwc_exp.config.model import ModelConfig
+from pwc_exp.config.training import (
+    AdamConfig,
+    AdamWConfig,
+    AugmentConfig,
+    BasicConfig,
+    ConstantConfig,
+    CosineConfig,
+    CyclicConfig,
+    HeavyConfig,
+    Judged,
+    LossConfig,
+    ModernConfig,
+    MultiscaleConfig,
+    MultistepsConfig,
+    OneCycleConfig,
+    OptimizerConfig,
+    PlusConfig,
+    Precision,
+    PrecisionConfig,
+    RestartsConfig,
+    RobustConfig,
+    ScheduleConfig,
+)
 from pwc_exp.data import datasets, quarantine
 from pwc_exp.data.augmentation import augment
 from pwc_exp.data.feed import EvalFeed, OnBad, stop
@@ -29,30 +63,6 @@ from pwc_exp.errors import ConfigError, DataError, UserError
 from pwc_exp.flow import losses
 from pwc_exp.flow.portability import uses_tensorflow
 from pwc_exp.flow.tensorflow_ops import on_cpu
-from pwc_exp.groups.augment import AugmentConfig, BasicConfig, HeavyConfig, ModernConfig
-from pwc_exp.groups.data import BadSample, DataConfig, FilesConfig, Split
-from pwc_exp.groups.mix import MixConfig
-from pwc_exp.groups.model import ModelConfig
-from pwc_exp.groups.synthetic import Occluded, SceneConfig, SyntheticConfig
-from pwc_exp.groups.training import (
-    AdamConfig,
-    AdamWConfig,
-    ConstantConfig,
-    CosineConfig,
-    CyclicConfig,
-    Judged,
-    LossConfig,
-    MultiscaleConfig,
-    MultistepsConfig,
-    OneCycleConfig,
-    OptimizerConfig,
-    PlusConfig,
-    Precision,
-    PrecisionConfig,
-    RestartsConfig,
-    RobustConfig,
-    ScheduleConfig,
-)
 from pwc_exp.models.pwcnet import FLOW_SCALE, PWCNet
 from pwc_exp.schedules import Constant, Cyclic, OneCycle, Restarts
 from pwc_exp.update import LossFn

@@ -21,19 +21,19 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from pwc_exp.cluster import place
-from pwc_exp.commands.training import TrainConfig
-from pwc_exp.composition import (
+from pwc_exp.config.composition import (
     check,
-    check_places,
     compose_command,
     data_dir,
     quoted,
     refusals,
     register,
 )
-from pwc_exp.config import CONFIG_FILE, ERROR_LOG, Config, load
+from pwc_exp.config.resume import AUTO, Resumption, resume
+from pwc_exp.config.schema import CONFIG_FILE, ERROR_LOG, Config, load
+from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import ConfigError, StoppedError, UserError
-from pwc_exp.resumption import AUTO, Resumption, resume
+from pwc_exp.inputs import check_places
 from pwc_exp.sweeps.folder import planned
 
 SWEEP = "sweep."

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pwc_exp import durable
-from pwc_exp.commands.comparison import CompareConfig
-from pwc_exp.commands.evaluation import Unit
+from pwc_exp.config.commands import CompareConfig, Unit
 from pwc_exp.errors import DataError
 from pwc_exp.records import EVALUATION, Recorded, read
 from pwc_exp.report.comparison import CURVES, Comparison, Scene, render

@@ -1,8 +1,8 @@
 """The layers of a model, its parameters and operations, as text."""
 
 from pwc_exp.build import build_model
-from pwc_exp.commands.measurement import DescribeConfig
-from pwc_exp.groups.training import Precision, PrecisionConfig
+from pwc_exp.config.commands import DescribeConfig
+from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.summary import summarize
 

@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from pwc_exp import durable
 from pwc_exp.build import build_eval_feed, build_source
-from pwc_exp.commands.evaluation import EvaluateConfig, Unit
-from pwc_exp.config import CONFIG_FILE, flatten, load
+from pwc_exp.config.commands import EvaluateConfig, Unit
+from pwc_exp.config.data import DataConfig, FilesConfig, Hd1kConfig, KittiConfig, MixConfig, Truth
+from pwc_exp.config.schema import CONFIG_FILE, flatten, load
 from pwc_exp.data import quarantine
 from pwc_exp.data.companions import Origin as Place
 from pwc_exp.data.companions import origins
@@ -21,8 +22,6 @@ from pwc_exp.data.sample import Batch, Source
 from pwc_exp.findings import METRICS_FILE, SAMPLES_FILE, as_csv, as_json, as_table, as_text
 from pwc_exp.flow_sources import FlowSource, build_flow_sources
 from pwc_exp.gallery import Gallery
-from pwc_exp.groups.data import DataConfig, FilesConfig, Hd1kConfig, KittiConfig, Truth
-from pwc_exp.groups.mix import MixConfig
 from pwc_exp.measuring import measure
 from pwc_exp.origin import Origin
 from pwc_exp.pictures import panel_of

@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.commands.exportation import Format
-from pwc_exp.commands.measurement import ExportTimingConfig
+from pwc_exp.config.commands import ExportTimingConfig, Format
+from pwc_exp.config.training import InferencePrecision
 from pwc_exp.errors import MissingInputError
 from pwc_exp.exporting import card
 from pwc_exp.exporting.engine import Runner, Shape
 from pwc_exp.exporting.formats import engines_of
 from pwc_exp.exporting.parity import frames
-from pwc_exp.groups.training import InferencePrecision
 from pwc_exp.models.summary import total_flops
 from pwc_exp.networks import load_network
 from pwc_exp.steps import make_estimate

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
-from pwc_exp.commands.evaluation import Baseline, EvaluateConfig
-from pwc_exp.config import CONFIG_FILE, load
+from pwc_exp.config.commands import Baseline, EvaluateConfig
+from pwc_exp.config.schema import CONFIG_FILE, load
 from pwc_exp.data.formats.io import read_flow
 from pwc_exp.data.mixed_source import distinct
 from pwc_exp.data.sample import Batch, Source

@@ -13,7 +13,13 @@ import numpy as np
 from pwc_exp import durable, pictures
 from pwc_exp.build import build_augment, build_skipped, build_source, index, index_knobs
 from pwc_exp.cluster import processors
-from pwc_exp.commands.data import DataCheckConfig, DataIndexConfig, DataShowConfig, DataStatsConfig
+from pwc_exp.config.commands import (
+    DataCheckConfig,
+    DataIndexConfig,
+    DataShowConfig,
+    DataStatsConfig,
+)
+from pwc_exp.config.data import DataConfig, FilesConfig, MixConfig, Split
 from pwc_exp.data import check as checking
 from pwc_exp.data import convention, quarantine, statistics
 from pwc_exp.data.datasets.known import known_pairs
@@ -25,8 +31,6 @@ from pwc_exp.data.mixed_source import distinct
 from pwc_exp.data.sample import Sample
 from pwc_exp.data.splits import take_split
 from pwc_exp.errors import ConfigError, DataError
-from pwc_exp.groups.data import DataConfig, FilesConfig, Split
-from pwc_exp.groups.mix import MixConfig
 
 MOST_LISTED = 20  # findings of a kind on the terminal; the report has all
 

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from pwc_exp import pretrained, processor
 from pwc_exp.build import build_model
-from pwc_exp.groups.model import ModelConfig
-from pwc_exp.groups.training import InferencePrecision, Precision, PrecisionConfig
+from pwc_exp.config.model import ModelConfig
+from pwc_exp.config.training import InferencePrecision, Precision, PrecisionConfig
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.origin import Origin
 from pwc_exp.weights import load_weights

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pwc_exp import durable
 from pwc_exp.alikeness import SEED, differing, experiment_of, knobs, labels
-from pwc_exp.commands.ranking import Ended, LeaderboardConfig, Order, Seeds
+from pwc_exp.config.commands import Ended, LeaderboardConfig, Order, Seeds
 from pwc_exp.errors import MissingInputError
 from pwc_exp.report.leaderboard import RUN, RUN_ID, Board, as_html, as_markdown, as_text
 from pwc_exp.report.page import NONE

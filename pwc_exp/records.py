@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pwc_exp.config import CONFIG_FILE, flatten, load
+from pwc_exp.config.schema import CONFIG_FILE, flatten, load
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.findings import METRICS_FILE, SAMPLES_FILE
 from pwc_exp.scoring import METRICS

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from pwc_exp import checkpoints
-from pwc_exp.commands.aftermath import ReplayConfig
-from pwc_exp.config import CONFIG_FILE, load
+from pwc_exp.config.commands import ReplayConfig
+from pwc_exp.config.schema import CONFIG_FILE, load
 from pwc_exp.data.sample import Batch
 from pwc_exp.errors import DataError
 from pwc_exp.models.pwcnet import PWCNet

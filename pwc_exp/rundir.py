@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pwc_exp import checkpoints, durable
-from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import (
+from pwc_exp.config.data import name_of
+from pwc_exp.config.resume import free_changes
+from pwc_exp.config.schema import (
     CHECKPOINTS,
     CONFIG_FILE,
     LOCK_FILE,
@@ -17,10 +18,9 @@ from pwc_exp.config import (
     params,
     to_yaml,
 )
+from pwc_exp.config.training import TrainConfig
 from pwc_exp.data.sample import Sources
 from pwc_exp.errors import OutputError
-from pwc_exp.groups.mix import name_of
-from pwc_exp.resumption import free_changes
 from pwc_exp.runstate import RunState
 from pwc_exp.stopping import STOP_FILE
 from pwc_exp.tracking import Tracker

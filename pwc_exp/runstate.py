@@ -10,14 +10,12 @@ import numpy as np
 from pwc_exp import checkpoints, durable
 from pwc_exp.build import build_model
 from pwc_exp.checkpoints import Checkpoint, Scalar
-from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import CHECKPOINTS
+from pwc_exp.config.schema import CHECKPOINTS
+from pwc_exp.config.training import InitMatch, OnNonFinite, TrainConfig
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.distribution import Replicas
 from pwc_exp.environment import environment
 from pwc_exp.errors import DiskFullError, ResumeError
-from pwc_exp.groups.machine import OnNonFinite
-from pwc_exp.groups.training import InitMatch
 from pwc_exp.guard import Guard
 from pwc_exp.meter import Meter
 from pwc_exp.models.pwcnet import PWCNet

@@ -21,17 +21,20 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from pwc_exp.build import build_augment, build_source
-from pwc_exp.commands.measurement import SafetyConfig
-from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import BEST_KEY
+from pwc_exp.config.commands import SafetyConfig
+from pwc_exp.config.data import Split, SyntheticConfig
+from pwc_exp.config.schema import BEST_KEY
+from pwc_exp.config.training import (
+    BasicConfig,
+    ConstantConfig,
+    Precision,
+    PrecisionConfig,
+    TrackingConfig,
+    TrainConfig,
+)
 from pwc_exp.data.feed import train_feed
 from pwc_exp.data.sample import Batch
 from pwc_exp.distribution import Replicas
-from pwc_exp.groups.augment import BasicConfig
-from pwc_exp.groups.data import Split
-from pwc_exp.groups.synthetic import SyntheticConfig
-from pwc_exp.groups.tracking import TrackingConfig
-from pwc_exp.groups.training import ConstantConfig, Precision, PrecisionConfig
 from pwc_exp.runstate import RunState
 from pwc_exp.tracking import Tracker
 

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pwc_exp import checkpoints, durable
-from pwc_exp.commands.aftermath import SyncConfig
-from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import CHECKPOINTS, CONFIG_FILE, LOCK_FILE, TRANSFER_FILE, load, params
+from pwc_exp.config.commands import SyncConfig
+from pwc_exp.config.schema import CHECKPOINTS, CONFIG_FILE, LOCK_FILE, TRANSFER_FILE, load, params
+from pwc_exp.config.training import DestinationConfig, TrainConfig
 from pwc_exp.errors import MissingInputError
-from pwc_exp.groups.tracking import DestinationConfig
 from pwc_exp.sweeps.folder import FILE as SWEEP_FILE
 from pwc_exp.sweeps.folder import PAGE, PICTURES, TABLE, SweepFolder
 from pwc_exp.tracking.catch_up import catch_up

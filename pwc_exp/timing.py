@@ -28,10 +28,12 @@ from pwc_exp.build import (
     build_optimizer,
     build_source,
 )
-from pwc_exp.checks import check
 from pwc_exp.cluster import processors
-from pwc_exp.commands.measurement import BenchmarkConfig
-from pwc_exp.composition import read_model
+from pwc_exp.config.commands import BenchmarkConfig
+from pwc_exp.config.composition import read_model
+from pwc_exp.config.data import DataConfig, Split, SyntheticConfig
+from pwc_exp.config.fields import check
+from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.data.formats.images import read_frame
 from pwc_exp.data.pipeline import train_batches
 from pwc_exp.data.sample import Batch
@@ -39,9 +41,6 @@ from pwc_exp.errors import ConfigError, DataError
 from pwc_exp.flow.metrics import endpoint_error
 from pwc_exp.flow.resize import pad, unpad
 from pwc_exp.flow.tensorflow_ops import on_cpu
-from pwc_exp.groups.data import DataConfig, Split
-from pwc_exp.groups.synthetic import SyntheticConfig
-from pwc_exp.groups.training import Precision, PrecisionConfig
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.summary import total_flops
 from pwc_exp.steps import make_estimate, make_train_step

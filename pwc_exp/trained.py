@@ -8,7 +8,7 @@ from pwc_exp import checkpoints
 from pwc_exp.average import Average
 from pwc_exp.build import build_loss, build_model, build_optimizer, build_schedule
 from pwc_exp.checkpoints import EMA_PREFIX
-from pwc_exp.commands.training import TrainConfig
+from pwc_exp.config.training import TrainConfig
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.steps import TrainStep, make_train_step
 

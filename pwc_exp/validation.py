@@ -11,16 +11,15 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pwc_exp.build import build_eval_feed
-from pwc_exp.commands.evaluation import BootstrapConfig
-from pwc_exp.commands.training import TrainConfig
+from pwc_exp.config.commands import BootstrapConfig
+from pwc_exp.config.data import DataConfig
+from pwc_exp.config.training import MEAN_AEPE, METRICS, OWN, TrainConfig
 from pwc_exp.data import quarantine
 from pwc_exp.data.companions import origins
 from pwc_exp.data.feed import EvalFeed
 from pwc_exp.data.sample import Batch, Source, Sources
 from pwc_exp.distribution import Replicas
 from pwc_exp.flow.metrics import COUNT, SUMS, mean_of_sums
-from pwc_exp.groups.data import DataConfig
-from pwc_exp.groups.validation import MEAN_AEPE, METRICS, OWN
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.pictures import panel_of
 from pwc_exp.scoring.intervals import interval_of

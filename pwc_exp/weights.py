@@ -9,11 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from pwc_exp import checkpoints, durable, pretrained
-from pwc_exp.config import BEST_KEY, CHECKPOINTS, CONFIG_FILE, load
+from pwc_exp.config.data import DataConfig, Dataset, MixConfig
+from pwc_exp.config.schema import BEST_KEY, CHECKPOINTS, CONFIG_FILE, load
 from pwc_exp.data.fetching.archives import CATALOGUE
 from pwc_exp.errors import DataError, MissingInputError, UserError
-from pwc_exp.groups.data import DataConfig, Dataset
-from pwc_exp.groups.mix import MixConfig
 from pwc_exp.models import tfoptflow, torch_layouts
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.torch_files import is_torch_file, read_state_dict

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pwc_exp import cli, composition
+from pwc_exp import cli
+from pwc_exp.config import composition
 
 cli.prepare_environment()  # tests run TensorFlow as the commands do
 

@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from pwc_exp import cli
+from pwc_exp.config import composition
 
 cli.prepare_environment()
 
 import numpy as np  # noqa: E402
 
-from pwc_exp import checkpoints, composition  # noqa: E402
+from pwc_exp import checkpoints  # noqa: E402
 from pwc_exp.build import build_source  # noqa: E402
-from pwc_exp.commands.training import TrainConfig  # noqa: E402
+from pwc_exp.config.data import Split  # noqa: E402
+from pwc_exp.config.training import TrainConfig  # noqa: E402
 from pwc_exp.distribution import make_replicas  # noqa: E402
-from pwc_exp.groups.data import Split  # noqa: E402
 from pwc_exp.runstate import RunState  # noqa: E402
 from pwc_exp.training import _batches  # noqa: E402
 from pwc_exp.weights import BEST_KEY  # noqa: E402

@@ -6,11 +6,11 @@ import numpy as np
 import tensorflow as tf
 
 from pwc_exp.build import build_kind
+from pwc_exp.config.data import SceneConfig
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo, write_kitti_png
 from pwc_exp.data.sample import Example
 from pwc_exp.data.scenes.synthetic import SyntheticSource
-from pwc_exp.groups.synthetic import SceneConfig
 
 SIZE = (64, 96)
 

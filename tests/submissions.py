@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pwc_exp import submission
-from pwc_exp.commands.submission import BenchmarkName
+from pwc_exp.config.commands import BenchmarkName
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo, write_flo5, write_kitti_png
 

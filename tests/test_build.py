@@ -19,11 +19,11 @@ from pwc_exp.build import (
     build_source,
     index,
 )
+from pwc_exp.config.data import Split
+from pwc_exp.config.training import LossConfig, OptimizerConfig, ScheduleConfig
 from pwc_exp.data.sample import Example
 from pwc_exp.errors import ConfigError
 from pwc_exp.flow import losses
-from pwc_exp.groups.data import Split
-from pwc_exp.groups.training import LossConfig, OptimizerConfig, ScheduleConfig
 from pwc_exp.models.pwcnet import PWCNet
 
 SMALL = ("model=tiny", "data.crop=[32,48]")

@@ -13,7 +13,7 @@ import pytest
 
 from pwc_exp import cli
 from pwc_exp.comparison import compare
-from pwc_exp.config import CONFIG_FILE, to_yaml
+from pwc_exp.config.schema import CONFIG_FILE, to_yaml
 from pwc_exp.errors import ConfigError, DataError, MissingInputError
 from pwc_exp.findings import METRICS_FILE, SAMPLES_FILE, as_csv, as_json
 from pwc_exp.records import read

@@ -7,13 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from pwc_exp.commands.training import TrainConfig
-from pwc_exp.composition import check, compose_command, data_dir, register
-from pwc_exp.config import COMMANDS, VARIANTS, Config, flatten, load, to_yaml
+from pwc_exp.config.composition import check, compose_command, data_dir, register
+from pwc_exp.config.data import DATASETS, Dataset, FilesConfig
+from pwc_exp.config.schema import COMMANDS, VARIANTS, Config, flatten, load, to_yaml
+from pwc_exp.config.training import CyclicConfig, Precision, RobustConfig, TrainConfig
 from pwc_exp.errors import ConfigError, DataError, MissingInputError
-from pwc_exp.groups.data import Dataset, FilesConfig
-from pwc_exp.groups.mix import DATASETS
-from pwc_exp.groups.training import CyclicConfig, Precision, RobustConfig
 
 # What a command or a choice cannot do without.
 NEEDS = {
@@ -134,8 +132,8 @@ def test_every_preset_is_a_complete_training_run(preset: str) -> None:
         ("data.crop=[256]", "data.crop must be"),
         ("data=sintel data.val_share=1.5", "data.val_share must be between 0 and 1"),
         ("data.max_zoom=-1", "data.max_zoom must be at least 0"),
-        ("schedule=onecycle schedule.total=99 steps=100", "schedule.total must be enough for"),
-        ("schedule=restarts steps=750_001", "schedule.bases must be enough for the 750,001 steps"),
+        ("schedule=onecycle schedule.total=99 steps=100", "schedule.total must cover"),
+        ("schedule=restarts steps=750_001", "schedule.bases must cover the 750,001 steps"),
         ("augment.device=gpu0", "augment.device must be null or such as GPU:0"),
         ("augment=modern augment.max_zoom=0.5", "augment.max_zoom must be at least augment.min_z"),
         ("augment=modern augment.noise=-1", "augment.noise must be at least 0"),

@@ -13,11 +13,11 @@ import pytest
 import tensorflow as tf
 
 from pwc_exp.build import build_loss, build_model, build_optimizer, build_schedule, build_source
-from pwc_exp.commands.training import TrainConfig
+from pwc_exp.config.data import Split
+from pwc_exp.config.training import TrainConfig
 from pwc_exp.data.pipeline import eval_batches, train_batches
 from pwc_exp.flow.losses import l2_norm
 from pwc_exp.flow.resize import target_pyramid
-from pwc_exp.groups.data import Split
 from pwc_exp.steps import make_levels, make_train_step
 from pwc_exp.stuck import spread_over_inputs
 

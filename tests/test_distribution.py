@@ -112,8 +112,8 @@ def test_the_parts_of_two_workers_are_the_batches_of_one(
     worker: int, configure: Callable[..., Any]
 ) -> None:
     from pwc_exp.build import build_augment, build_source
+    from pwc_exp.config.data import Split
     from pwc_exp.data.feed import train_feed
-    from pwc_exp.groups.data import Split
 
     config = configure("train", "data.crop=[64,64]", "data.train_size=7", "augment=basic")
     source = build_source(config.data, Split.train)

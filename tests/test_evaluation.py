@@ -15,13 +15,13 @@ from small_sets import write_chairs, write_sintel
 
 from pwc_exp import checkpoints
 from pwc_exp.build import build_model, build_source
-from pwc_exp.config import CONFIG_FILE, to_yaml
+from pwc_exp.config.data import Split
+from pwc_exp.config.schema import CONFIG_FILE, to_yaml
 from pwc_exp.data.feed import EvalFeed
 from pwc_exp.data.formats.io import read_flow, write_flo
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.evaluation import evaluate
 from pwc_exp.flow_sources import of_files
-from pwc_exp.groups.data import Split
 
 LUCAS_KANADE = "LKflow_000045_10.png"  # an estimate that comes with KITTI
 SCENES = ("data=synthetic", "data.crop=[32,48]", "data.val_size=4", "xla=false", "pictures=0")

@@ -11,8 +11,8 @@ from small_sets import write_chairs, write_hd1k, write_kitti, write_sintel, writ
 
 from pwc_exp import checkpoints
 from pwc_exp.build import build_loss, build_model, build_optimizer, build_schedule
-from pwc_exp.commands.training import TrainConfig
-from pwc_exp.composition import data_dir
+from pwc_exp.config.composition import data_dir
+from pwc_exp.config.training import TrainConfig
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.training import train
 

@@ -11,12 +11,12 @@ import pytest
 import skimage.data
 import tensorflow as tf
 
-from pwc_exp.composition import check_places
 from pwc_exp.data.formats.images import read_frame, write_image
 from pwc_exp.data.sample import Batch
 from pwc_exp.errors import ConfigError, DataError, MissingExtraError
 from pwc_exp.evaluation import evaluate
 from pwc_exp.flow_sources import _grey, build_flow_sources
+from pwc_exp.inputs import check_places
 
 DATA = ("data=synthetic", "data.crop=[32,48]")
 # AEPE, mean over the pairs, of OpenCV 5 in its README. FlyingChairs: of frames read as PPM files,

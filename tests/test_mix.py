@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from pwc_exp.config import load, to_yaml
+from pwc_exp.config.data import FlyingChairsConfig, RenderPass, SintelConfig, SyntheticConfig
+from pwc_exp.config.schema import load, to_yaml
 from pwc_exp.errors import ConfigError
-from pwc_exp.groups.data import FlyingChairsConfig, RenderPass, SintelConfig
-from pwc_exp.groups.synthetic import SyntheticConfig
 
 Configure = Callable[..., Any]
 SINTEL = "{name:sintel,root:a,render_pass:both,weight:2}"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pwc_exp import composition
-from pwc_exp.composition import data_dir
+from pwc_exp.config import composition
+from pwc_exp.config.composition import data_dir
 
 ROOT = Path(__file__).parents[1]
 INSTALLED = ("conf", "experiments")
@@ -47,7 +47,7 @@ def test_the_wheel_holds_every_configuration_and_composes_them(tmp_path: Path) -
     for name in INSTALLED:
         assert files(site / "pwc_exp" / "_data" / name) == files(ROOT / name)
     program = (
-        "from pwc_exp import composition as c; c.register();"
+        "from pwc_exp.config import composition as c; c.register();"
         "print(c.compose_command('train', ['experiment=quickstart']).values.name, c.__file__)"
     )
     done = subprocess.run(

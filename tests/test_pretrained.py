@@ -13,10 +13,10 @@ import safetensors.numpy
 
 from pwc_exp import checkpoints, durable, networks, pretrained
 from pwc_exp.build import build_model
-from pwc_exp.composition import check_places
-from pwc_exp.config import CONFIG_FILE, to_yaml
+from pwc_exp.config.schema import CONFIG_FILE, to_yaml
+from pwc_exp.config.training import InferencePrecision, Precision
 from pwc_exp.errors import ConfigError, DataError, MissingInputError
-from pwc_exp.groups.training import InferencePrecision, Precision
+from pwc_exp.inputs import check_places
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.networks import choose_precision, load_network
 from pwc_exp.pretrained import Card, Result, Stage, TrainingData, select

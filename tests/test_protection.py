@@ -14,8 +14,9 @@ import tensorflow as tf
 from test_training import SMALLEST, points
 
 from pwc_exp import checkpoints, runstate
-from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import BEST_KEY
+from pwc_exp.config import composition
+from pwc_exp.config.schema import BEST_KEY
+from pwc_exp.config.training import TrainConfig
 from pwc_exp.data.sample import Batch
 from pwc_exp.errors import (
     BusyError,
@@ -141,7 +142,6 @@ def test_a_run_of_other_samples_is_not_gone_on_with(
     write_chairs(tmp_path / "other", 5)
     data = ("data=flyingchairs", "data.crop=[32,48]", f"data.root={tmp_path}/one")
     arguments = [item for item in (*SMALLEST, *EVERY) if item != "data.crop=[32,48]"]
-    from pwc_exp import composition
 
     values = composition.compose_command(
         "train", [*arguments, *data, "tracking=off", "steps=2", f"outputs={tmp_path}"]

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from pwc_exp.alikeness import differing, knobs, labels
-from pwc_exp.commands.ranking import LeaderboardConfig, Order, Seeds
-from pwc_exp.config import params
+from pwc_exp.config.commands import LeaderboardConfig, Order, Seeds
+from pwc_exp.config.schema import params
+from pwc_exp.config.training import SearchConfig
 from pwc_exp.errors import BusyError, ConfigError, MissingInputError
-from pwc_exp.groups.tracking import SearchConfig
 from pwc_exp.ranking import make_board, rank
 from pwc_exp.report.leaderboard import Board, as_html, as_markdown, as_text
 from pwc_exp.tracking import search

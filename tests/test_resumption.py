@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import CONFIG_FILE, flatten, to_yaml
+from pwc_exp.config.resume import FREE, FREE_GROUPS, free_changes, resume
+from pwc_exp.config.schema import CONFIG_FILE, flatten, to_yaml
+from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import ConfigError, MissingInputError, ResumeError
-from pwc_exp.resumption import FREE, FREE_GROUPS, free_changes, resume
 
 SAVED = ("model=sm", "schedule=cyclic", "augment=modern", "precision=fp16", "steps=40")
 # For each key a value that is valid and not the saved one.

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pwc_exp import safety_timing
-from pwc_exp.commands.measurement import SafetyConfig
-from pwc_exp.commands.training import TrainConfig
+from pwc_exp.config.commands import SafetyConfig
+from pwc_exp.config.training import TrainConfig
 from pwc_exp.safety_timing import (
     ADVANCE,
     CHECKPOINT,

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 from pwc_exp.build import build_schedule
+from pwc_exp.config.training import check_covers
 from pwc_exp.errors import ConfigError
-from pwc_exp.groups.training import check_covers
 from pwc_exp.schedules import Constant, Cyclic, OneCycle, Restarts
 
 FINE_BOUNDARIES = "schedule.boundaries=[200_000,300_000,400_000,500_000]"

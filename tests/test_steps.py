@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from pwc_exp import steps
 from pwc_exp.build import build_loss, build_model, build_optimizer
+from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.data.sample import Batch
-from pwc_exp.groups.training import Precision, PrecisionConfig
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.tfoptflow import convert
 from pwc_exp.steps import (

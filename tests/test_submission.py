@@ -23,11 +23,11 @@ from submissions import (
 
 from pwc_exp import checkpoints
 from pwc_exp.build import build_model
+from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import read_flow, write_flo
 from pwc_exp.errors import ConfigError, DataError, MissingInputError, OutputError
 from pwc_exp.evaluation import evaluate
-from pwc_exp.groups.training import Precision, PrecisionConfig
 from pwc_exp.submission import submit
 
 

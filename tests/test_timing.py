@@ -13,9 +13,10 @@ from small_sets import write_chairs
 
 from pwc_exp import checkpoints, timing
 from pwc_exp.build import build_model
-from pwc_exp.composition import check_places, read_model
+from pwc_exp.config.composition import read_model
+from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.errors import ConfigError
-from pwc_exp.groups.training import Precision, PrecisionConfig
+from pwc_exp.inputs import check_places
 from pwc_exp.timing import WARM_UPS, Work, benchmark, measure
 
 SMALLEST = (

@@ -18,8 +18,8 @@ import pytest
 from small_sets import write_chairs, write_things_halfres
 
 from pwc_exp import checkpoints
-from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import BEST_KEY, CONFIG_FILE, load
+from pwc_exp.config.schema import BEST_KEY, CONFIG_FILE, load
+from pwc_exp.config.training import TrainConfig
 from pwc_exp.data.sample import Batch
 from pwc_exp.errors import DataError, NonFiniteError, OutputError
 from pwc_exp.evaluation import evaluate

@@ -10,8 +10,8 @@ import safetensors.numpy
 
 from pwc_exp import checkpoints
 from pwc_exp.build import build_model
+from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.errors import DataError
-from pwc_exp.groups.training import Precision, PrecisionConfig
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.transfer import Transfer
 from pwc_exp.weights import load_weights, transfer_weights

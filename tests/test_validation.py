@@ -13,17 +13,17 @@ from small_sets import write_sintel
 
 from pwc_exp import checkpoints, validation
 from pwc_exp.build import build_model
-from pwc_exp.commands.training import TrainConfig
-from pwc_exp.composition import check_places
-from pwc_exp.config import BEST_KEY, CONFIG_FILE, load, to_yaml
+from pwc_exp.config.data import KittiConfig, RenderPass, SintelConfig, Split
+from pwc_exp.config.resume import resume
+from pwc_exp.config.schema import BEST_KEY, CONFIG_FILE, load, to_yaml
+from pwc_exp.config.training import TrainConfig
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo
 from pwc_exp.data.sample import Source
 from pwc_exp.distribution import Replicas
 from pwc_exp.errors import ConfigError, MissingInputError
 from pwc_exp.flow.metrics import COUNT, SUMS
-from pwc_exp.groups.data import KittiConfig, RenderPass, SintelConfig, Split
-from pwc_exp.resumption import resume
+from pwc_exp.inputs import check_places
 from pwc_exp.tracking import journal
 from pwc_exp.training import _build_sources, train
 from pwc_exp.validation import Errors, Validation, geometric_mean

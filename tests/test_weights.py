@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from pwc_exp import checkpoints
 from pwc_exp.build import build_model
-from pwc_exp.config import BEST_KEY
+from pwc_exp.config.schema import BEST_KEY
+from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.errors import DataError, MissingInputError
-from pwc_exp.groups.training import Precision, PrecisionConfig
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.tfoptflow import convert
 from pwc_exp.weights import load_weights

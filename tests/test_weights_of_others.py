@@ -12,9 +12,9 @@ import pytest
 
 from pwc_exp import checkpoints
 from pwc_exp.build import build_model
-from pwc_exp.config import to_yaml
+from pwc_exp.config.schema import to_yaml
+from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.errors import DataError, MissingInputError
-from pwc_exp.groups.training import Precision, PrecisionConfig
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.networks import load_network
 from pwc_exp.origin import Origin

@@ -9,13 +9,13 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pwc_exp import durable
-from pwc_exp.commands.exportation import ExportConfig, Format
+from pwc_exp.config.commands import ExportConfig, Format
+from pwc_exp.config.training import InferencePrecision
 from pwc_exp.errors import OutputError
 from pwc_exp.exporting import card, keras_archive
 from pwc_exp.exporting.engine import Shape
 from pwc_exp.exporting.formats import KINDS
 from pwc_exp.exporting.parity import Difference, check, make_cases
-from pwc_exp.groups.training import InferencePrecision
 from pwc_exp.networks import load_network
 
 PARITY_FILE = "parity.json"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pwc_exp.commands.exportation import Format
+from pwc_exp.config.commands import Format
 from pwc_exp.exporting import (
     card,
     keras_archive,

@@ -26,17 +26,15 @@ import pwc_exp
 from pwc_exp import checkpoints, durable, pretrained, processor
 from pwc_exp.build import build_eval_feed, build_model, build_source
 from pwc_exp.checkpoints.files import read_manifest
-from pwc_exp.commands.exportation import CardConfig, Checkpoint, ExportWeightsConfig
-from pwc_exp.config import CHECKPOINTS, CONFIG_FILE, load
+from pwc_exp.config.commands import CardConfig, Checkpoint, ExportWeightsConfig
+from pwc_exp.config.data import DataConfig, MixConfig, SyntheticConfig
+from pwc_exp.config.schema import CHECKPOINTS, CONFIG_FILE, load
+from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.data.fetching.archives import CATALOGUE
 from pwc_exp.data.sample import Batch
 from pwc_exp.errors import ConfigError, DataError, MissingInputError, OutputError, UserError
 from pwc_exp.exporting.engine import Shape
 from pwc_exp.exporting.parity import frames
-from pwc_exp.groups.data import DataConfig
-from pwc_exp.groups.mix import MixConfig
-from pwc_exp.groups.synthetic import SyntheticConfig
-from pwc_exp.groups.training import Precision, PrecisionConfig
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.pretrained import Card, Result, Stage, TrainingData
 from pwc_exp.steps import make_estimate

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pwc_exp import durable
-from pwc_exp.commands.prediction import Direction, PredictConfig
+from pwc_exp.config.commands import Direction, PredictConfig
 from pwc_exp.errors import DataError, UserError
 from pwc_exp.networks import load_network
 from pwc_exp.prediction.estimation import GIGABYTE, Estimator

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from pwc_exp.commands.prediction import Output
+from pwc_exp.config.commands import Output
 from pwc_exp.errors import ConfigError
 from pwc_exp.prediction.clips import ClipWriter
 from pwc_exp.prediction.drawing import coloured, side_by_side

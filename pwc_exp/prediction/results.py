@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pwc_exp import durable
-from pwc_exp.commands.prediction import Direction, Output
+from pwc_exp.config.commands import Direction, Output
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import (
     read_flow,

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from pwc_exp.commands.prediction import STANDARD_INPUT
+from pwc_exp.config.commands import STANDARD_INPUT
 from pwc_exp.data.datasets import unlabelled
 from pwc_exp.data.formats.images import read_frame
 from pwc_exp.errors import ConfigError, DataError, DeviceMemoryError, MissingInputError

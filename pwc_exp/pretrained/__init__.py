@@ -12,16 +12,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from omegaconf import OmegaConf
 
 from pwc_exp import durable
-from pwc_exp.checks import check, check_not_negative, check_positive
-from pwc_exp.config import CONFIG_FILE, load, read_as
+from pwc_exp.config.fields import Settings, check, not_negative, positive
+from pwc_exp.config.model import ModelConfig
+from pwc_exp.config.schema import CONFIG_FILE, load, read_as
+from pwc_exp.config.training import PrecisionConfig
 from pwc_exp.errors import ConfigError, DataError
-from pwc_exp.groups.model import ModelConfig
-from pwc_exp.groups.training import PrecisionConfig
 
 FOLDER = Path(__file__).resolve().parent
 DEFAULTS = ("small", "fast")  # what is used when nothing is named: the first that ships
@@ -30,26 +30,22 @@ _SHOWN = 4  # settings in a message
 
 
 @dataclass(kw_only=True)
-class Stage:
+class Stage(Settings):
     """One run of a training, from its first step to the weights that were kept."""
 
+    prefix: ClassVar[str] = "stages."
+
     run: str  # its name
-    steps: int | None = None  # optimizer updates; null, here and below: not known
-    hours: float | None = None  # of computing, without interruptions
+    steps: int | None = not_negative(None)  # optimizer updates; null, here and below: not known
+    hours: float | None = not_negative(None)  # of computing, without interruptions
     machine: str | None = None
     command: str | None = None
     commit: str | None = None  # of pwc_exp
     weights_sha256: str | None = None  # of the checkpoint that was kept
 
-    def __post_init__(self) -> None:
-        if self.steps is not None:
-            check_not_negative("stages.", self, "steps")
-        if self.hours is not None:
-            check_not_negative("stages.", self, "hours")
-
 
 @dataclass(kw_only=True)
-class TrainingData:
+class TrainingData(Settings):
     """A data set that the weights were trained on."""
 
     name: str
@@ -58,46 +54,42 @@ class TrainingData:
 
 
 @dataclass(kw_only=True)
-class Result:
+class Result(Settings):
     """Errors on a set of pairs with ground truth."""
 
-    name: str  # of the set
-    pairs: int
-    pixels: int  # of all frames 1, with and without ground truth
-    aepe: float  # px, in float32, over the pixels with ground truth
-    bfloat16_error: float  # px: mean distance of the flows in bfloat16 and float32, over `pixels`
-    command: str  # that measured it
+    prefix: ClassVar[str] = "results."
 
-    def __post_init__(self) -> None:
-        check_positive("results.", self, "pairs", "pixels")
-        check_not_negative("results.", self, "aepe", "bfloat16_error")
+    name: str  # of the set
+    pairs: int = positive()
+    pixels: int = positive()  # of all frames 1, with and without ground truth
+    aepe: float = not_negative()  # px, in float32, over the pixels with ground truth
+    # px: mean distance of the flows in bfloat16 and float32, over `pixels`
+    bfloat16_error: float = not_negative()
+    command: str  # that measured it
 
 
 @dataclass(kw_only=True)
-class Card:
+class Card(Settings):
     """What weights are: their network, how they were trained, how good they are, what they permit.
 
     A stage that is not known any more has null in the place of its values.
     """
 
     network: ModelConfig
-    parameters: int
+    parameters: int = positive()
     sha256: str  # of the file with the weights, hexadecimal
     stages: list[Stage] = field(default_factory=list)  # of the training, first to last
     data: list[TrainingData] = field(default_factory=list)
     licence: str  # of the weights
-    float16_error: float | None = None  # px: what rounding them to float16 moved the flow by, mean
-    bfloat16_error: float | None = None  # px: that of all `results` together; null: not measured
+    float16_error: float | None = not_negative(None)  # px: mean change by rounding to float16
+    bfloat16_error: float | None = not_negative(None)  # px: over all `results`; null: not measured
     results: list[Result] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)  # versions and processor, when made
 
     def __post_init__(self) -> None:
-        check_positive("", self, "parameters")
+        super().__post_init__()
         known = re.fullmatch(r"[0-9a-f]{64}", self.sha256) is not None
         check(known, "sha256", "must be 64 hexadecimal digits", self.sha256)
-        for name in ("float16_error", "bfloat16_error"):
-            if getattr(self, name) is not None:
-                check_not_negative("", self, name)
         names = [result.name for result in self.results]
         check(len(set(names)) == len(names), "results", "must have different names", names)
 

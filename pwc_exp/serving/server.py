@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pwc_exp.commands.exportation import ServeConfig
+from pwc_exp.config.commands import ServeConfig
 from pwc_exp.errors import BusyError
 from pwc_exp.exporting import card, graph
 from pwc_exp.exporting.engine import Runner, Shape

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pwc_exp import durable
-from pwc_exp.commands.submission import SubmitConfig
+from pwc_exp.config.commands import SubmitConfig
 from pwc_exp.data.formats.image_headers import Size
 from pwc_exp.data.formats.images import inspect_frame
 from pwc_exp.data.sample import Sample

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pwc_exp.commands.submission import BenchmarkName
+from pwc_exp.config.commands import BenchmarkName
 from pwc_exp.data.datasets import kitti, sintel, spring
 from pwc_exp.data.datasets.unscored import kitti_test, sintel_test, spring_test
 from pwc_exp.data.formats.flo5 import HDF5_MAGIC

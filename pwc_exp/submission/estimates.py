@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.commands.submission import SubmitConfig
+from pwc_exp.config.commands import SubmitConfig
 from pwc_exp.data.formats.images import read_frame
 from pwc_exp.data.formats.io import read_flow
 from pwc_exp.data.sample import Sample

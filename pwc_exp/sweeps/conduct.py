@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pwc_exp import durable
-from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import ERROR_LOG
+from pwc_exp.config.data import name_of
+from pwc_exp.config.schema import ERROR_LOG
+from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import SweepError, UserError
-from pwc_exp.groups.mix import name_of
 from pwc_exp.report.sweep import SweepSummary, render
 from pwc_exp.report.sweep_text import markdown_table, text_table
 from pwc_exp.stopping import StopSignals, say

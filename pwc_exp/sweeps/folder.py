@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Self
 
 from pwc_exp import durable
-from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import to_yaml
+from pwc_exp.config.schema import to_yaml
+from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.stopping import STOP_FILE
 from pwc_exp.sweeps.children import Child

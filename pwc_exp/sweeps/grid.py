@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from hydra.core.override_parser.types import Override
 
-from pwc_exp.commands.sweeping import GridConfig
-from pwc_exp.commands.training import TrainConfig
+from pwc_exp.config.sweeps import GridConfig
+from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import ConfigError, UserError
 from pwc_exp.stopping import say
 from pwc_exp.sweeps.children import Child, make_child

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pwc_exp import durable
-from pwc_exp.composition import quoted
-from pwc_exp.config import CONFIG_FILE
+from pwc_exp.config.composition import quoted
+from pwc_exp.config.schema import CONFIG_FILE
 from pwc_exp.stopping import StopSignals
 from pwc_exp.sweeps.children import Child
 from pwc_exp.sweeps.folder import SweepFolder

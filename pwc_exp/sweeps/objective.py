@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from pwc_exp.commands.sweeping import SECONDS
+from pwc_exp.config.sweeps import SECONDS
 from pwc_exp.sweeps.outcome import Outcome
 
 

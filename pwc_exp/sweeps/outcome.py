@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
-from pwc_exp.config import ERROR_LOG
+from pwc_exp.config.schema import ERROR_LOG
 from pwc_exp.errors import UserError
 from pwc_exp.stopping import asked_by_file
 from pwc_exp.tracking import journal, record

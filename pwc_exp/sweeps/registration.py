@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pwc_exp import checkpoints
-from pwc_exp.config import CHECKPOINTS, CONFIG_FILE, load
+from pwc_exp.config.schema import CHECKPOINTS, CONFIG_FILE, load
 from pwc_exp.errors import MissingInputError
 from pwc_exp.tracking.registry import Registered, register
 

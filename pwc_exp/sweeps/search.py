@@ -5,11 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pwc_exp.checks import check, nearest
-from pwc_exp.commands.sweeping import Direction, OptunaConfig
-from pwc_exp.commands.training import TrainConfig
+from pwc_exp.config.fields import check, nearest
+from pwc_exp.config.sweeps import Direction, OptunaConfig
+from pwc_exp.config.training import OWN, TrainConfig
 from pwc_exp.errors import UserError
-from pwc_exp.groups.validation import OWN
 from pwc_exp.report.sweep_summary import SweepSummary
 from pwc_exp.stopping import say
 from pwc_exp.sweeps.children import Child, make_child

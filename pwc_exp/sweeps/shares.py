@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pwc_exp.checks import check
+from pwc_exp.config.fields import check
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 

@@ -14,7 +14,7 @@ import Optuna, the extra `tune`; the others do not, so that a refusal costs no i
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pwc_exp.commands.sweeping import OptunaConfig, Sampler
+from pwc_exp.config.sweeps import OptunaConfig, Sampler
 from pwc_exp.extras import needed
 from pwc_exp.tuning.methods import check_methods
 from pwc_exp.tuning.space import Space

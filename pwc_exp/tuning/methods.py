@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pwc_exp.commands.sweeping import OptunaConfig, Pruner, Sampler
+from pwc_exp.config.sweeps import OptunaConfig, Pruner, Sampler
 from pwc_exp.errors import ConfigError
 from pwc_exp.tuning.space import Choices, Space
 

@@ -22,7 +22,7 @@ from optuna.distributions import (
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from pwc_exp.commands.sweeping import OptunaConfig
+from pwc_exp.config.sweeps import OptunaConfig
 from pwc_exp.errors import ResumeError
 from pwc_exp.tuning.methods import make_pruner, make_sampler, without_experimental_warnings
 from pwc_exp.tuning.space import Choices, Interval, Part, Space, Steps

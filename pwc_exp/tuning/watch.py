@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pwc_exp.commands.sweeping import SECONDS
+from pwc_exp.config.sweeps import SECONDS
 from pwc_exp.errors import DataError
 from pwc_exp.tracking import journal
 from pwc_exp.tracking.events import Point

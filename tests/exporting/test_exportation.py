@@ -12,7 +12,7 @@ import tensorflow as tf
 from variants import make_network
 
 from pwc_exp import checkpoints
-from pwc_exp.commands.exportation import Format
+from pwc_exp.config.commands import Format
 from pwc_exp.errors import ConfigError, DataError, OutputError, ParityError
 from pwc_exp.exporting import formats, keras_archive
 from pwc_exp.exporting.engine import Shape

@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from pwc_exp.build import build_model
-from pwc_exp.groups.training import Precision, PrecisionConfig
+from pwc_exp.config.training import Precision, PrecisionConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 # Keras itself may import TensorFlow whatever its backend is, so only what this project adds counts.

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from pwc_exp.build import build_model
-from pwc_exp.groups.training import Precision, PrecisionConfig
+from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.summary import total_flops
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pwc_exp.build import build_model
-from pwc_exp.groups.training import Precision, PrecisionConfig
+from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.summary import summarize, total_flops
 

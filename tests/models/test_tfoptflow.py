@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from pwc_exp import steps
 from pwc_exp.build import build_model
+from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.errors import DataError
-from pwc_exp.groups.training import Precision, PrecisionConfig
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.tfoptflow import convert, weight_name
 from pwc_exp.steps import make_estimate

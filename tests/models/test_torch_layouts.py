@@ -10,8 +10,8 @@ import pytest
 from torch_reference import LAYOUTS, NumpyOps, TorchOps, flows, random_state
 
 from pwc_exp.build import build_model
+from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.errors import DataError
-from pwc_exp.groups.training import Precision, PrecisionConfig
 from pwc_exp.models.torch_layouts import convert
 
 SIZES: dict[str, Any] = {

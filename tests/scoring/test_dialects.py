@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pwc_exp.commands.evaluation import Dialect as Choice
+from pwc_exp.config.commands import Dialect as Choice
 from pwc_exp.scoring import Field, Truth, means, score
 from pwc_exp.scoring.dialects import DIALECTS, Kind, in_dialects
 

@@ -25,7 +25,7 @@ REASONS = {13: "RuntimeError: a bug", 14: "pwc_exp.errors.DataError: a.flo: not 
 
 
 class Config(NamedTuple):
-    """What counts of the plan; importing `pwc_exp.config`, to load it, takes most of a second."""
+    """What counts of the plan; importing the schema to load it takes most of a second."""
 
     seed: int
     steps: int

@@ -11,7 +11,7 @@ import pytest
 from mlflow.entities import Run as MlflowRun
 from sweep_runs import Run, command, runner, wait_for
 
-from pwc_exp.commands.aftermath import SyncConfig
+from pwc_exp.config.commands import SyncConfig
 from pwc_exp.sweeps.folder import SweepFolder
 from pwc_exp.synchronization import sync
 from pwc_exp.tracking.record import Record

@@ -16,7 +16,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
-from pwc_exp import composition
+from pwc_exp.config import composition
 from pwc_exp.errors import MissingExtraError, SweepError
 
 NEEDED = {

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tracked import RUN, make_run, make_sweep, make_tracker
 
-from pwc_exp.config import CONFIG_FILE, to_yaml
+from pwc_exp.config.schema import CONFIG_FILE, to_yaml
 from pwc_exp.rundir import open_tracker
 from pwc_exp.tracking import parent, record
 from pwc_exp.tracking.mlflow_run import MlflowRun

@@ -10,7 +10,7 @@ import pytest
 from tracked import make_sweep
 
 from pwc_exp import checkpoints
-from pwc_exp.config import CONFIG_FILE, to_yaml
+from pwc_exp.config.schema import CONFIG_FILE, to_yaml
 from pwc_exp.errors import BusyError, MissingInputError
 from pwc_exp.sweeps.registration import register_best
 from pwc_exp.tracking import Tracker

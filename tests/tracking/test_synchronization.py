@@ -14,10 +14,10 @@ import pytest
 from tracked import RUN, TREE, images, in_mlflow, make_tracker, metrics, point
 
 from pwc_exp import checkpoints, durable
-from pwc_exp.commands.aftermath import SyncConfig
-from pwc_exp.config import CONFIG_FILE, to_yaml
+from pwc_exp.config.commands import SyncConfig
+from pwc_exp.config.schema import CONFIG_FILE, to_yaml
+from pwc_exp.config.training import DestinationConfig, TrackingConfig
 from pwc_exp.errors import BusyError, ConfigError, DataError, MissingInputError
-from pwc_exp.groups.tracking import DestinationConfig, TrackingConfig
 from pwc_exp.synchronization import sync
 from pwc_exp.tracking import journal, ledger, record
 from pwc_exp.tracking.record import Record

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from pwc_exp import durable
-from pwc_exp.commands.sweeping import OptunaConfig, Pruner
+from pwc_exp.config.sweeps import OptunaConfig, Pruner
 from pwc_exp.tuning import open_search
 from pwc_exp.tuning.space import parse
 from pwc_exp.tuning.study import Proposal, Search

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from pwc_exp.commands.sweeping import Direction, OptunaConfig
+from pwc_exp.config.sweeps import Direction, OptunaConfig
 from pwc_exp.errors import ConfigError
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pwc_exp.commands.sweeping import OptunaConfig, Pruner
+from pwc_exp.config.sweeps import OptunaConfig, Pruner
 from pwc_exp.tuning import open_search
 from pwc_exp.tuning.plots import draw
 from pwc_exp.tuning.space import parse

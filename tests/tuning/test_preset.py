@@ -4,10 +4,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from pwc_exp import composition
-from pwc_exp.commands.sweeping import OptunaConfig, Pruner
-from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import VARIANTS, flatten
+from pwc_exp.config import composition
+from pwc_exp.config.schema import VARIANTS, flatten
+from pwc_exp.config.sweeps import OptunaConfig, Pruner
+from pwc_exp.config.training import TrainConfig
 from pwc_exp.tuning import open_search
 from pwc_exp.tuning.space import Interval, parse
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from pwc_exp.commands.sweeping import OptunaConfig, Sampler
+from pwc_exp.config.sweeps import OptunaConfig, Sampler
 from pwc_exp.errors import ConfigError, MissingExtraError, ResumeError
 from pwc_exp.tuning import JOURNAL, open_search
 from pwc_exp.tuning.space import parse

@@ -30,7 +30,7 @@ class GridSweeper(_Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Runs the sweep that `arguments`, of the command line, describe."""
-        from pwc_exp.commands.sweeping import GridConfig
+        from pwc_exp.config.sweeps import GridConfig
         from pwc_exp.sweeps import grid
 
         grid.sweep(GridConfig(**self.knobs), self.setting, arguments)
@@ -41,7 +41,7 @@ class OptunaSweeper(_Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Runs the search that `arguments`, of the command line, describe."""
-        from pwc_exp.commands.sweeping import OptunaConfig
+        from pwc_exp.config.sweeps import OptunaConfig
         from pwc_exp.sweeps import search
 
         search.sweep(OptunaConfig(**self.knobs), self.setting, arguments)

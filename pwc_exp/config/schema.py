@@ -11,52 +11,51 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pwc_exp.commands.aftermath import ReplayConfig, SyncConfig
-from pwc_exp.commands.comparison import CompareConfig
-from pwc_exp.commands.data import (
+from pwc_exp.config.commands import (
+    BenchmarkConfig,
+    CardConfig,
+    CompareConfig,
     DataCheckConfig,
     DataFetchConfig,
     DataHalfresConfig,
     DataIndexConfig,
     DataShowConfig,
     DataStatsConfig,
-)
-from pwc_exp.commands.evaluation import EvaluateConfig
-from pwc_exp.commands.exportation import (
-    CardConfig,
-    ExportConfig,
-    ExportWeightsConfig,
-    ServeConfig,
-)
-from pwc_exp.commands.measurement import (
-    BenchmarkConfig,
     DescribeConfig,
+    EvaluateConfig,
+    ExportConfig,
     ExportTimingConfig,
+    ExportWeightsConfig,
+    LeaderboardConfig,
     PipelineConfig,
+    PredictConfig,
+    ReplayConfig,
     SafetyConfig,
+    ServeConfig,
+    SubmitConfig,
+    SyncConfig,
 )
-from pwc_exp.commands.prediction import PredictConfig
-from pwc_exp.commands.ranking import LeaderboardConfig
-from pwc_exp.commands.submission import SubmitConfig
-from pwc_exp.commands.sweeping import GridConfig, LocalConfig, OptunaConfig
-from pwc_exp.commands.training import TrainConfig
-from pwc_exp.errors import DataError, MissingInputError
-from pwc_exp.groups.augment import BasicConfig, HeavyConfig, ModernConfig
-from pwc_exp.groups.mix import DATASETS
-from pwc_exp.groups.training import (
+from pwc_exp.config.data import DATASETS
+from pwc_exp.config.sweeps import GridConfig, LocalConfig, OptunaConfig
+from pwc_exp.config.training import (
+    BEST_METRIC,
     AdamConfig,
     AdamWConfig,
+    BasicConfig,
     ConstantConfig,
     CosineConfig,
     CyclicConfig,
+    HeavyConfig,
+    ModernConfig,
     MultiscaleConfig,
     MultistepsConfig,
     OneCycleConfig,
     PlusConfig,
     RestartsConfig,
     RobustConfig,
+    TrainConfig,
 )
-from pwc_exp.groups.validation import BEST_METRIC
+from pwc_exp.errors import DataError, MissingInputError
 
 CONFIG_FILE = "config.yaml"  # of a run, in its folder
 TRANSFER_FILE = "init_from.txt"  # where each variable of a run is from, with init_match=overlap

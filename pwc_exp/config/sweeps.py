@@ -2,10 +2,15 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
-from typing import Any
+from typing import Any, ClassVar
 
-from pwc_exp.checks import check, check_not_negative, check_positive
-from pwc_exp.groups import list_of
+from pwc_exp.config.fields import (
+    Settings,
+    check,
+    list_of,
+    not_negative,
+    positive,
+)
 
 SECONDS = "seconds"  # an objective that is no key of metrics.jsonl: the time of the training steps
 
@@ -34,7 +39,7 @@ class Direction(StrEnum):
 
 
 @dataclass(kw_only=True)
-class GridConfig:
+class GridConfig(Settings):
     """Every combination of the values given: hydra/sweeper=grid."""
 
     _target_: str = "hydra_plugins.pwc_exp_sweeps.GridSweeper"
@@ -43,38 +48,39 @@ class GridConfig:
 
 
 @dataclass(kw_only=True)
-class OptunaConfig:
+class OptunaConfig(Settings):
     """A search: the next run's values depend on what the runs before have reached."""
+
+    prefix: ClassVar[str] = "sweep."
 
     _target_: str = "hydra_plugins.pwc_exp_sweeps.OptunaSweeper"
     params: dict[str, Any] = field(default_factory=dict)  # keys and sweeps in Hydra's grammar
-    trials: int = 20  # runs, those that fail or are stopped early included
+    trials: int = positive(20)  # runs, those that fail or are stopped early included
     objectives: list[str] = list_of("val/aepe")  # keys of metrics.jsonl (last value), or seconds
     maximize: list[str] = list_of()  # those of the objectives that are to be great
     sampler: Sampler = Sampler.tpe
-    seed: int | None = 0  # of the proposals; null: others each time
-    startup_trials: int = 5  # with random values, before the sampler learns and median prunes
+    seed: int | None = not_negative(0)  # of the proposals; null: others each time
+    startup_trials: int = not_negative(
+        5
+    )  # with random values, before the sampler learns and median prunes
     pruner: Pruner = Pruner.none
-    warmup_steps: int = 1  # no trial is stopped before this step, by median
-    min_resource: int | None = None  # steps at which hyperband first looks; null: 3 brackets
+    warmup_steps: int = not_negative(1)  # no trial is stopped before this step, by median
+    min_resource: int | None = positive(
+        None
+    )  # steps at which hyperband first looks; null: 3 brackets
     reduction_factor: int = 3  # of those that hyperband looks at, one in so many goes on
     storage: str | None = None  # URL of an Optuna storage; null: optuna.journal, in the folder
-    at_once: int = 1  # trials that another launcher than ours is given in one call
+    at_once: int = positive(1)  # trials that another launcher than ours is given in one call
     continued: str | None = None  # sweep.continue: true, or the folder of the sweep to go on with
 
     def __post_init__(self) -> None:
-        check_positive("sweep.", self, "trials", "at_once")
-        check_not_negative("sweep.", self, "startup_trials", "warmup_steps")
+        super().__post_init__()
         check(len(self.objectives) > 0, "sweep.objectives", "must name one", self.objectives)
         differ = len(set(self.objectives)) == len(self.objectives)
         check(differ, "sweep.objectives", "must differ", self.objectives)
         known = set(self.maximize) <= set(self.objectives)
         requirement = f"must be of the objectives, {', '.join(self.objectives)}"
         check(known, "sweep.maximize", requirement, self.maximize)
-        if self.seed is not None:
-            check_not_negative("sweep.", self, "seed")
-        if self.min_resource is not None:
-            check_positive("sweep.", self, "min_resource")
         requirement = "must be at least 2"
         check(
             self.reduction_factor > 1, "sweep.reduction_factor", requirement, self.reduction_factor
@@ -100,18 +106,20 @@ class OptunaConfig:
 
 
 @dataclass(kw_only=True)
-class LocalConfig:
+class LocalConfig(Settings):
     """Runs side by side on this machine, a process and a share of it for each."""
 
+    prefix: ClassVar[str] = "hydra.launcher."
+
     _target_: str = "hydra_plugins.pwc_exp_sweeps.LocalLauncher"
-    jobs: int | None = None  # runs at once; null: as many as the GPUs allow, without GPUs 1
+    jobs: int | None = positive(
+        None
+    )  # runs at once; null: as many as the GPUs allow, without GPUs 1
     gpus: list[int] | None = None  # numbers of the GPUs to use; null: all
-    gpus_per_job: int = 1  # GPUs of a run, where there are any
+    gpus_per_job: int = positive(1)  # GPUs of a run, where there are any
 
     def __post_init__(self) -> None:
-        check_positive("hydra.launcher.", self, "gpus_per_job")
-        if self.jobs is not None:
-            check_positive("hydra.launcher.", self, "jobs")
+        super().__post_init__()
         if self.gpus is not None:
             different = len(set(self.gpus)) == len(self.gpus) > 0 and min(self.gpus) >= 0
             check(different, "hydra.launcher.gpus", "must be different numbers, from 0", self.gpus)

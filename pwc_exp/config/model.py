@@ -1,11 +1,14 @@
-"""A PWC-Net: its size, its parts and its conventions; and the choice of a trained one."""
+"""A PWC-Net: its size and conventions; and which trained one a command uses."""
 
 from dataclasses import dataclass
 from enum import StrEnum, auto
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
-from pwc_exp.checks import check, check_positive
-from pwc_exp.groups import list_of
+from pwc_exp.config.fields import (
+    Settings,
+    check,
+    positive,
+)
 
 
 class ContextLevels(StrEnum):
@@ -45,18 +48,20 @@ class LevelUnits(StrEnum):
 
 
 @dataclass(kw_only=True)
-class ModelConfig:
+class ModelConfig(Settings):
     """A PWC-Net."""
 
-    name: str  # of the variant, for names of runs and tables
-    levels: int = 6  # depth of the pyramid: the coarsest level has stride 2**levels
-    output_level: int = 2  # finest level that estimates flow; its stride is 2**output_level
-    search_range: int = 4  # cost-volume radius, in pixels of its level
-    feature_channels: list[int] = list_of(16, 32, 64, 96, 128, 196)  # of levels 1 to `levels`
+    prefix: ClassVar[str] = "model."
+
+    name: str  # of the variant, in names of runs and tables
+    levels: int = positive(6)  # depth of the pyramid: the coarsest level has stride 2**levels
+    output_level: int = positive(2)  # finest level that estimates flow: stride 2**output_level
+    search_range: int = positive(4)  # cost-volume radius, in pixels of its level
+    feature_channels: list[int] = positive([16, 32, 64, 96, 128, 196])  # of levels 1 to `levels`
     pyramid_convolutions: int = 3  # at each of these levels: 3, or 2 as in NVlabs' PWCDCNet_old
-    estimator_channels: list[int] = list_of(128, 128, 96, 64, 32)  # of the flow estimator's layers
-    context_channels: list[int] = list_of(128, 128, 128, 96, 64, 32)  # of the context network
-    context_dilations: list[int] = list_of(1, 2, 4, 8, 16, 1)  # one for each of context_channels
+    estimator_channels: list[int] = positive([128, 128, 96, 64, 32])  # layers of the flow estimator
+    context_channels: list[int] = positive([128, 128, 128, 96, 64, 32])  # of the context network
+    context_dilations: list[int] = positive([1, 2, 4, 8, 16, 1])  # one for each context_channels
     dense: bool  # each estimator layer also sees what the layers before it saw
     context: ContextLevels  # levels that the context network refines
     warp_border: WarpBorder  # what warping reads outside of the second frame
@@ -67,32 +72,21 @@ class ModelConfig:
     normalize_features: bool = False  # before comparing frames, so that learning starts early
 
     def __post_init__(self) -> None:
-        lists = ("feature_channels", "estimator_channels", "context_channels", "context_dilations")
-        check_positive("model.", self, "levels", "output_level", "search_range", *lists)
-        check(
-            self.pyramid_convolutions in (2, 3),
-            "model.pyramid_convolutions",
-            "must be 2 or 3",
-            self.pyramid_convolutions,
-        )
-        check(
-            self.output_level <= self.levels,
-            "model.output_level",
-            f"must be at most model.levels ({self.levels})",
-            self.output_level,
-        )
-        check(
-            len(self.feature_channels) == self.levels,
-            "model.feature_channels",
-            f"needs one number for each of the {self.levels} levels",
-            self.feature_channels,
-        )
-        check(
-            len(self.context_dilations) == len(self.context_channels),
-            "model.context_dilations",
-            f"needs one number for each of the {len(self.context_channels)} context_channels",
-            self.context_dilations,
-        )
+        super().__post_init__()
+        convolutions = self.pyramid_convolutions
+        holds = convolutions in (2, 3)
+        check(holds, "model.pyramid_convolutions", "must be 2 or 3", convolutions)
+        requirement = f"must be at most model.levels ({self.levels})"
+        holds = self.output_level <= self.levels
+        check(holds, "model.output_level", requirement, self.output_level)
+        needed = {
+            "feature_channels": (self.levels, "levels"),
+            "context_dilations": (len(self.context_channels), "context_channels"),
+        }
+        for name, (length, of) in needed.items():
+            values = getattr(self, name)
+            requirement = f"needs one number for each of the {length} {of}"
+            check(len(values) == length, f"model.{name}", requirement, values)
 
 
 class NetworkChoice(NamedTuple):
@@ -103,7 +97,7 @@ class NetworkChoice(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class NetworkConfig:
+class NetworkConfig(Settings):
     """A trained network: its weights and, where these do not say it, its model."""
 
     model: ModelConfig | None = None  # null: the one that the weights are for

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, cast
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from pwc_exp.commands.training import TrainConfig
-from pwc_exp.composition import check, compose_command
-from pwc_exp.config import CONFIG_FILE, choices, flatten, load
+from pwc_exp.config.composition import check, compose_command
+from pwc_exp.config.schema import CONFIG_FILE, choices, flatten, load
+from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import ConfigError, MissingInputError, ResumeError
 
 AUTO = "auto"

@@ -8,8 +8,6 @@ import copy
 import dataclasses
 import difflib
 import functools
-import glob
-import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,30 +23,17 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from pwc_exp import config, extras, pretrained
-from pwc_exp.commands.data import DataFetchConfig
-from pwc_exp.commands.evaluation import EvaluateConfig
-from pwc_exp.commands.measurement import BenchmarkConfig
-from pwc_exp.commands.prediction import STANDARD_INPUT
-from pwc_exp.commands.training import TrainConfig
-from pwc_exp.config import COMMANDS, VARIANTS, Config, flatten
+from pwc_exp.config import schema
+from pwc_exp.config.model import ModelConfig
+from pwc_exp.config.schema import COMMANDS, VARIANTS, Config
 from pwc_exp.errors import (
     ConfigError,
     MissingExtraError,
-    MissingInputError,
-    OutputError,
     UserError,
 )
-from pwc_exp.groups.model import ModelConfig, NetworkConfig
-from pwc_exp.groups.validation import roots_of
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 PLUGINS_FOLDER = str(PACKAGE / "_plugins")
-INPUTS = (
-    *("data.root", "data.quarantine", "root"),
-    *("init_from", "run", "box", "weights", "predictions", "frames", "check", "runs", "exported"),
-)
-NAMED = ("init_from", "weights")  # of these, the inputs that may name shipped weights
 # What a choice builds upon, and the extra that brings it.
 PLUGINS = {
     "hydra/launcher/submitit_slurm": "slurm",
@@ -96,7 +81,7 @@ def _tell_hydra(
     command: str, chosen: tuple[tuple[str, str], ...], presets: tuple[tuple[Path, int], ...]
 ) -> None:
     """Makes schemas known, and presets without what `chosen` variants of groups do not have."""
-    config.register(command)
+    schema.register(command)
     for path, modified in presets:
         preset = copy.deepcopy(_read_preset(path, modified))
         for group, variant in chosen:
@@ -175,67 +160,6 @@ def read_model(name: str) -> ModelConfig:
         OmegaConf.structured(ModelConfig), OmegaConf.load(folder / f"{name}.yaml")
     )
     return cast(ModelConfig, OmegaConf.to_object(values))
-
-
-def check_places(checked: Config, run_dir: Path) -> None:
-    """Refuses inputs, models, packages that are not there, and an impossible run folder."""
-    values = flatten(checked)
-    for key in INPUTS:
-        if key == "data.root" and isinstance(checked, DataFetchConfig):
-            continue  # it is made
-        value = values.get(key) or []
-        for path in value if isinstance(value, list) else [value]:
-            if not _is_there(key, path):
-                raise MissingInputError(f"{key}: no such file or folder: {path}{_shipped(key)}")
-    _check_names(checked)
-    if isinstance(checked, TrainConfig):
-        _check_roots(checked)
-        _prepare_outputs(run_dir.parent)
-
-
-def _check_names(checked: Config) -> None:
-    """Refuses models that are not there or do not fit, and baselines whose package is missing."""
-    if isinstance(checked, NetworkConfig):
-        for run, weights in checked.networks:
-            found = pretrained.select(run=run, weights=weights, model=checked.model)
-            checked.check_model(found.model)
-    match checked:
-        case BenchmarkConfig():
-            for name in checked.models:
-                read_model(name)
-        case EvaluateConfig() if any(baseline.needs_opencv for baseline in checked.estimate):
-            extras.require("cv2", "opencv")
-
-
-def _check_roots(config: TrainConfig) -> None:
-    for prefix, root in roots_of(config.validation_sets()).items():
-        if not root.is_dir():
-            raise MissingInputError(f"validation: no such folder, the root of {prefix}: {root}")
-
-
-def _is_there(key: str, path: str) -> bool:
-    if key == "frames" and (path == STANDARD_INPUT or glob.glob(path)):
-        return True
-    if key in NAMED and path in pretrained.names():
-        return True
-    # The weights of a TensorFlow checkpoint are named by what its files' names begin with.
-    return Path(path).exists() or Path(f"{path}.index").exists()
-
-
-def _shipped(key: str) -> str:
-    """What `key` may be beside a path, for a message."""
-    if key not in NAMED:
-        return ""
-    return f". Shipped weights: {', '.join(pretrained.names()) or 'none'}; or give a path"
-
-
-def _prepare_outputs(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"outputs: cannot make the folder {folder}; {error.strerror}") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"outputs: cannot write in the folder {folder}")
 
 
 @contextmanager

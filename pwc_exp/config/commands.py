@@ -1,0 +1,580 @@
+"""The configuration of each command other than `train`, a dataclass each.
+
+One line for each setting, with its unit; one without a default must be given. Sizes are (height,
+width).
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum, auto
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pwc_exp.config.data import DataConfig, Split
+from pwc_exp.config.fields import (
+    Settings,
+    check,
+    check_at_most_one_of,
+    check_one_of,
+    check_size,
+    list_of,
+    not_negative,
+    positive,
+)
+from pwc_exp.config.model import ModelConfig, NetworkChoice, NetworkConfig
+from pwc_exp.config.training import (
+    AugmentConfig,
+    DestinationConfig,
+    InferencePrecision,
+    LossConfig,
+    OptimizerConfig,
+    PrecisionConfig,
+    SearchConfig,
+    TrackingConfig,
+    check_level_weights,
+)
+
+
+class Baseline(StrEnum):
+    """Baselines that need no training."""
+
+    zero = auto()
+    dis = auto()
+    farneback = auto()
+
+    @property
+    def needs_opencv(self) -> bool:
+        """Whether OpenCV computes it."""
+        return self is not Baseline.zero
+
+
+class Dialect(StrEnum):
+    """Metric definitions of a benchmark or codebase; `all`: every one, side by side."""
+
+    sintel = auto()
+    kitti = auto()
+    raft = auto()
+    torchvision = auto()
+    mmflow = auto()
+    ptlflow = auto()
+    spring = auto()
+    all = auto()
+
+    @property
+    def names(self) -> list[str]:
+        """The single protocols that it means."""
+        every = [str(member) for member in Dialect if member is not Dialect.all]
+        return every if self is Dialect.all else [str(self)]
+
+
+class Unit(StrEnum):
+    """What a bootstrap resamples. Frames of one scene are similar, so whole scenes are safer."""
+
+    scenes = auto()
+    samples = auto()
+
+
+@dataclass(kw_only=True)
+class BootstrapConfig(Settings):
+    """Confidence intervals of an evaluation."""
+
+    prefix: ClassVar[str] = "bootstrap."
+
+    unit: Unit = Unit.scenes  # what is resampled with replacement
+    draws: int = positive(2000)  # number of resamples
+    seed: int = not_negative(0)  # seed of the resampling
+
+
+@dataclass(kw_only=True)
+class EvaluateConfig(NetworkConfig):
+    """Errors of networks, flow files and baselines on a data set.
+
+    run, weights, predictions and estimate: at least one of them, each with one value or a list.
+    With several values in all, a table compares them.
+    """
+
+    data: DataConfig | None = None  # data set to evaluate on; null: that of the run
+    precision: InferencePrecision | None = None  # number format; null: that of the run, else fp32
+    tracking: TrackingConfig  # whether metrics, pictures and report are logged to MLflow
+    bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
+    run: Any = None  # folder of a training run: its model and best checkpoint
+    weights: Any = None  # name of shipped weights, a run, a checkpoint or a file
+    predictions: Any = None  # folder of flow files, named after the samples
+    estimate: Any = None  # baseline: zero; dis or farneback, which need OpenCV
+    split: Split = Split.all  # samples to evaluate
+    batch_size: int = positive(1)  # samples per step
+    dialect: Dialect | None = None  # metric definitions of other codebases, in addition
+    pictures: int = not_negative(10)  # worst and best samples drawn in the report
+    out: str | None = None  # folder for tables and reports; null: <outputs>/evaluate/<time>
+    outputs: str = "outputs"  # folder of all runs
+    xla: bool = True  # compile the decoder with XLA where that is faster
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        inputs = ("run", "weights", "predictions", "estimate")
+        for name in inputs:
+            setattr(self, name, _texts(name, getattr(self, name)))
+        every = ", ".join(Baseline)
+        for name in self.estimate:
+            check(name in list(Baseline), "estimate", f"must be one or more of {every}", name)
+        self.estimate = [Baseline(name) for name in self.estimate]
+        given = [name for name in inputs if getattr(self, name)]
+        check(bool(given), " or ".join(inputs), "must be given", "none")
+        known = self.data is not None or bool(self.run)
+        check(known, "data", "must be chosen unless a run is evaluated", self.data)
+
+    @property
+    def networks(self) -> list[NetworkChoice]:
+        """One network for each run and each of the weights."""
+        runs = [NetworkChoice(run, None) for run in self.run]
+        return runs + [NetworkChoice(None, weights) for weights in self.weights]
+
+
+def _texts(key: str, value: object) -> list[str]:
+    """The values of a setting that takes none, one, or a list."""
+    if value is None:
+        return []
+    values = value if isinstance(value, list) else [value]
+    for item in values:
+        check(isinstance(item, str | int), key, "must be text, or a list of texts", value)
+    return [str(item) for item in values]
+
+
+@dataclass(kw_only=True)
+class CompareConfig(Settings):
+    """Paired comparison of runs or evaluations with the first of them."""
+
+    runs: list[str]  # folders of training runs or of evaluations; the first is the reference
+    bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
+    out: str | None = None  # HTML page; null: outputs/compare/<time>/compare.html
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        requirement = "must name at least two folders"
+        check(len(self.runs) > 1, "runs", requirement, self.runs)
+
+
+FORMATS = (".md", ".html")
+
+
+class Order(StrEnum):
+    """Which value is best."""
+
+    lowest = auto()
+    highest = auto()
+
+
+class Seeds(StrEnum):
+    """Whether runs that differ only in `seed` are one row."""
+
+    group = auto()
+    single = auto()
+
+
+class Ended(StrEnum):
+    """Which runs are listed."""
+
+    finished = auto()
+    any = auto()
+
+
+@dataclass(kw_only=True)
+class LeaderboardConfig(Settings):
+    """Runs in MLflow, ranked by a metric."""
+
+    tracking: SearchConfig = field(default_factory=SearchConfig)
+    outputs: str = "outputs"  # folder of all runs, with MLflow's SQLite file in mlflow/
+    metric: str = "val/aepe"  # metric to rank by: the last value of each run
+    order: Order = Order.lowest  # which value comes first
+    dataset: str | None = None  # only runs trained on this data set (their tag `dataset`)
+    recipe: str | None = None  # only runs with this `name`
+    parent: str | None = None  # only children of this sweep, such as quickstart/2026-11-26_21-00-00
+    best: bool = False  # only the best run of each sweep
+    where: str | None = None  # MLflow filter string, such as params.seed = '1'
+    status: Ended = Ended.finished  # any: also runs that failed, were stopped or are running
+    seeds: Seeds = Seeds.group  # group: one row, mean ± std, for runs that differ only in seed
+    top: int = positive(20)  # number of rows
+    out: Any = None  # .md or .html file to write, too; or several: [board.md,board.html]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.out = [self.out] if isinstance(self.out, str) else list(self.out or [])
+        for name in self.out:
+            known = Path(str(name)).suffix in FORMATS
+            check(known, "out", f"must name files that end in {' or '.join(FORMATS)}", name)
+        for key in ("dataset", "recipe", "parent"):
+            value = getattr(self, key) or ""
+            check("'" not in value, key, "must have no quotation mark", value)
+
+
+STANDARD_INPUT = "-"
+_IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm"}
+
+
+class Direction(StrEnum):
+    """Which flow of a pair is estimated."""
+
+    forward = auto()  # from frame 1 to frame 2
+    backward = auto()  # from frame 2 to frame 1
+    both = auto()
+
+
+class Output(StrEnum):
+    """What is written of each pair, or of all pairs together."""
+
+    flo = auto()  # Middlebury's .flo
+    npy = auto()  # NumPy, float32 [H, W, 2]
+    kitti = auto()  # KITTI's 16-bit PNG
+    flo5 = auto()  # Spring's .flo5
+    pfm = auto()
+    picture = auto()  # colour coding of Middlebury
+    arrows = auto()  # drawn on the frame
+    warped = auto()  # the other frame, warped; occluded pixels are marked
+    occlusion = auto()  # white: occluded in the other frame
+    confidence = auto()  # white: forward and backward flow are consistent
+    flow_video = auto()  # of all pairs: colour-coded flow
+    side_by_side = auto()  # of all pairs: frame beside flow
+
+
+@dataclass(kw_only=True)
+class PredictConfig(NetworkConfig):
+    """Optical flow of frames, as files."""
+
+    precision: InferencePrecision = InferencePrecision.auto  # number format of inference
+    frames: Any  # images [a,b,...]; folder; pattern; list (.txt, .csv); video; - (standard input)
+    out: str | None = None  # folder for the results; null: outputs/predict/<time>
+    outputs: list[Output] = list_of(Output.flo, Output.picture)  # kinds of files to write
+    direction: Direction = Direction.forward  # forward: from frame 1 to frame 2
+    batch_size: int = positive(1)  # pairs of the same size per step
+    resize: list[int] | None = positive(None)  # (height, width) to resize frames to for inference
+    scale: float | None = positive(None)  # the same, as a factor of their size
+    memory_limit: float | None = positive(None)  # GB; larger frames are processed in tiles
+    # A pixel is occluded where |forward + backward flow|² is above
+    # occlusion_relative · (|forward|² + |backward|²) + occlusion_absolute px².
+    occlusion_relative: float = not_negative(0.01)  # relative threshold of the consistency check
+    occlusion_absolute: float = positive(0.5)  # absolute threshold of the consistency check, in px²
+    max_speed: float | None = positive(
+        None
+    )  # px of full colour; null: measured on some pairs first
+    legend: bool = False  # draw a colour wheel into the corner of the pictures
+    frame_rate: float | None = positive(None)  # of videos, fps; null: that of the input, else 24
+    overwrite: bool = False  # compute results that exist already again
+    xla: bool = False  # compile the decoder with XLA where that is faster: 10 s per frame size
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_most_one_of(self, "run", "weights")
+        self.frames = [str(place) for place in _as_list(self.frames)]
+        image = len(self.frames) == 1 and Path(self.frames[0]).suffix.lower() in _IMAGES
+        pattern = image and any(sign in self.frames[0] for sign in "*?[")
+        requirement = "must name two or more images, a folder, a pattern, a list, a video or -"
+        check(bool(self.frames) and (not image or pattern), "frames", requirement, self.frames)
+        check(bool(self.outputs), "outputs", "must name at least one", self.outputs)
+        check(len(self.resize or [1, 1]) == 2, "resize", "must be [height, width]", self.resize)
+        both = self.resize is not None and self.scale is not None
+        check(not both, "resize", "cannot be combined with scale", [self.resize, self.scale])
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+class BenchmarkName(StrEnum):
+    """Benchmarks with an evaluation server."""
+
+    sintel = auto()
+    kitti2012 = auto()
+    kitti2015 = auto()
+    spring = auto()
+
+
+@dataclass(kw_only=True)
+class SubmitConfig(NetworkConfig):
+    """A submission to a benchmark: predictions of its test split, in the format of its server."""
+
+    precision: InferencePrecision | None = None  # number format; null: that of the run, else fp32
+    benchmark: BenchmarkName  # benchmark to submit to
+    root: str | None = None  # folder of the data set; with check= optional, for the frame sizes
+    predictions: str | None = None  # folder of flow files, named as in the bundle or by sample
+    check: str | None = None  # existing folder or zip to validate; nothing is computed
+    dry_run: bool = False  # use the training split, then read the files back and score them
+    clip: bool = False  # clip flow that KITTI's format cannot store (above 512 px)
+    zip: bool | None = None  # write a zip, too; null: if the server takes one
+    out: str | None = None  # folder for the bundle, which must be new
+    xla: bool = False  # compile the decoder with XLA where that is faster: 10 s per frame size
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_one_of(self, "run", "weights", "predictions", "check")
+        needed = self.check is None or self.dry_run
+        check(self.root is not None or not needed, "root", "must name the data set", self.root)
+
+    @property
+    def uses_network(self) -> bool:
+        """False if existing files are packed or validated."""
+        return self.run is not None or self.weights is not None
+
+
+class Format(StrEnum):
+    """Formats that a network can be exported to."""
+
+    keras = auto()
+    savedmodel = auto()
+    onnx = auto()
+    tflite = auto()
+    tflite_fp16 = auto()
+    mlflow = auto()
+
+
+@dataclass(kw_only=True)
+class ExportConfig(NetworkConfig):
+    """A network, exported for other runtimes."""
+
+    out: str  # new folder for the files
+    formats: list[Format] = list_of(Format.keras, Format.savedmodel, Format.onnx)  # what to write
+    shapes: list[list[int]] = list_of([1, 448, 1024])  # fixed input shapes of LiteRT: [B, H, W]
+    # [B, H, W] at which formats with open sizes are compared with the network
+    compared: list[list[int]] = list_of([1, 100, 150], [2, 65, 200], [1, 448, 1024])
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_most_one_of(self, "run", "weights")
+        check(bool(self.formats), "formats", "must name at least one", self.formats)
+        for name in ("shapes", "compared"):
+            for shape in getattr(self, name):
+                holds = len(shape) == 3 and all(length > 0 for length in shape)
+                check(holds, name, "must hold [batch, height, width] of positive numbers", shape)
+
+
+class Checkpoint(StrEnum):
+    """Which checkpoint of a run to use."""
+
+    best = auto()  # by validation
+    last = auto()
+
+
+@dataclass(kw_only=True)
+class ExportWeightsConfig(NetworkConfig):
+    """Weights in half precision, with a model card."""
+
+    out: str  # new file <name>.safetensors; its card is <name>.yaml beside it
+    checkpoint: Checkpoint = Checkpoint.best  # which checkpoint of `run`
+    licence: str | None = None  # of the weights; null: MIT if trained on generated scenes only
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_one_of(self, "run", "weights")
+        holds = self.out.endswith(".safetensors")
+        check(holds, "out", "must be a file that ends with .safetensors", self.out)
+        holds = self.checkpoint is Checkpoint.best or self.run is not None
+        check(holds, "checkpoint", "can only be chosen with run=", self.checkpoint)
+
+
+@dataclass(kw_only=True)
+class CardConfig(Settings):
+    """Results of weights on a data set, added to their card."""
+
+    data: DataConfig | None = None  # data set to evaluate on
+    weights: str  # name of shipped weights, or a file that has a card
+    split: Split = Split.all  # samples to evaluate
+    label: str | None = None  # name of the result in the card; null: that of the data set
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.data is not None, "data", "must be chosen", self.data)
+
+
+@dataclass(kw_only=True)
+class ServeConfig(NetworkConfig):
+    """Optical flow over HTTP."""
+
+    precision: InferencePrecision = InferencePrecision.auto  # number format of inference
+    exported: str | None = None  # exported network to serve instead: a folder <out>/<format>
+    host: str = "127.0.0.1"  # address to listen on; 0.0.0.0: all interfaces
+    port: int = 8080  # port to listen on; 0: any free one
+    max_megabytes: float = positive(32.0)  # largest request, in 10**6 bytes
+    max_pixels: int = positive(4_000_000)  # largest frame, in pixels
+    timeout: float = positive(30.0)  # seconds that a client may take to send a request
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_most_one_of(self, "run", "weights", "exported")
+        automatic = self.precision is InferencePrecision.auto
+        holds = automatic or self.exported is None
+        check(holds, "precision", "cannot be chosen with exported=", self.precision)
+        check(0 <= self.port <= 65535, "port", "must be between 0 and 65535", self.port)
+
+    @property
+    def uses_network(self) -> bool:
+        """False if an exported network is served."""
+        return self.exported is None
+
+
+@dataclass(kw_only=True)
+class DescribeConfig(Settings):
+    """The layers of a model, its parameters and operations."""
+
+    model: ModelConfig
+    size: list[int] = list_of(448, 1024)  # frame size (height, width), in pixels
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_size("size", self.size, 2**self.model.levels)
+
+
+@dataclass(kw_only=True)
+class BenchmarkConfig(Settings):
+    """Time of inference, training steps and the input pipeline; error of lower precision."""
+
+    model: ModelConfig
+    loss: LossConfig
+    optimizer: OptimizerConfig
+    precision: PrecisionConfig  # bf16 or fp16: timed beside fp32, with the error in pixels
+    data: DataConfig | None = None  # of the input pipeline, beside generated scenes
+    augment: AugmentConfig  # augmentation of the input pipeline
+    models: list[str] = list_of()  # more choices of the group model, timed alternately with it
+    run: str | None = None  # training run whose best checkpoint is used for the error
+    weights: str | None = None  # weights that are used for the error: name, run, checkpoint or file
+    frames: list[str] | None = (
+        None  # two images for the error; null: pairs of data, or a photograph
+    )
+    inference_size: list[int] = list_of(448, 1024)  # frame size (height, width), in pixels
+    train_size: list[int] = list_of(384, 448)  # frame size (height, width), in pixels
+    train_batch_size: int = positive(4)  # examples per training step
+    repeats: int = positive(5)  # timed calls of each kind
+    xla: bool = True  # compile the decoder with XLA where that is faster
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.run is None or self.weights is None, "run or weights", "must be one", "both")
+        if self.frames is not None:
+            check(len(self.frames) == 2, "frames", "must be two images", self.frames)
+        check_size("inference_size", self.inference_size, 2**self.model.levels)
+        check_size("train_size", self.train_size, 2**self.model.levels)
+        check_level_weights(self.model, self.loss)
+
+
+@dataclass(kw_only=True)
+class PipelineConfig(Settings):
+    """Throughput of the input pipeline: reading, decoding, generating and augmenting."""
+
+    data: DataConfig | None = None  # null: generated files like those of FlyingChairs and Sintel
+    augment: AugmentConfig
+    crop: list[int] = positive([384, 448])  # training window (height, width), in pixels
+    seconds: float = positive(5.0)  # duration of each measurement, at least
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(len(self.crop) == 2, "crop", "must be [height, width]", self.crop)
+
+
+@dataclass(kw_only=True)
+class SafetyConfig(Settings):
+    """Overhead of checks, metrics and checkpoints beside the training steps."""
+
+    model: ModelConfig
+    loss: LossConfig
+    optimizer: OptimizerConfig
+    train_size: list[int] = list_of(384, 448)  # frame size (height, width), in pixels
+    train_batch_size: int = positive(4)  # examples per training step
+    repeats: int = positive(10)  # timed steps and checkpoints
+    folder: str = "."  # on the disk to measure; temporary files are removed
+    uri: str | None = None  # MLflow; null: an SQLite file in that folder
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_size("train_size", self.train_size, 2**self.model.levels)
+        check_level_weights(self.model, self.loss)
+
+
+@dataclass(kw_only=True)
+class ExportTimingConfig(NetworkConfig):
+    """Inference time of exported formats, beside the network itself."""
+
+    exported: str  # folder of the export
+    size: list[int] = positive([448, 1024])  # frame size (height, width), in pixels
+    repeats: int = positive(5)  # timed calls of each format
+    xla: bool = True  # compile the network's decoder with XLA where that is faster
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_one_of(self, "run", "weights")
+
+    def check_model(self, model: ModelConfig) -> None:
+        """Refuses a frame size that the strides of the pyramid do not divide."""
+        check_size("size", self.size, 2**model.levels)
+
+
+@dataclass(kw_only=True)
+class DataCheckConfig(Settings):
+    """Defects of a data set."""
+
+    data: DataConfig
+    split: Split = Split.all  # samples to check
+    decode: bool = False  # decode every file; else only headers and file sizes are checked
+    convention_samples: int = not_negative(8)  # samples for the check of the flow's direction
+    out: str | None = None  # folder for report.json and quarantine.txt
+
+
+@dataclass(kw_only=True)
+class DataStatsConfig(Settings):
+    """Motion statistics of a data set."""
+
+    data: DataConfig
+    split: Split = Split.all  # samples to count
+    samples: int | None = positive(None)  # at most this many, evenly spaced; null: all
+    out: str | None = None  # folder for stats.json
+
+
+@dataclass(kw_only=True)
+class DataIndexConfig(Settings):
+    """The samples of a data set, as a CSV file that `data=csv` reads."""
+
+    data: DataConfig
+    split: Split = Split.all  # samples to list
+    out: str | None = None  # CSV file; null: a table on the terminal
+
+
+@dataclass(kw_only=True)
+class DataShowConfig(Settings):
+    """A picture of samples of a data set, as training sees them."""
+
+    data: DataConfig
+    augment: AugmentConfig
+    split: Split = Split.train  # samples to draw
+    samples: int = positive(8)  # number of samples
+    seed: int = not_negative(0)  # seed of sample order and augmentation
+    out: str = "samples.png"  # picture to write
+
+
+@dataclass(kw_only=True)
+class DataHalfresConfig(Settings):
+    """FlyingThings3D at half resolution."""
+
+    root: str  # folder of FlyingThings3D
+    out: str  # folder for the half-resolution copy
+    workers: int | None = positive(None)  # parallel processes; null: one for each core
+
+
+@dataclass(kw_only=True)
+class DataFetchConfig(Settings):
+    """A download of a data set from its authors' server."""
+
+    data: DataConfig  # data.root is the folder to unpack into
+    entry: str | None = None  # catalogue entry of a data set that has several: kitti2012, kitti2015
+    accept_licence: bool = False  # false: only show the files and their licence
+    keep_archives: bool = False  # false: delete each archive after unpacking
+
+
+@dataclass(kw_only=True)
+class SyncConfig(Settings):
+    """A run to bring up to date in MLflow and TensorBoard."""
+
+    run: str  # folder of the training run
+    tracking: DestinationConfig = field(default_factory=DestinationConfig)
+
+
+@dataclass(kw_only=True)
+class ReplayConfig(Settings):
+    """A non-finite update to repeat."""
+
+    box: str  # recording of the update: a folder in <run>/blackbox
