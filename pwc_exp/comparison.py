@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.config.commands import CompareConfig, Unit
 from pwc_exp.errors import DataError
 from pwc_exp.records import EVALUATION, Recorded, read
@@ -52,8 +52,8 @@ def compare(config: CompareConfig) -> None:
     print("\n".join(_text(comparison)))
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     out = Path(config.out or f"outputs/compare/{stamp}/compare.html")
-    durable.make_folder(out.parent)
-    durable.write_file(out, render(comparison).encode())
+    storage.make_folder(out.parent)
+    storage.write_file(out, render(comparison).encode())
     print(f"written: {out}")
 
 

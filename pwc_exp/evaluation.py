@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.build import build_eval_feed, build_source
 from pwc_exp.config.commands import EvaluateConfig, Unit
 from pwc_exp.config.data import DataConfig, FilesConfig, Hd1kConfig, KittiConfig, MixConfig, Truth
@@ -48,7 +48,7 @@ def evaluate(config: EvaluateConfig) -> float:
     data = config.data or load(Path(config.run[0]) / CONFIG_FILE).data
     source = build_source(data, config.split)
     out = Path(config.out or f"{config.outputs}/evaluate/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
-    durable.make_folder(out)
+    storage.make_folder(out)
     feed = build_eval_feed(
         data,
         source,
@@ -74,7 +74,7 @@ def evaluate(config: EvaluateConfig) -> float:
     if several:
         seconds = _time(flow_sources, source, _first_of_each(origins(source), feed.indices))
         table = as_table({label: page.summary for label, page in pages.items()}, seconds)
-        durable.write_file(out / TABLE_FILE, table.encode())
+        storage.write_file(out / TABLE_FILE, table.encode())
         print(table + "\n".join(f"{one.label}: {one.name}" for one in flow_sources))
         print(f"written: {out / TABLE_FILE}; in {out}/<row>: {', '.join(FILES)}")
     else:
@@ -114,7 +114,7 @@ def _evaluate(
         gallery=gallery,
         data=_describe_data(data, source),
     )
-    durable.make_folder(out)
+    storage.make_folder(out)
     _write(out, page, source, flow_source.origin)
     if config.tracking.mlflow or config.tracking.tensorboard:
         _track(config, out, page, source, run_name)
@@ -197,9 +197,9 @@ def _write(out: Path, page: Evaluation, source: Source, origin: Origin | None) -
     about |= page.made_by
     if origin is not None:
         about["weights"] = origin.record()
-    durable.write_file(out / METRICS_FILE, as_json(page.summary, about, page.data).encode())
-    durable.write_file(out / SAMPLES_FILE, as_csv(page.summary.rows).encode())
-    durable.write_file(out / REPORT_FILE, render(page).encode())
+    storage.write_file(out / METRICS_FILE, as_json(page.summary, about, page.data).encode())
+    storage.write_file(out / SAMPLES_FILE, as_csv(page.summary.rows).encode())
+    storage.write_file(out / REPORT_FILE, render(page).encode())
 
 
 def _track(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.build import build_augment, build_source
 from pwc_exp.config.commands import PipelineConfig
 from pwc_exp.config.data import Split, SyntheticConfig
@@ -104,7 +104,7 @@ def _make_files(folder: Path, size: tuple[int, int], suffix: str) -> FileSource:
             pixels = tf.cast(tf.round(frame * 255), tf.uint8).numpy()
             if suffix == ".ppm":
                 head = f"P6\n{size[1]} {size[0]}\n255\n".encode()
-                durable.write_file(path, head + pixels.tobytes())
+                storage.write_file(path, head + pixels.tobytes())
             else:
                 write_image(path, pixels)
         write_flo(paths[2], example.flow.numpy())

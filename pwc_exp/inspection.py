@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pwc_exp import durable, pictures
+from pwc_exp import pictures, storage
 from pwc_exp.build import build_augment, build_skipped, build_source, index, index_knobs
 from pwc_exp.cluster import processors
 from pwc_exp.config.commands import (
@@ -69,7 +69,7 @@ def check(config: DataCheckConfig) -> None:
             wrong.append(f"flow of {name} is {flow.verdict}")
         elif not flow.fits:
             wrong.append(f"flow of {name} does not lead from frame 1 to frame 2")
-    durable.write_file(out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
+    storage.write_file(out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
     print(f"written: {out / 'report.json'}")
     if bad:
         quarantine.write(out / quarantine.FILE, bad)
@@ -102,7 +102,7 @@ def stats(config: DataStatsConfig) -> None:
         )
     print(config.data.name, statistics.text(found), sep="\n")
     content = json.dumps(statistics.to_json(found), indent=2) + "\n"
-    durable.write_file(out / "stats.json", content.encode())
+    storage.write_file(out / "stats.json", content.encode())
     print(f"written: {out / 'stats.json'}")
 
 
@@ -114,8 +114,8 @@ def list_samples(config: DataIndexConfig) -> None:
     held_out = {s.id for s in take_split(samples, "val", val_share=config.data.val_share)}
     chosen = take_split(samples, config.split, val_share=config.data.val_share)
     if config.out is not None:
-        durable.make_folder(Path(config.out).parent)
-        durable.write_file(Path(config.out), _as_csv(chosen, config.data, held_out).encode())
+        storage.make_folder(Path(config.out).parent)
+        storage.write_file(Path(config.out), _as_csv(chosen, config.data, held_out).encode())
         print(f"{len(chosen)} pairs written: {config.out}")
         return
     by_scene = sorted(chosen, key=lambda sample: sample.scene)
@@ -128,7 +128,7 @@ def list_samples(config: DataIndexConfig) -> None:
 
 def show(config: DataShowConfig) -> None:
     """Draws samples as training sees them: frames, flow, and frame 2 warped back to frame 1."""
-    durable.make_folder(Path(config.out).parent)
+    storage.make_folder(Path(config.out).parent)
     source = build_source(config.data, config.split)
     feed = train_feed(
         source,
@@ -187,7 +187,7 @@ def _as_csv(samples: list[Sample], config: FilesConfig, held_out: set[str]) -> s
 
 def _out(out: str | None, data: DataConfig, what: str) -> Path:
     folder = Path(out or f"outputs/data/{data.name}-{what}/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
-    durable.make_folder(folder)
+    storage.make_folder(folder)
     return folder
 
 

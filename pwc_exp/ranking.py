@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.alikeness import SEED, differing, experiment_of, knobs, labels
 from pwc_exp.config.commands import Ended, LeaderboardConfig, Order, Seeds
 from pwc_exp.errors import MissingInputError
@@ -58,8 +58,8 @@ def rank(config: LeaderboardConfig) -> None:
     for name in config.out:
         out = Path(name)
         rendered = as_html(board) if out.suffix == ".html" else as_markdown(board)
-        durable.make_folder(out.absolute().parent)
-        durable.write_file(out, rendered.encode())
+        storage.make_folder(out.absolute().parent)
+        storage.write_file(out, rendered.encode())
     print(as_text(board))
     if config.out:
         print(f"written: {', '.join(config.out)}")

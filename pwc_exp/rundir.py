@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pwc_exp import checkpoints, durable
+from pwc_exp import checkpoints, storage
 from pwc_exp.config.data import name_of
 from pwc_exp.config.resume import free_changes
 from pwc_exp.config.schema import (
@@ -40,14 +40,14 @@ def claimed(run_dir: Path, config: TrainConfig, *, resumed: bool) -> Iterator[di
     file = run_dir / CONFIG_FILE
     if file.exists() and not resumed:
         raise OutputError(f"{run_dir} must be a new folder. Received: that of another run")
-    durable.make_folder(run_dir)
-    with durable.lock(run_dir / LOCK_FILE):
-        durable.remove_leftovers(run_dir)
+    storage.make_folder(run_dir)
+    with storage.lock(run_dir / LOCK_FILE):
+        storage.remove_leftovers(run_dir)
         if resumed:
             (run_dir / STOP_FILE).unlink(missing_ok=True)  # it was obeyed
         changes = free_changes(load(file), config) if resumed else {}
         if changes or not resumed:
-            durable.write_file(file, to_yaml(config).encode())
+            storage.write_file(file, to_yaml(config).encode())
         yield changes
 
 
@@ -81,7 +81,7 @@ def describe_run(tracker: Tracker, run_dir: Path, state: RunState, sources: Sour
     """Tells the stores its configuration and data, and which weights it took from another run."""
     tracker.artifact(run_dir / CONFIG_FILE, "")
     if state.transfer is not None:
-        durable.write_file(run_dir / TRANSFER_FILE, state.transfer.details().encode())
+        storage.write_file(run_dir / TRANSFER_FILE, state.transfer.details().encode())
         tracker.artifact(run_dir / TRANSFER_FILE, "")
     used = {"train": sources.train, "val": sources.val, **sources.validation}
     for context, source in used.items():
@@ -91,7 +91,9 @@ def describe_run(tracker: Tracker, run_dir: Path, state: RunState, sources: Sour
 
 def send_checkpoints(config: TrainConfig, run_dir: Path, tracker: Tracker) -> None:
     """Has the checkpoints that people ask for copied to MLflow."""
-    for name, path in checkpoints.shown(run_dir / CHECKPOINTS, key=config.best_metric).items():
+    for name, path in checkpoints.best_and_last(
+        run_dir / CHECKPOINTS, key=config.best_metric
+    ).items():
         tracker.artifact(path, f"{CHECKPOINTS}/{name}")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from pwc_exp import checkpoints, durable
+from pwc_exp import checkpoints, storage
 from pwc_exp.build import build_model
 from pwc_exp.checkpoints import Checkpoint, Scalar
 from pwc_exp.config.schema import CHECKPOINTS
@@ -187,9 +187,9 @@ class RunState:
         checkpoints.retain(self._folder, keep_best=keep_best, key=self._config.best_metric)
         size = sum(np.asarray(variable).nbytes for variable in self.trained.variables.values())
         kept = len(checkpoints.list_checkpoints(self._folder))
-        durable.make_folder(self._folder)
+        storage.make_folder(self._folder)
         # One more than stays is there while the newest is written.
-        durable.check_space(self._folder, size * max(1, keep_best + 3 - kept))
+        storage.check_space(self._folder, size * max(1, keep_best + 3 - kept))
 
     def reseed(self) -> bool:
         """Takes fresh weights of another seed; False once that has been done often enough.
@@ -234,7 +234,7 @@ class RunState:
         if not self.replicas.is_chief:
             return self._boxes
         if (old := self._boxes / f"step-{step:08d}").exists():  # from before a resume
-            durable.remove_folder(old)
+            storage.remove_folder(old)
         arrays = {f"{BATCH_PREFIX}{name}": part.numpy() for name, part in batch._asdict().items()}
         return checkpoints.save(
             self._boxes,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pwc_exp import checkpoints, durable
+from pwc_exp import checkpoints, storage
 from pwc_exp.config.commands import SyncConfig
 from pwc_exp.config.schema import CHECKPOINTS, CONFIG_FILE, LOCK_FILE, TRANSFER_FILE, load, params
 from pwc_exp.config.training import DestinationConfig, TrainConfig
@@ -56,7 +56,7 @@ def _send(
     config: TrainConfig,
     asked: DestinationConfig,
 ) -> None:
-    with durable.lock(run_dir / LOCK_FILE):
+    with storage.lock(run_dir / LOCK_FILE):
         sent = catch_up(
             run_dir,
             params=told,
@@ -73,7 +73,7 @@ def _send(
 
 def _artifacts(run_dir: Path, config: TrainConfig) -> list[Artifact]:
     """What a training run has copied when it ends."""
-    shown = checkpoints.shown(run_dir / CHECKPOINTS, key=config.best_metric)
+    shown = checkpoints.best_and_last(run_dir / CHECKPOINTS, key=config.best_metric)
     copies = [Artifact(path, f"{CHECKPOINTS}/{name}") for name, path in shown.items()]
     files = [run_dir / name for name in (CONFIG_FILE, TRANSFER_FILE)]
     return [*(Artifact(file, "") for file in files if file.is_file()), *copies]

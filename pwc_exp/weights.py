@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp import checkpoints, durable, pretrained
+from pwc_exp import checkpoints, pretrained, storage
 from pwc_exp.config.data import DataConfig, Dataset, MixConfig
 from pwc_exp.config.schema import BEST_KEY, CHECKPOINTS, CONFIG_FILE, load
 from pwc_exp.data.fetching.archives import CATALOGUE
@@ -130,7 +130,7 @@ def _read_own(model: PWCNet, path: Path) -> _Found:
         file = path if path.is_file() else path / checkpoints.STATE_FILE
         origin = Origin(
             path=path,
-            sha256=durable.sha256_of(file),
+            sha256=storage.sha256_of(file),
             format="safetensors",
             project=OWN,
             licence="not stated",
@@ -141,7 +141,7 @@ def _read_own(model: PWCNet, path: Path) -> _Found:
     _check_conventions(model, trained, f"{path}: its run has")
     origin = Origin(
         path=path,
-        sha256=durable.sha256_of(path / checkpoints.STATE_FILE),
+        sha256=storage.sha256_of(path / checkpoints.STATE_FILE),
         format="checkpoint",
         project=OWN,
         licence="that of the data it was trained on",
@@ -209,7 +209,7 @@ def _read_tfoptflow(model: PWCNet, prefix: Path) -> _Found:
     if not tensors:
         raise DataError(f"{prefix} must hold variables under {tfoptflow.SCOPE}. Received: none")
     files = [Path(f"{prefix}.index"), *sorted(prefix.parent.glob(f"{prefix.name}.data-*"))]
-    origin = _foreign(prefix, TFOPTFLOW, "TensorFlow checkpoint", durable.sha256_of(*files))
+    origin = _foreign(prefix, TFOPTFLOW, "TensorFlow checkpoint", storage.sha256_of(*files))
     return _Found(_named(model, tfoptflow.convert(tensors)), origin)
 
 
@@ -218,7 +218,7 @@ def _read_torch(model: PWCNet, path: Path) -> _Found:
     _check_conventions(
         model, torch_layouts.CONVENTIONS, f"{path}: weights of {converted.project} have"
     )
-    origin = _foreign(path, converted.project, "PyTorch file", durable.sha256_of(path))
+    origin = _foreign(path, converted.project, "PyTorch file", storage.sha256_of(path))
     return _Found(_named(model, converted.weights), origin, fits=f"model={converted.fits}")
 
 

@@ -13,7 +13,7 @@ import pytest
 import safetensors.numpy
 
 from pwc_exp import checkpoints
-from pwc_exp.checkpoints import manifest
+from pwc_exp.checkpoints import folder
 from pwc_exp.errors import DataError, MissingInputError, ResumeError
 
 KEY = "val/aepe"
@@ -196,8 +196,8 @@ def test_format_of_another_version_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(manifest, "FORMAT", 3)
-        patched.setattr(manifest, "__version__", "9.8")
+        patched.setattr(folder, "FORMAT", 3)
+        patched.setattr(folder, "__version__", "9.8")
         path = save(tmp_path)
     message = r"manifest.json must be of format 2. Received: 3, written by pwc_exp 9.8$"
     for read in (checkpoints.load, lambda path: checkpoints.newest_intact(path.parent)):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from pwc_exp import checkpoints, durable
+from pwc_exp import checkpoints, storage
 from pwc_exp.errors import DiskFullError, OutputError, UserError
 
 CLASSES = {
@@ -76,12 +76,12 @@ def save_and_damage(folder: Path) -> None:
 
 
 def fill_folder(path: Path) -> None:
-    with durable.folder(path, needed=1) as new:
+    with storage.folder(path, needed=1) as new:
         (new / "data").write_bytes(b"new")
 
 
 def hold(path: Path) -> None:
-    with durable.lock(path):
+    with storage.lock(path):
         pass
 
 
@@ -99,42 +99,42 @@ def contents(root: Path) -> dict[str, bytes]:
 
 SITES = {
     "write_file": Site(
-        lambda root: durable.write_file(root / "a", b"old"),
-        lambda root: durable.write_file(root / "a", b"new"),
+        lambda root: storage.write_file(root / "a", b"old"),
+        lambda root: storage.write_file(root / "a", b"new"),
         contents,
     ),
     "append_line": Site(
-        lambda root: durable.append_line(root / "a", "old"),
-        lambda root: durable.append_line(root / "a", "new"),
+        lambda root: storage.append_line(root / "a", "old"),
+        lambda root: storage.append_line(root / "a", "new"),
         contents,
     ),
     "sync_file": Site(
-        lambda root: durable.append_line(root / "a", "old"),
-        lambda root: durable.sync_file(root / "a"),
+        lambda root: storage.append_line(root / "a", "old"),
+        lambda root: storage.sync_file(root / "a"),
         contents,
     ),
     "truncate": Site(
-        lambda root: durable.append_line(root / "a", "old"),
-        lambda root: durable.truncate(root / "a", 1),
+        lambda root: storage.append_line(root / "a", "old"),
+        lambda root: storage.truncate(root / "a", 1),
         contents,
     ),
     "make_folder": Site(
-        lambda root: durable.write_file(root / "a", b"old"),
-        lambda root: durable.make_folder(root / "b/c"),
+        lambda root: storage.write_file(root / "a", b"old"),
+        lambda root: storage.make_folder(root / "b/c"),
         contents,
     ),
     "folder": Site(
-        lambda root: durable.write_file(root / "a", b"old"),
+        lambda root: storage.write_file(root / "a", b"old"),
         lambda root: fill_folder(root / "b"),
         contents,
     ),
     "remove_folder": Site(
         lambda root: fill_folder(root / "b"),
-        lambda root: durable.remove_folder(root / "b"),
+        lambda root: storage.remove_folder(root / "b"),
         contents,
     ),
     "lock": Site(
-        lambda root: durable.write_file(root / "a", b"old"),
+        lambda root: storage.write_file(root / "a", b"old"),
         lambda root: hold(root / ".lock"),
         lambda root: (root / "a").read_bytes(),
     ),
@@ -190,7 +190,7 @@ def test_every_refused_operation_is_one_line_and_nothing_is_lost(
         refused += 1
         if error is None:  # a folder was there, or what is no longer needed could not be removed
             assert fault.operation in ("mkdir", "open", "unlink", "rmdir")
-            durable.remove_leftovers(root)
+            storage.remove_leftovers(root)
         else:
             assert_one_line(error, number)
             assert site.read(root) in (before, after)
@@ -233,7 +233,7 @@ def test_last_checkpoint_of_a_really_full_disk_loads(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch, *, foreseen: bool
 ) -> None:
     if not foreseen:  # another process takes the space after it was checked
-        monkeypatch.setattr(durable, "check_space", lambda folder, needed: None)
+        monkeypatch.setattr(storage, "check_space", lambda folder, needed: None)
     large = {"optimizer/velocity": np.arange(150_000, dtype=np.float32)}  # 0.6 MB
     saved = 0
     with pytest.raises(DiskFullError, match=r"needs 1 MB, 0 MB are free") as caught:
@@ -256,12 +256,12 @@ def test_journal_of_a_really_full_disk_holds_whole_lines(small_disk: Path) -> No
     line = "x" * 999
     with pytest.raises(DiskFullError, match="no space left on device"):
         for _ in range(9999):
-            durable.append_line(journal, line)
+            storage.append_line(journal, line)
     whole = journal.read_text()
     assert whole
     assert whole == f"{line}\n" * (len(whole) // 1000)
     ballast.unlink()
-    durable.append_line(journal, line)
+    storage.append_line(journal, line)
     assert journal.read_text() == f"{whole}{line}\n"
 
 
@@ -270,7 +270,7 @@ def test_checkpoint_that_cannot_fit_is_refused_before_it_is_begun(
 ) -> None:
     free = shutil.disk_usage(tmp_path)._replace(free=3 * 2**20 + 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
-    durable.check_space(tmp_path / "not/yet/there", 3 * 2**20 + 1)
+    storage.check_space(tmp_path / "not/yet/there", 3 * 2**20 + 1)
     large = {"optimizer/velocity": np.zeros(2**20, np.float32)}
     with pytest.raises(DiskFullError, match=r"needs 5 MB, 3 MB are free; nothing was written$"):
         save(tmp_path / "checkpoints", 1, **large)

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.errors import BusyError
 
 HOLD = """
 import sys
 from pathlib import Path
-from pwc_exp import durable
-with durable.lock(Path(sys.argv[1])):
+from pwc_exp import storage
+with storage.lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -39,7 +39,7 @@ def test_second_process_is_told_who_holds_the_lock(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     with held_by_another_process(path) as process:
         for _ in range(2):
-            with pytest.raises(BusyError) as caught, durable.lock(path):
+            with pytest.raises(BusyError) as caught, storage.lock(path):
                 pytest.fail("the lock is held")
             holder = f"process {process.pid} on {socket.gethostname()}"
             assert str(caught.value) == f"{path} is held by {holder}; try again when it has ended"
@@ -51,27 +51,27 @@ def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     with held_by_another_process(path) as process:
         process.kill()
         process.wait()
-        with durable.lock(path):
+        with storage.lock(path):
             assert path.read_text() == f"process {os.getpid()} on {socket.gethostname()}\n"
 
 
 def test_lock_is_free_after_the_block_even_if_it_raises(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
-    with pytest.raises(ZeroDivisionError), durable.lock(path):
-        with pytest.raises(BusyError, match=f"process {os.getpid()} on"), durable.lock(path):
+    with pytest.raises(ZeroDivisionError), storage.lock(path):
+        with pytest.raises(BusyError, match=f"process {os.getpid()} on"), storage.lock(path):
             pytest.fail("the lock is held")
         raise ZeroDivisionError
     for _ in range(2):
-        with durable.lock(path):
+        with storage.lock(path):
             assert path.exists()
     assert path.exists()
 
 
 def test_lock_is_free_although_a_forked_process_lives(tmp_path: Path) -> None:
-    with durable.lock(tmp_path / ".lock"):
+    with storage.lock(tmp_path / ".lock"):
         inherited = os.dup(int(descriptor_of(tmp_path / ".lock").name))
     try:
-        with durable.lock(tmp_path / ".lock"):
+        with storage.lock(tmp_path / ".lock"):
             pass
     finally:
         os.close(inherited)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from power_cuts import Disk, Tree, lay_out
 
-from pwc_exp import checkpoints, durable
-from pwc_exp.checkpoints import files
+from pwc_exp import checkpoints, storage
+from pwc_exp.checkpoints import folder
 from pwc_exp.errors import DataError
 
 KEY = "val/aepe"
@@ -112,7 +112,7 @@ def restart_with_journal(root: Path) -> int:
 
 def write_files(root: Path, disk: Disk) -> None:
     for version in (1, 2, 3):
-        durable.write_file(root / "a.json", b"version %d" % version * 4)
+        storage.write_file(root / "a.json", b"version %d" % version * 4)
         disk.promise(version)
 
 
@@ -128,26 +128,26 @@ def read_version(root: Path) -> int:
 
 def append_lines(root: Path, disk: Disk) -> None:
     run = root / "run"
-    durable.make_folder(run)
+    storage.make_folder(run)
     for count, line in enumerate(LINES, start=1):
-        durable.append_line(run / "lines", line)
+        storage.append_line(run / "lines", line)
         if count > 1:  # one time for two lines
-            durable.sync_file(run / "lines")
+            storage.sync_file(run / "lines")
             disk.promise(count)
 
 
 def mend_a_torn_line(root: Path, disk: Disk) -> None:
     run = root / "run"
-    durable.make_folder(run)
+    storage.make_folder(run)
     for line in LINES[:2]:
-        durable.append_line(run / "lines", line)
+        storage.append_line(run / "lines", line)
     whole = (run / "lines").read_bytes()
     (run / "lines").write_bytes(whole + LINES[2].encode()[:3])
     disk.settle()
     disk.promise(2)
-    durable.truncate(run / "lines", len(whole))
-    durable.append_line(run / "lines", LINES[2])
-    durable.sync_file(run / "lines")
+    storage.truncate(run / "lines", len(whole))
+    storage.append_line(run / "lines", LINES[2])
+    storage.sync_file(run / "lines")
     disk.promise(3)
 
 
@@ -183,10 +183,10 @@ def save_twice(root: Path, disk: Disk) -> None:
 
 
 def save_after_the_journal(root: Path, disk: Disk) -> None:
-    durable.make_folder(root / "run")
+    storage.make_folder(root / "run")
     for step, line in enumerate(LINES, start=1):
-        durable.append_line(root / "run/lines", line)
-        durable.sync_file(root / "run/lines")
+        storage.append_line(root / "run/lines", line)
+        storage.sync_file(root / "run/lines")
         save(root / "run/checkpoints", step)
         disk.promise(step)
 
@@ -248,7 +248,7 @@ def no_fsync_of_files(patched: pytest.MonkeyPatch) -> None:
 
 
 def no_fsync_of_the_journal(patched: pytest.MonkeyPatch) -> None:
-    patched.setattr(durable, "sync_file", lambda path: None)
+    patched.setattr(storage, "sync_file", lambda path: None)
 
 
 MUTANTS: list[tuple[Program, Recovery, Mutation, str]] = [
@@ -285,7 +285,7 @@ def test_only_the_checksum_tells_zeros_from_a_state(
         def hexdigest(self) -> str:
             return ""
 
-    monkeypatch.setattr(files.hashlib, "sha256", lambda data: Blind())
+    monkeypatch.setattr(folder.hashlib, "sha256", lambda data: Blind())
     report = enumerate_states(save_once, restart, tmp_path, break_it=no_fsync_of_files)
     print(report)
     assert report.damaged > 0

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from pwc_exp import checkpoints, durable, networks, pretrained
+from pwc_exp import checkpoints, networks, pretrained, storage
 from pwc_exp.build import build_model
 from pwc_exp.config.schema import CONFIG_FILE, to_yaml
 from pwc_exp.config.training import InferencePrecision, Precision
@@ -49,7 +49,7 @@ def ship(model: PWCNet, configure: Configure, path: Path, **values: Any) -> Path
     facts: dict[str, Any] = {
         "network": configure("describe", *SMALL, "size=[64,64]").model,
         "parameters": model.count_params(),
-        "sha256": durable.sha256_of(path),
+        "sha256": storage.sha256_of(path),
         "stages": [Stage(run="first", steps=100, hours=0.5), Stage(run="second")],
         "data": [TrainingData(name="synthetic", licence="MIT")],
         "licence": "MIT",
@@ -171,7 +171,7 @@ def test_a_damaged_file_is_refused_with_both_sums(model: PWCNet, shipped: Path) 
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    sums = f"small.safetensors is damaged.*{card.sha256}. Received: {durable.sha256_of(path)}"
+    sums = f"small.safetensors is damaged.*{card.sha256}. Received: {storage.sha256_of(path)}"
     with pytest.raises(DataError, match=sums):
         load_weights(model, Path("small"))
 

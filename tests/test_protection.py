@@ -198,12 +198,12 @@ def test_memory_of_a_device_that_runs_out_is_one_line(
 def test_one_process_at_a_time_trains_a_run(
     small: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
-    from pwc_exp import durable
+    from pwc_exp import storage
 
     config = small("steps=2")
     folder = tmp_path / "train/first"
     train(config, folder)
-    with durable.lock(folder / ".lock"), pytest.raises(BusyError, match=str(os.getpid())):
+    with storage.lock(folder / ".lock"), pytest.raises(BusyError, match=str(os.getpid())):
         train(resumed(config, folder, steps=4), folder)
 
 

@@ -1,17 +1,29 @@
-"""Checkpoints: every variable of a run at a step, in a folder that proves itself intact.
+"""Checkpoints: every variable of a run at a step, in a folder that can be verified.
 
     <folder>/step-00001000/state.safetensors    every variable, by name
     <folder>/step-00001000/manifest.json        step, progress, metrics, versions, sha256 of both
 
-manifest.py     what a checkpoint says about itself
-files.py        one checkpoint: written and read
-folder.py       the checkpoints of a run: the last, the best, those that stay
-state.py        the variables of a live run: listed and set
+state.py     the variables of a live run: listed and assigned
+folder.py    checkpoints on disk: written, verified, ranked and removed
 """
 
-from pwc_exp.checkpoints.files import STATE_FILE, Checkpoint, load, save
-from pwc_exp.checkpoints.folder import best, latest, list_checkpoints, newest_intact, retain, shown
-from pwc_exp.checkpoints.manifest import FORMAT, MANIFEST_FILE, Manifest, Scalar
+from pwc_exp.checkpoints.folder import (
+    FORMAT,
+    MANIFEST_FILE,
+    STATE_FILE,
+    Checkpoint,
+    Manifest,
+    Scalar,
+    best,
+    best_and_last,
+    latest,
+    list_checkpoints,
+    load,
+    newest_intact,
+    read_manifest,
+    retain,
+    save,
+)
 from pwc_exp.checkpoints.state import (
     EMA_PREFIX,
     MODEL_PREFIX,
@@ -36,14 +48,15 @@ __all__ = [
     "Variable",
     "assign_weights",
     "best",
+    "best_and_last",
     "latest",
     "list_checkpoints",
     "load",
     "named_state",
     "newest_intact",
+    "read_manifest",
     "restore",
     "retain",
     "save",
-    "shown",
     "weights_of",
 ]

@@ -1,20 +1,133 @@
-"""The checkpoints of a run: the last, the best, those that stay, and the damaged ones."""
+"""Checkpoints on disk: one is written durably and read only if intact; a run keeps the best."""
 
+import errno
+import hashlib
 import itertools
+import json
 import logging
 import math
+import os
 import re
+import struct
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from pwc_exp import durable
-from pwc_exp.checkpoints.files import Checkpoint, load, read_manifest
-from pwc_exp.checkpoints.state import first
-from pwc_exp.errors import DataError, MissingInputError, ResumeError
+import ml_dtypes
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
 
+from pwc_exp import __version__, storage
+from pwc_exp.checkpoints.state import Variable, first, non_finite
+from pwc_exp.errors import DataError, MissingInputError, NonFiniteError, ResumeError
+
+FORMAT = 2
+STATE_FILE = "state.safetensors"
+MANIFEST_FILE = "manifest.json"
+_DTYPES = {
+    "BOOL": np.dtype(bool),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    **{f"F{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
+    **{f"I{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)},
+}  # safetensors' names
 _STEP_FOLDER = re.compile(r"step-(\d{8,})")
 _CORRUPT = ".corrupt-"
-_NEWEST = 2  # that always stay: the last one, and one to go on from should that be damaged
-_log = logging.getLogger(__name__)
+_NEWEST = 2  # always kept: the last one, and one to resume from should that be damaged
+_LOG = logging.getLogger(__name__)
+
+Scalar = float | int | str
+_NOTHING: Mapping[str, Scalar] = MappingProxyType({})
+
+
+class Manifest(NamedTuple):
+    """What manifest.json says about a state. progress: what a resume needs besides variables."""
+
+    step: int
+    metrics: Mapping[str, float]
+    fingerprint: Mapping[str, str]
+    progress: Mapping[str, Scalar]
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint in memory. path: where it was read."""
+
+    step: int
+    arrays: Mapping[str, np.ndarray]
+    manifest: Manifest
+    path: Path
+
+
+def save(
+    folder: Path,
+    *,
+    step: int,
+    state: Mapping[str, Variable | np.ndarray],
+    metrics: Mapping[str, float],
+    fingerprint: Mapping[str, str],
+    progress: Mapping[str, Scalar] = _NOTHING,
+) -> Path:
+    """Writes `state` as it is after `step` and returns its folder, once it is safe on the disk.
+
+    Saving the same state of the same step again only replaces the manifest.
+
+    Args:
+        progress: what a resume needs besides variables; read back with the same types and bits.
+
+    Raises:
+        NonFiniteError: a weight is NaN or infinite; nothing is written.
+        OutputError: it cannot be written, or another state of this step exists.
+    """
+    # order="C" and not ascontiguousarray, which turns scalars into vectors.
+    arrays = {name: np.asarray(variable, order="C") for name, variable in state.items()}
+    if bad := non_finite(arrays):
+        raise NonFiniteError(
+            f"step {step}: weights must be finite. Received: NaN or infinity in {len(bad)} "
+            f"variables ({first(bad)}); no checkpoint was written"
+        )
+    data = safetensors.numpy.save(arrays)
+    manifest = _encode(Manifest(step, metrics, fingerprint, progress), data)
+    path = folder / f"step-{step:08d}"
+    if (path / STATE_FILE).is_file() and (path / STATE_FILE).read_bytes() == data:
+        storage.write_file(path / MANIFEST_FILE, manifest)
+        return path
+    with storage.folder(path, needed=len(data) + len(manifest)) as new:
+        (new / STATE_FILE).write_bytes(data)
+        (new / MANIFEST_FILE).write_bytes(manifest)
+    return path
+
+
+def load(path: Path) -> Checkpoint:
+    """Reads a checkpoint's folder, or a bare .safetensors file, which is weights at step 0.
+
+    Raises:
+        MissingInputError: one of its files is missing.
+        DataError: the content is not what was saved, or the disk cannot read it.
+        ResumeError: it has another format version.
+    """
+    if path.is_file():
+        return Checkpoint(0, _read_tensors(path, _read(path)), Manifest(0, {}, {}, {}), path)
+    manifest, content = _read_manifest(path)
+    state_file = path / STATE_FILE
+    if not state_file.is_file():
+        raise MissingInputError(f"{state_file} is missing")
+    data = _read(state_file)
+    if len(data) != content["bytes"]:
+        raise DataError(f"{state_file} must have {content['bytes']} bytes. Received: {len(data)}")
+    if hashlib.sha256(data).hexdigest() != content["sha256"]:
+        raise DataError(f"{state_file} is damaged: its sha256 is not {content['sha256'][:16]}…")
+    return Checkpoint(manifest.step, _read_tensors(state_file, data), manifest, path)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Reads the manifest of the checkpoint in folder `path`; its state may be damaged.
+
+    Raises:
+        MissingInputError, DataError, ResumeError: as `load`.
+    """
+    return _read_manifest(path)[0]
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -26,19 +139,19 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def latest(folder: Path) -> Path | None:
-    """Finds the checkpoint of the highest step; None if there is none."""
+    """The checkpoint of the highest step; None if there is none."""
     return next(reversed(list_checkpoints(folder)), None)
 
 
 def newest_intact(folder: Path) -> Checkpoint | None:
-    """Reads the checkpoint of the highest step that is intact; None if `folder` has none at all.
+    """Reads the intact checkpoint of the highest step; None if `folder` has none at all.
 
-    Damaged ones before it are renamed to `.corrupt-<name>`, with a warning each: for one process
-    at a time.
+    Newer, damaged ones are renamed to `.corrupt-<name>`, with a warning each; call it in one
+    process at a time.
 
     Raises:
         DataError: there are some, and all are damaged; they keep their names.
-        ResumeError: the newest one is of another format.
+        ResumeError: the newest one has another format version.
     """
     damaged = {}
     for path in reversed(list_checkpoints(folder)):
@@ -48,7 +161,7 @@ def newest_intact(folder: Path) -> Checkpoint | None:
             damaged[path] = error
             continue
         for corrupt, reason in damaged.items():
-            _log.warning("%s is set aside as %s: %s", corrupt, _set_aside(corrupt).name, reason)
+            _LOG.warning("%s is set aside as %s: %s", corrupt, _set_aside(corrupt).name, reason)
         return checkpoint
     if damaged:
         reasons = first(map(str, damaged.values()))
@@ -57,47 +170,141 @@ def newest_intact(folder: Path) -> Checkpoint | None:
 
 
 def best(folder: Path, *, key: str) -> Path | None:
-    """Finds the checkpoint whose metric `key` is lowest; None if none has a number there."""
+    """The checkpoint with the lowest metric `key`; None if none has a finite one."""
     return next(iter(_ranked(folder, key)), None)
 
 
-def shown(folder: Path, *, key: str) -> dict[str, Path]:
-    """The checkpoints that people ask for, by name: best and last; none that is not there."""
+def best_and_last(folder: Path, *, key: str) -> dict[str, Path]:
+    """The checkpoints that users ask for, by name: "best" and "last", where they exist."""
     chosen = {"best": best(folder, key=key), "last": latest(folder)}
     return {name: path for name, path in chosen.items() if path is not None}
 
 
 def retain(folder: Path, *, keep_best: int, key: str) -> None:
     """Removes all checkpoints but the last two and the `keep_best` with the lowest metric `key`."""
-    durable.remove_leftovers(folder)
+    storage.remove_leftovers(folder)
     found = list_checkpoints(folder)
     kept = {*found[-_NEWEST:], *_ranked(folder, key)[:keep_best]}
     for path in found:
         if path not in kept:
-            durable.remove_folder(path)
+            storage.remove_folder(path)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
+
+
+def _ranked(folder: Path, key: str) -> list[Path]:
+    """The checkpoints that have a finite metric `key`, lowest first, later first if equal."""
+    metrics = {}
+    for path in list_checkpoints(folder):
+        try:
+            metrics[path] = read_manifest(path).metrics.get(key, math.nan)
+        except (DataError, MissingInputError, ResumeError):
+            continue  # a damaged checkpoint is never the best
+    finite = [path for path, metric in metrics.items() if math.isfinite(metric)]
+    return sorted(finite, key=lambda path: (metrics[path], -_step(path)))
 
 
 def _set_aside(path: Path) -> Path:
     plain = path.with_name(_CORRUPT + path.name)
     numbered = (plain.with_name(f"{plain.name}-{number}") for number in itertools.count(2))
     target = next(place for place in itertools.chain([plain], numbered) if not place.exists())
-    durable.rename(path, target)
+    storage.rename(path, target)
     return target
 
 
-def _ranked(folder: Path, key: str) -> list[Path]:
-    """The checkpoints that have a finite metric `key`, lowest first, later first if equal."""
-    metrics = {path: _metric(path, key) for path in list_checkpoints(folder)}
-    finite = [path for path, metric in metrics.items() if math.isfinite(metric)]
-    return sorted(finite, key=lambda path: (metrics[path], -_step(path)))
-
-
-def _metric(path: Path, key: str) -> float:
+def _read(file: Path) -> bytes:
     try:
-        return read_manifest(path).metrics.get(key, math.nan)
-    except (DataError, MissingInputError, ResumeError):
-        return math.nan  # a damaged checkpoint is never the best
+        return file.read_bytes()
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        raise DataError(f"{file} cannot be read: {os.strerror(errno.EIO).lower()}") from error
 
 
-def _step(path: Path) -> int:
-    return int(path.name.removeprefix("step-"))
+def _read_tensors(path: Path, data: bytes) -> dict[str, np.ndarray]:
+    try:
+        tensors = safetensors.deserialize(data)
+    except SafetensorError as error:
+        raise DataError(f"{path} is not a safetensors file: {error}") from error
+    # By hand, as safetensors.numpy.load does not read the bfloat16 that its save writes.
+    unknown = {tensor["dtype"] for _, tensor in tensors} - set(_DTYPES)
+    if unknown:
+        raise DataError(f"{path} must hold types of {sorted(_DTYPES)}. Received: {sorted(unknown)}")
+    return {
+        name: np.frombuffer(tensor["data"], _DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
+        for name, tensor in sorted(tensors, key=lambda named: named[0])  # they come in any order
+    }
+
+
+def _encode(manifest: Manifest, data: bytes) -> bytes:
+    """The content of manifest.json beside a state file that holds `data`."""
+    content = {
+        "format": FORMAT,
+        "pwc_exp": __version__,
+        "step": manifest.step,
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "metrics": {key: _to_json(key, float(value)) for key, value in manifest.metrics.items()},
+        "progress": {key: _to_json(key, value) for key, value in manifest.progress.items()},
+        "fingerprint": dict(manifest.fingerprint),
+    }
+    return _render({**content, "checksum": _checksum(content)}).encode()
+
+
+def _read_manifest(path: Path) -> tuple[Manifest, dict[str, Any]]:
+    """The manifest of the checkpoint in folder `path`, and the JSON that it was read from."""
+    file = path / MANIFEST_FILE
+    if not file.is_file():
+        raise MissingInputError(f"{path} is not a checkpoint: {MANIFEST_FILE} is missing")
+    try:
+        text = _read(file).decode()
+        content: dict[str, Any] = json.loads(text)
+        # The same content formatted differently, as with another space, is not what was written.
+        intact = text == _render(content) and content.pop("checksum") == _checksum(content)
+        version = content["format"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{file} is not a checkpoint's manifest") from error
+    if not intact:
+        raise DataError(f"{file} is damaged: its content does not have its checksum")
+    if version != FORMAT:
+        writer = content.get("pwc_exp", "of another version")
+        raise ResumeError(
+            f"{file} must be of format {FORMAT}. Received: {version}, written by pwc_exp {writer}"
+        )
+    try:
+        manifest = Manifest(
+            step=content["step"],
+            metrics={key: float(_from_json(value)) for key, value in content["metrics"].items()},
+            fingerprint=content["fingerprint"],
+            progress={key: _from_json(value) for key, value in content["progress"].items()},
+        )
+        return manifest, {key: content[key] for key in ("bytes", "sha256")}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{file} is not a checkpoint's manifest") from error
+
+
+def _render(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _to_json(key: str, value: Scalar) -> Any:
+    """A number or string; NaN and infinities, which JSON lacks, as their 64 bits."""
+    if not isinstance(value, float | int | str):
+        raise TypeError(f"{key} must be a number or a string. Received: {type(value).__name__}")
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float64": struct.pack(">d", value).hex()}
+    return value
+
+
+def _from_json(value: Any) -> Scalar:
+    if isinstance(value, dict):
+        return float(struct.unpack(">d", bytes.fromhex(value["float64"]))[0])
+    if not isinstance(value, float | int | str):
+        raise TypeError
+    return value

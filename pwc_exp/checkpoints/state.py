@@ -1,8 +1,8 @@
-"""The variables of a live run: listed for a checkpoint, and set from one.
+"""The variables of a live run: listed for a checkpoint, and assigned from one.
 
-State is an explicit list, because object graphs as followed by Keras' and TensorFlow's own savers
-lose variables without a word. Names hold the names of model, layers and optimizer; give these
-explicitly, or a second model of the same process has other names.
+State is an explicit list, because the object graphs of Keras' and TensorFlow's savers silently lose
+variables. Variable names contain the names of model, layers and optimizer; set these explicitly, or
+a second model in the same process gets other names.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from pwc_exp.errors import DataError, ResumeError
 if TYPE_CHECKING:
     import keras
 
-    from pwc_exp.checkpoints.files import Checkpoint
+    from pwc_exp.checkpoints.folder import Checkpoint
 
 MODEL_PREFIX = "model/"
 EMA_PREFIX = "ema/"  # moving averages of the model's variables, by the same paths
@@ -24,14 +24,14 @@ _SHOWN = 5  # names in an error message
 
 
 class Variable(Protocol):
-    """What can be saved and assigned: a Keras or TensorFlow variable."""
+    """A Keras or TensorFlow variable: it can be saved and assigned."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its size in each dimension."""
+        """Size in each dimension."""
 
     def assign(self, value: np.ndarray) -> object:
-        """Sets all of it."""
+        """Sets all values."""
 
     def __array__(self) -> np.ndarray: ...
 
@@ -39,7 +39,7 @@ class Variable(Protocol):
 def named_state(
     model: "keras.Model", optimizer: "keras.Optimizer | None" = None
 ) -> dict[str, Variable]:
-    """Lists every variable of `model` and of `optimizer`, which must be built, by a unique name."""
+    """Lists every variable of `model` and of a built `optimizer`, by a unique name."""
     named = [(MODEL_PREFIX + variable.path, variable) for variable in model.variables]
     if optimizer is not None:
         named += [(OPTIMIZER_PREFIX + variable.path, variable) for variable in optimizer.variables]
@@ -80,7 +80,7 @@ def assign_weights(
     """Sets the model's variables in `state` to the `weights_of` `arrays`: all of them, or none.
 
     Args:
-        source: where the arrays come from, for the message.
+        source: where the arrays come from, for error messages.
 
     Raises:
         DataError: names or shapes differ, or a value is NaN or infinite.
@@ -96,7 +96,7 @@ def assign_weights(
 
 
 def weights_of(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The model's arrays in a checkpoint: of those that were averaged too, the averages."""
+    """The model's arrays in a checkpoint; moving averages where the checkpoint has them."""
     weights = {name: arrays[name] for name in arrays if name.startswith(MODEL_PREFIX)}
     averages = {
         MODEL_PREFIX + name.removeprefix(EMA_PREFIX): arrays[name]
@@ -107,19 +107,19 @@ def weights_of(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def non_finite(arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """The weights, averages among them, that hold NaN or infinity, by name."""
+    """Names of the weights and averages that hold NaN or infinity."""
     weights = [name for name in arrays if name.startswith((MODEL_PREFIX, EMA_PREFIX))]
     return [name for name in weights if not np.isfinite(arrays[name]).all()]
 
 
 def first(names: Iterable[str]) -> str:
-    """The first few of `names`, for a message."""
+    """The first few of `names`, for an error message."""
     names = list(names)
     return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
 def _differences(state: Mapping[str, Variable], arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """What is wrong with the names and shapes in `arrays`, if they are not those of `state`."""
+    """How names and shapes in `arrays` differ from those of `state`."""
     shapes = [
         f"{name} {arrays[name].shape}, not {tuple(variable.shape)}"
         for name, variable in state.items()

@@ -31,8 +31,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pwc_exp.data.formats.image_headers import Size
-from pwc_exp.durable import check_space, make_folder, remove_leftovers, write_file
 from pwc_exp.errors import DataError
+from pwc_exp.storage import check_space, make_folder, remove_leftovers, write_file
 
 # To be raised with every change of the format, or of how files are read or scenes generated: the
 # records of other versions are left alone.

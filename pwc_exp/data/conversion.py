@@ -1,6 +1,6 @@
 """Work done once over many files: in parallel, shown as it goes, and continued after a stop.
 
-Each output is one file, written whole (durable.write_file): what is there is done. The workers are
+Each output is one file, written whole (storage.write_file): what is there is done. The workers are
 threads, for decoding and encoding release the interpreter's lock; each process would import
 TensorFlow again, and could take a GPU's memory.
 """
@@ -16,8 +16,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 from tqdm import tqdm
 
-from pwc_exp.durable import make_folder, remove_leftovers
 from pwc_exp.errors import OutputError, UserError
+from pwc_exp.storage import make_folder, remove_leftovers
 
 _PART = 1000  # jobs handed to the workers at once: the list of a large data set stays small
 

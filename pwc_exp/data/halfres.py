@@ -18,8 +18,8 @@ from pwc_exp.data.formats.files import read_bytes
 from pwc_exp.data.formats.image_headers import Size
 from pwc_exp.data.formats.images import inspect_frame, read_frame, write_image
 from pwc_exp.data.formats.io import read_flow, write_flo
-from pwc_exp.durable import make_folder, write_file
 from pwc_exp.errors import DataError, MissingInputError, OutputError, UserError
+from pwc_exp.storage import make_folder, write_file
 
 _PASSES = ("frames_cleanpass", "frames_finalpass")
 _SCENE = r"(?P<scene>(TRAIN|TEST)/[ABC]/\d{4})"

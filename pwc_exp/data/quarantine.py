@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.errors import DataError, MissingInputError
 
 FILE = "quarantine.txt"  # in the folder of a run, or of a report
@@ -34,7 +34,7 @@ def read(path: Path) -> dict[str, str]:
 def write(path: Path, reasons: Mapping[str, str]) -> None:
     """Writes a list, id -> reason, in the place of what `path` holds."""
     lines = [f"{_line(sample_id, reason)}\n" for sample_id, reason in reasons.items()]
-    durable.write_file(path, "".join(lines).encode())
+    storage.write_file(path, "".join(lines).encode())
 
 
 def append(path: Path, sample_id: str, reason: str) -> bool:
@@ -48,7 +48,7 @@ def append(path: Path, sample_id: str, reason: str) -> bool:
     if sample_id in {known.partition("\t")[0] for known in content.split("\n")}:
         return False
     ends = not content or content.endswith("\n")  # an editor may leave the last line open
-    durable.append_line(path, line if ends else f"\n{line}")
+    storage.append_line(path, line if ends else f"\n{line}")
     return True
 
 

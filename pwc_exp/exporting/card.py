@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pwc_exp
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.errors import DataError
 from pwc_exp.exporting.parity import Bound, Difference
 from pwc_exp.networks import Network
@@ -63,7 +63,7 @@ def origin(network: Network) -> dict[str, Any]:
 
 def write(folder: Path, card: dict[str, Any]) -> None:
     """Writes the card of the files in `folder`."""
-    durable.write_file(folder / FILE, json.dumps(card, indent=2).encode())
+    storage.write_file(folder / FILE, json.dumps(card, indent=2).encode())
 
 
 def read(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 from tqdm import tqdm
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.config.commands import ExportConfig, Format
 from pwc_exp.config.training import InferencePrecision
 from pwc_exp.errors import OutputError
@@ -46,7 +46,7 @@ def export(config: ExportConfig) -> None:
     cases = make_cases(keras_archive.runner(network.model), dict.fromkeys(asked))
     size = 4 * network.model.count_params()
     found: dict[Format, list[Difference]] = {}
-    with durable.folder(out, needed=COPIES * len(formats) * size) as folder:
+    with storage.folder(out, needed=COPIES * len(formats) * size) as folder:
         for name, kind in tqdm(formats.items(), desc="export", leave=False, disable=None):
             place = folder / name
             place.mkdir()
@@ -58,7 +58,7 @@ def export(config: ExportConfig) -> None:
                 network, name, shapes=shapes, bound=kind.bound, differences=found[name]
             )
             card.write(place, described)
-        durable.write_file(folder / PARITY_FILE, _parity(found))
+        storage.write_file(folder / PARITY_FILE, _parity(found))
     print(table(found, {name: _megabytes(out / name) for name in found}))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from safetensors.numpy import save
 
-from pwc_exp import checkpoints, durable
+from pwc_exp import checkpoints, storage
 from pwc_exp.exporting.engine import Runner, Shape
 from pwc_exp.models.pwcnet import PWCNet
 
@@ -25,7 +25,7 @@ def write(model: PWCNet, folder: Path, shapes: Sequence[Shape]) -> None:
     model.save(folder / ARCHIVE)
     state = checkpoints.named_state(model)
     tensors = {name: keras.ops.convert_to_numpy(variable) for name, variable in state.items()}
-    durable.write_file(folder / TENSORS, save(tensors))
+    storage.write_file(folder / TENSORS, save(tensors))
 
 
 def engines(folder: Path) -> dict[str, Runner]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.exporting.engine import Runner, Shape
 from pwc_exp.exporting.graph import INPUTS
 from pwc_exp.extras import needed
@@ -20,7 +20,7 @@ def write(model: PWCNet, folder: Path, shapes: Sequence[Shape]) -> None:
     needed("onnx", EXTRA)
     from pwc_exp.exporting.onnx_graph import build_graph
 
-    durable.write_file(folder / FILE, build_graph(model).SerializeToString())
+    storage.write_file(folder / FILE, build_graph(model).SerializeToString())
 
 
 def engines(folder: Path) -> dict[str, Runner]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.errors import DataError
 from pwc_exp.exporting.engine import Runner, Shape
 from pwc_exp.exporting.graph import INPUTS, OUTPUT, owner, trace
@@ -59,7 +59,7 @@ def _converter(model: PWCNet, shape: Shape) -> Any:
 
 def _write(folder: Path, shape: Shape, converter: Any) -> None:
     name = f"flow_{shape.batch}x{shape.height}x{shape.width}.tflite"
-    durable.write_file(folder / name, converter.convert())
+    storage.write_file(folder / name, converter.convert())
 
 
 def _interpreter(path: Path) -> Any:

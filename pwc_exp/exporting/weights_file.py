@@ -23,9 +23,9 @@ from safetensors.numpy import save
 from tqdm import tqdm
 
 import pwc_exp
-from pwc_exp import checkpoints, durable, pretrained, processor
+from pwc_exp import checkpoints, pretrained, processor, storage
 from pwc_exp.build import build_eval_feed, build_model, build_source
-from pwc_exp.checkpoints.files import read_manifest
+from pwc_exp.checkpoints import read_manifest
 from pwc_exp.config.commands import CardConfig, Checkpoint, ExportWeightsConfig
 from pwc_exp.config.data import DataConfig, MixConfig, SyntheticConfig
 from pwc_exp.config.schema import CHECKPOINTS, CONFIG_FILE, load
@@ -80,13 +80,13 @@ def export_weights(config: ExportWeightsConfig) -> None:
     checkpoints.assign_weights(checkpoints.named_state(model), halved, source=str(out))
     moved = np.linalg.norm(_flow(model) - flow, axis=-1)  # px
     data = save(halved)
-    durable.make_folder(out.parent)
-    durable.write_file(out, data)
+    storage.make_folder(out.parent)
+    storage.write_file(out, data)
     history = _history(origin.record())
     card = Card(
         network=selection.model,
         parameters=model.count_params(),
-        sha256=durable.sha256_of(out),
+        sha256=storage.sha256_of(out),
         stages=history.stages,
         data=history.data,
         licence=config.licence or history.licence,

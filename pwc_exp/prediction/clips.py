@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.errors import DataError
 from pwc_exp.extras import needed
 
@@ -97,8 +97,8 @@ class ClipWriter:
             return False
         self._container.mux(self._stream.encode(None))
         self._container.close()
-        durable.sync_file(self._temporary)
-        durable.rename(self._temporary, self.path)
+        storage.sync_file(self._temporary)
+        storage.rename(self._temporary, self.path)
         return True
 
     def discard(self) -> None:
@@ -110,7 +110,7 @@ class ClipWriter:
 
     def _begin(self, height: int, width: int) -> None:
         av = _av()
-        durable.make_folder(self.path.parent)
+        storage.make_folder(self.path.parent)
         self.size = (height, width)
         self._container = av.open(str(self._temporary), "w", format="mp4")
         encoder = next(name for name in _ENCODERS if name in av.codecs_available)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.config.commands import Direction, PredictConfig
 from pwc_exp.errors import DataError, UserError
 from pwc_exp.networks import load_network
@@ -73,7 +73,7 @@ def predict(config: PredictConfig) -> None:
         memory_limit=config.memory_limit and config.memory_limit * GIGABYTE,
         xla=config.xla,
     )
-    durable.make_folder(out)
+    storage.make_folder(out)
     rate = Fraction(config.frame_rate).limit_denominator(1001) if config.frame_rate else None
     with Films(
         out,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pwc_exp import __version__
-from pwc_exp.durable import sha256_of, write_file
+from pwc_exp.storage import sha256_of, write_file
 
 COMPONENTS = ["x, right", "y, down"]
 

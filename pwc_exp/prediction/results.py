@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.config.commands import Direction, Output
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import (
@@ -139,7 +139,7 @@ class Results:
         draw = _Drawing(estimated, self._bound, max_speed, self._wheel)
         paths = {kind: self._path(pair.name, direction, TAILS[kind]) for kind in self.kinds}
         for kind, path in paths.items():
-            durable.make_folder(path.parent)
+            storage.make_folder(path.parent)
             draw.write(kind, path)
         record = self._path(pair.name, direction, _RECORD)
         content = self._content(estimated, max_speed)

@@ -16,7 +16,7 @@ from typing import ClassVar, NamedTuple
 
 from omegaconf import OmegaConf
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.config.fields import Settings, check, not_negative, positive
 from pwc_exp.config.model import ModelConfig
 from pwc_exp.config.schema import CONFIG_FILE, load, read_as
@@ -142,7 +142,7 @@ def card_path(path: Path) -> Path:
 
 def write_card(path: Path, card: Card) -> None:
     """Writes the card of the weights in the file `path`."""
-    durable.write_file(card_path(path), OmegaConf.to_yaml(OmegaConf.structured(card)).encode())
+    storage.write_file(card_path(path), OmegaConf.to_yaml(OmegaConf.structured(card)).encode())
 
 
 def verify(path: Path, card: Card) -> None:
@@ -151,7 +151,7 @@ def verify(path: Path, card: Card) -> None:
     Raises:
         DataError: both sums are named.
     """
-    received = durable.sha256_of(path)
+    received = storage.sha256_of(path)
     if received != card.sha256:
         raise DataError(
             f"{path} is damaged: its card says sha256 {card.sha256}. Received: {received}"

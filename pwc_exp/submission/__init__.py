@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.config.commands import SubmitConfig
 from pwc_exp.data.formats.image_headers import Size
 from pwc_exp.data.formats.images import inspect_frame
@@ -46,7 +46,7 @@ def submit(config: SubmitConfig) -> None:
     moment = time.strftime("%Y-%m-%d_%H-%M-%S")
     out = Path(config.out or f"outputs/submit/{config.benchmark}/{moment}")
     zipped = benchmark.zipped if config.zip is None else config.zip
-    with durable.folder(out, needed=_bytes_needed(samples, zipped=zipped)) as new:
+    with storage.folder(out, needed=_bytes_needed(samples, zipped=zipped)) as new:
         _write(new / "bundle", samples, benchmark, estimates, clip=config.clip)
         if zipped:
             write_zip(new / "bundle", new / f"{config.benchmark}.zip")
@@ -54,7 +54,7 @@ def submit(config: SubmitConfig) -> None:
         findings, score = _examine(config, benchmark, samples, checked)
         _refuse(findings, out)
         about = _about(config, estimates, findings, score)
-        durable.write_file(new / "submission.json", (json.dumps(about, indent=2) + "\n").encode())
+        storage.write_file(new / "submission.json", (json.dumps(about, indent=2) + "\n").encode())
     print(_summary(findings, score))
     print(f"written: {out / 'bundle'}" + (f", {out / config.benchmark}.zip" if zipped else ""))
     if not config.dry_run:

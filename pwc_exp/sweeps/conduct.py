@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.config.data import name_of
 from pwc_exp.config.schema import ERROR_LOG
 from pwc_exp.config.training import TrainConfig
@@ -60,9 +60,9 @@ class Conductor:
         """Notes a child whose values are refused: it has failed."""
         self.sweep.add(child, None)
         run_dir = self.sweep.run_dir(child)
-        durable.make_folder(run_dir)
+        storage.make_folder(run_dir)
         told = f"{type(error).__module__}.{type(error).__name__}: {error}\n"
-        durable.write_file(run_dir / ERROR_LOG, told.encode())
+        storage.write_file(run_dir / ERROR_LOG, told.encode())
         say(f"{child.name}   {self.look_at(child).status}   {error}")
         self._tell()
 
@@ -123,12 +123,12 @@ class Conductor:
         """Sums up: on the terminal, in the sweep's folder and in MLflow."""
         say(text_table(summary))
         for name, content in ((PAGE, render(summary)), (TABLE, markdown_table(summary))):
-            durable.write_file(self.sweep.path / name, content.encode())
+            storage.write_file(self.sweep.path / name, content.encode())
             self.tracker.artifact(self.sweep.path / name, "")
         pictures = self.sweep.path / PICTURES
         for name, png in summary.pictures.items():
-            durable.make_folder(pictures)
-            durable.write_file(pictures / f"{name.replace(' ', '_')}.png", png)
+            storage.make_folder(pictures)
+            storage.write_file(pictures / f"{name.replace(' ', '_')}.png", png)
             self.tracker.artifact(pictures, PICTURES)
         self.tracker.artifact(self.sweep.path / FILE, "")
         say(f"sweep   {self.sweep.path}\npage    {self.sweep.path / PAGE}")
@@ -239,9 +239,9 @@ def conducted(sweep: SweepFolder, config: TrainConfig, objective: Objective) -> 
     Raises:
         BusyError: another process conducts the sweep.
     """
-    durable.make_folder(sweep.path)
+    storage.make_folder(sweep.path)
     with ExitStack() as stack:
-        stack.enter_context(durable.lock(sweep.path / LOCK_FILE))
+        stack.enter_context(storage.lock(sweep.path / LOCK_FILE))
         sweep.save()
         signals = stack.enter_context(StopSignals())
         name = place_name(sweep.path, Path(config.outputs))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.config.schema import to_yaml
 from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import DataError, MissingInputError
@@ -55,8 +55,8 @@ class SweepFolder:
             OutputError: the folder cannot be written.
         """
         if config is not None:
-            durable.make_folder(self.path / PLANS)
-            durable.write_file(self.plan(child), to_yaml(config).encode())
+            storage.make_folder(self.path / PLANS)
+            storage.write_file(self.plan(child), to_yaml(config).encode())
         self.children = [other for other in self.children if other.number != child.number]
         self.children.append(child)
         self.save()
@@ -67,12 +67,12 @@ class SweepFolder:
         Raises:
             OutputError: it cannot be written.
         """
-        durable.make_folder(self.path)
+        storage.make_folder(self.path)
         content = {
             "definition": self.definition,
             "children": [child._asdict() for child in self.children],
         }
-        durable.write_file(self.path / FILE, (json.dumps(content, indent=1) + "\n").encode())
+        storage.write_file(self.path / FILE, (json.dumps(content, indent=1) + "\n").encode())
 
     @property
     def params(self) -> dict[str, str]:
@@ -91,8 +91,8 @@ class SweepFolder:
         """
         file = self.run_dir(child) / STOP_FILE
         if not file.exists():
-            durable.make_folder(file.parent)
-            durable.write_file(file, reason.encode())
+            storage.make_folder(file.parent)
+            storage.write_file(file, reason.encode())
 
     def plan(self, child: Child) -> Path:
         """The configuration that a child is to have."""

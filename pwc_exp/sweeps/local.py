@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.config.composition import quoted
 from pwc_exp.config.schema import CONFIG_FILE
 from pwc_exp.stopping import StopSignals
@@ -94,7 +94,7 @@ def _start(sweep: SweepFolder, child: Child, share: Share) -> "subprocess.Popen[
             libc.prctl(_SET_PDEATHSIG, signal.SIGTERM)
 
     log = sweep.log(child)
-    durable.make_folder(log.parent)
+    storage.make_folder(log.parent)
     with log.open("ab") as output:
         return subprocess.Popen(
             [*PROGRAM, *arguments(sweep, child)],

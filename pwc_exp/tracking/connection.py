@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.errors import BusyError, MissingInputError, UserError
 from pwc_exp.tracking.provenance import without_password
 from pwc_exp.tracking.sender import in_short
@@ -133,7 +133,7 @@ def _tables(file: Path) -> Iterator[None]:
     MLflow makes them where they stay, one by one. Processes that do so at once destroy each
     other's, and what a process that is killed leaves is never completed. So they are made beside.
     """
-    durable.make_folder(file.parent)
+    storage.make_folder(file.parent)
     with (file.parent / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # which the system frees if this process dies
         if not file.exists():
@@ -149,7 +149,7 @@ def _make_tables(file: Path) -> None:
     # Another name each time: MLflow keeps what it has opened by a name until the process ends.
     new = file.with_name(f".tmp-{file.name}.{secrets.token_hex(4)}")
     SqlAlchemyStore(f"{_SQLITE}///{new}", str(file.parent / "artifacts")).engine.dispose()
-    durable.rename(new, file)
+    storage.rename(new, file)
 
 
 def _path(uri: str) -> Path:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.errors import DataError
 from pwc_exp.tracking.events import Point
 
@@ -37,7 +37,7 @@ class Journal:
         """
         self._path = path
         if not path.exists():
-            durable.write_file(path, b"")
+            storage.write_file(path, b"")
         self.points = repair(path)
         self.mismatches = 0
         self._values: dict[str, dict[int, float]] = {}
@@ -76,7 +76,7 @@ class Journal:
         Raises:
             OutputError: the disk does not take them.
         """
-        durable.sync_file(self._path)
+        storage.sync_file(self._path)
 
     def _remember(self, point: Point) -> None:
         for key, value in point.values.items():
@@ -107,7 +107,7 @@ def append(path: Path, point: Point) -> None:
     values = {
         key: value if math.isfinite(value) else str(value) for key, value in point.values.items()
     }
-    durable.append_line(path, json.dumps({**point._asdict(), "values": values}, allow_nan=False))
+    storage.append_line(path, json.dumps({**point._asdict(), "values": values}, allow_nan=False))
 
 
 def read(path: Path) -> list[Point]:
@@ -124,7 +124,7 @@ def repair(path: Path) -> list[Point]:
     lines = _whole_lines(path)
     size = sum(length for _, length in lines)
     if size != path.stat().st_size:
-        durable.truncate(path, size)
+        storage.truncate(path, size)
     return [point for point, _ in lines]
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.tracking.connection import is_gone, tracking_uri
 from pwc_exp.tracking.provenance import without_password
 
@@ -41,7 +41,7 @@ class Ledger:
         Raises:
             OutputError: it cannot be written.
         """
-        durable.write_file(run_dir / FILE, (json.dumps(asdict(self), indent=2) + "\n").encode())
+        storage.write_file(run_dir / FILE, (json.dumps(asdict(self), indent=2) + "\n").encode())
 
 
 def destination(run_dir: Path, uri: str | None, outputs: Path) -> str:

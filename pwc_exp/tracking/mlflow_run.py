@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.tracking import journal
 from pwc_exp.tracking.connection import connect
 from pwc_exp.tracking.events import Artifact, Dataset, Item, Picture, Point, Tag, Text
@@ -106,7 +106,7 @@ class MlflowRun:
         if missing:
             # First to the disk: a point that MLflow has and the journal has lost, with the power,
             # would be computed again and stored with another time.
-            durable.sync_file(self._run_dir / journal.FILE)
+            storage.sync_file(self._run_dir / journal.FILE)
             self._send_metrics(missing)
             self._ledger.acked = taken
             self._ledger.save(self._run_dir)

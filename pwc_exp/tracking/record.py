@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.tracking.events import Dataset
 from pwc_exp.tracking.provenance import describe_process
@@ -86,7 +86,7 @@ class Record:
             "ended": self.ended,
             "replay_mismatches": self.mismatches,
         }
-        durable.write_file(run_dir / FILE, (json.dumps(values, indent=2) + "\n").encode())
+        storage.write_file(run_dir / FILE, (json.dumps(values, indent=2) + "\n").encode())
 
     def resume(self, step: int, changes: Mapping[str, tuple[object, object]]) -> None:
         """Notes that this process goes on from `step`. `changes`: old and new values of knobs."""

@@ -9,7 +9,7 @@ from typing import Self, SupportsFloat
 
 import numpy as np
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.errors import BusyError, OutputError
 from pwc_exp.tracking import journal, record
 from pwc_exp.tracking.connection import is_file
@@ -91,8 +91,8 @@ class Tracker:
             DataError: the journal or record of a resumed run is damaged.
             BusyError: MLflow is required, and cannot be reached.
         """
-        durable.make_folder(self._run_dir)
-        durable.remove_leftovers(self._run_dir)
+        storage.make_folder(self._run_dir)
+        storage.remove_leftovers(self._run_dir)
         self._journal = Journal(self._run_dir / journal.FILE)
         self._record = self._make_record()
         self._record.save(self._run_dir)

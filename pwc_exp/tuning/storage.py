@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage, JournalStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import SQLAlchemyError
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.errors import ConfigError
 
 
@@ -26,7 +26,7 @@ class _Journal(JournalFileBackend):
         if path.exists():
             _cut_torn_end(path)
         else:
-            durable.write_file(path, b"")
+            storage.write_file(path, b"")
         self._path = path
         super().__init__(str(path))
 
@@ -37,8 +37,8 @@ class _Journal(JournalFileBackend):
             OutputError: the journal cannot be written.
         """
         lines = (json.dumps(log, separators=(",", ":")) for log in logs)
-        durable.append_line(self._path, "\n".join(lines))
-        durable.sync_file(self._path)
+        storage.append_line(self._path, "\n".join(lines))
+        storage.sync_file(self._path)
 
 
 def open_storage(place: Path | str) -> BaseStorage:
@@ -65,7 +65,7 @@ def _cut_torn_end(path: Path) -> None:
         lines.pop()
     size = sum(len(line) + 1 for line in lines)
     if size != path.stat().st_size:
-        durable.truncate(path, size)
+        storage.truncate(path, size)
 
 
 def _is_operation(line: bytes) -> bool:

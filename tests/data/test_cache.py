@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.data import cache as module
 from pwc_exp.data.cache import Cache, Record
 from pwc_exp.data.formats.image_headers import Size
@@ -208,7 +208,7 @@ def test_it_is_told_how_much_is_there_and_nothing_is_asked_of_a_full_cache(
     told = "1 of 3 examples are cached; the others are added as they are read, about 0.0 GB"
     assert told in capsys.readouterr().err
     in_a_map(cache, maker, 0, 2)
-    monkeypatch.setattr(durable, "_free", lambda _: 0)
+    monkeypatch.setattr(storage, "_free", lambda _: 0)
     cache.prepare(Size(1000, 1000))
     assert not capsys.readouterr().err
 
@@ -216,7 +216,7 @@ def test_it_is_told_how_much_is_there_and_nothing_is_asked_of_a_full_cache(
 def test_too_little_space_is_told_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(durable, "_free", lambda _: 100 * 2**20)
+    monkeypatch.setattr(storage, "_free", lambda _: 100 * 2**20)
     cache = Cache(tmp_path / "new", [f"{n}" for n in range(8)])
     cache.prepare(Size(900, 900))  # 97 MB
     with pytest.raises(DiskFullError, match=r"new needs 115 MB, 100 MB are free"):

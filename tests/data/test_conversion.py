@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 
 from pwc_exp.data.conversion import Job, Outcome, convert
-from pwc_exp.durable import write_file
 from pwc_exp.errors import DataError, OutputError
+from pwc_exp.storage import write_file
 
 SIZE = 300_000  # bytes of an output of the slow conversion
 SLOW_CONVERSION = f"""
 import signal, sys, time
 from pathlib import Path
 from pwc_exp.data.conversion import Job, convert
-from pwc_exp.durable import write_file
+from pwc_exp.storage import write_file
 
 def work(number, path):
     time.sleep(0.02)

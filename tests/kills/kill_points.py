@@ -38,7 +38,7 @@ TENSORBOARD = "pwc_exp.tracking.tensorboard"
 
 # In a folder that is new, with an MLflow that has no tables yet.
 START = (
-    Point("lock_taken", "pwc_exp.durable:_take", after, "the folder is locked, and empty"),
+    Point("lock_taken", "pwc_exp.storage:_take", after, "the folder is locked, and empty"),
     Point("config_half", WRITE, half, "half a configuration is no run", r"\.tmp-config\.yaml"),
     Point("config_written", "pwc_exp.training:header", before, "a run with nothing else"),
     Point("record_half", WRITE, half, "a run without a uid", r"\.tmp-run\.json"),
@@ -58,7 +58,7 @@ LOOP = (
     Point("rename_after", RENAME, after, "its name is not synced", r"\.tmp-step"),
     Point("saved", "pwc_exp.checkpoints:save", after, "one too many, before retention"),
     Point("line_before", "pwc_exp.tracking.journal:append", before, "measured, not written"),
-    Point("line_half", "pwc_exp.durable:append_line", half, "a torn line", r"metrics\.jsonl"),
+    Point("line_half", "pwc_exp.storage:append_line", half, "a torn line", r"metrics\.jsonl"),
     Point("line_after", "pwc_exp.tracking.journal:append", after, "a line ahead of the stores"),
     Point("sync_before", "pwc_exp.tracking.journal:Journal.flush", before, "lines not synced"),
     Point("sync_after", "pwc_exp.tracking.journal:Journal.flush", after, "lines, no checkpoint"),
@@ -67,13 +67,13 @@ LOOP = (
     Point("state_written", WRITE, after, "no manifest", r"state\.safetensors"),
     Point("manifest_half", WRITE, half, "half a manifest", r"manifest\.json"),
     Point("manifest_written", WRITE, after, "complete, by a wrong name", r"manifest\.json"),
-    Point("tree_before", "pwc_exp.durable:_fsync_tree", before, "nothing of it synced"),
+    Point("tree_before", "pwc_exp.storage:_fsync_tree", before, "nothing of it synced"),
     Point("rename_before", RENAME, before, "synced, by a wrong name", r"\.tmp-step"),
     Point("evaluating", "pwc_exp.validation:errors_of", before, "steps made, no values", call=3),
     Point("between_sets", "pwc_exp.validation:errors_of", before, "one of two evaluated", call=4),
     Point("drawn", "pwc_exp.validation:Validation._draw", after, "pictures, no values"),
     Point("validated", "pwc_exp.validation:Validation.run", after, "values, no checkpoint"),
-    Point("remove_before", "pwc_exp.durable:remove_folder", before, "one too many stays"),
+    Point("remove_before", "pwc_exp.storage:remove_folder", before, "one too many stays"),
     Point("remove_renamed", RENAME, after, "a whole .del-", r"\.del-step"),
     Point(
         "remove_half", "os:unlink", after, "half a .del-", r"^(state\.safetensors|manifest\.json)$"
@@ -97,7 +97,7 @@ STORES = (
 )
 # After the last step.
 END = (
-    Point("last_kept", "pwc_exp.durable:remove_folder", before, "one too many", r"step-0*42$"),
+    Point("last_kept", "pwc_exp.storage:remove_folder", before, "one too many", r"step-0*42$"),
     Point("last_removed", RENAME, after, "retention after the last step", r"\.del-step-0*42\."),
     Point("stores_open", "pwc_exp.training:send_checkpoints", before, "trained, not sent"),
     Point("upload_before", f"{CLIENT}.log_artifacts", before, "best checkpoint not in MLflow"),

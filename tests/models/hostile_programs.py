@@ -68,7 +68,7 @@ CALLS: list[tuple[str, str, list[Any]]] = [
     ("torch.storage", "_load_from_bytes", ["{}"]),
     ("joblib", "load", ["{}"]),
     ("dill", "loads", ["{}"]),
-    ("pwc_exp.durable", "write_file", ["{}", "x"]),
+    ("pwc_exp.storage", "write_file", ["{}", "x"]),
 ]
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import yaml
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.stopping import STOP_FILE
 from pwc_exp.tracking import journal
 from pwc_exp.tracking.events import Point
@@ -43,8 +43,8 @@ def main() -> None:
         calls.write(f"{'resume' if 'resume' in given else 'new'} {config.seed} {cores} {gpus}\n")
     if config.seed == 16:
         sys.exit("error: refused before anything is written")
-    durable.make_folder(run_dir)
-    durable.write_file(run_dir / "config.yaml", plan)
+    storage.make_folder(run_dir)
+    storage.write_file(run_dir / "config.yaml", plan)
     told = Record.new("child", {})
     told.save(run_dir)
     if config.seed == 15:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tracked import point
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.errors import DataError, OutputError
 from pwc_exp.tracking import journal
 from pwc_exp.tracking.events import Point
@@ -51,7 +51,7 @@ def test_cut_reaches_the_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     journal.append(path, point(0))
     path.write_bytes(path.read_bytes() + b"{")
     cuts = []
-    monkeypatch.setattr(durable, "truncate", lambda path, size: cuts.append(size))
+    monkeypatch.setattr(storage, "truncate", lambda path, size: cuts.append(size))
     journal.repair(path)
     assert cuts == [path.stat().st_size - 1]
 
@@ -116,7 +116,7 @@ def test_zero_and_minus_zero_are_different_bits(path: Path) -> None:
 def test_flush_syncs_the_journal(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[Path] = []
     kept = Journal(path)
-    monkeypatch.setattr(durable, "sync_file", synced.append)
+    monkeypatch.setattr(storage, "sync_file", synced.append)
     kept.flush()
     assert synced == [path]
 
@@ -130,7 +130,7 @@ def test_a_point_that_is_not_written_is_not_remembered(
         raise OutputError("full")
 
     with monkeypatch.context() as full:
-        full.setattr(durable, "append_line", refuse)
+        full.setattr(storage, "append_line", refuse)
         with pytest.raises(OutputError):
             kept.add(1, {"loss": 0.5})
     assert isinstance(kept.add(1, {"loss": 0.5}), Point)

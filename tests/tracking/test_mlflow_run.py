@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tracked import RUN, TREE, images, in_mlflow, make_run, make_tracker, metrics, point
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.tracking import connection, journal, ledger, tracker
 from pwc_exp.tracking.connection import tracking_uri
 from pwc_exp.tracking.events import Artifact, Dataset, Picture, Tag
@@ -80,7 +80,7 @@ def test_points_are_on_the_disk_before_they_are_in_mlflow(
 ) -> None:
     run = make_run(root)
     order = []
-    monkeypatch.setattr(durable, "sync_file", lambda path: order.append(path.name))
+    monkeypatch.setattr(storage, "sync_file", lambda path: order.append(path.name))
     monkeypatch.setattr(run._client, "log_batch", lambda *a, **k: order.append("log_batch"))
     run.send_points(POINTS)
     assert order == [journal.FILE, "log_batch"]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tracked import RUN, TREE, images, in_mlflow, make_tracker, metrics, point
 
-from pwc_exp import checkpoints, durable
+from pwc_exp import checkpoints, storage
 from pwc_exp.config.commands import SyncConfig
 from pwc_exp.config.schema import CONFIG_FILE, to_yaml
 from pwc_exp.config.training import DestinationConfig, TrackingConfig
@@ -135,7 +135,7 @@ def test_what_one_process_left_over_is_sent(
 
 def test_a_run_that_is_trained_now_is_refused(root: Path, run: Run) -> None:
     folder = run()
-    with durable.lock(folder / ".lock"), pytest.raises(BusyError, match=r"\.lock is held by"):
+    with storage.lock(folder / ".lock"), pytest.raises(BusyError, match=r"\.lock is held by"):
         sync(config_of(folder))
     assert not (folder / ledger.FILE).exists()
     sync(config_of(folder))
@@ -197,7 +197,7 @@ def test_the_command_says_what_it_sent_in_two_lines(root: Path, run: Run) -> Non
     assert (code, errors) == (0, "")
     assert out.startswith("sent     4 points, 1 pictures, 3 artifacts")
     assert command(f"run='{moved}'")[1].splitlines()[0] == NOTHING
-    with durable.lock(moved / ".lock"):
+    with storage.lock(moved / ".lock"):
         code, out, errors = command(str(moved))
     assert (code, out) == (75, "")
     assert errors.startswith("error: ")

@@ -14,7 +14,7 @@ from typing import Any
 import mlflow
 from tracked import TREE, make_tracker
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.tracking import journal
 from pwc_exp.tracking.ledger import Ledger
 from pwc_exp.tracking.mlflow_run import MlflowRun
@@ -57,7 +57,7 @@ POINTS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
     "ml_acked": (Ledger, "save", after(Ledger.save)),
     "ml_picture": (mlflow.MlflowClient, "log_image", after(mlflow.MlflowClient.log_image)),
     "ml_term": (MlflowRun, "close", die),
-    "j_torn": (durable, "append_line", tear),
+    "j_torn": (storage, "append_line", tear),
     "j_written": (journal, "append", after(journal.append, 2)),
     "j_repaired": (journal, "repair", after(journal.repair)),
     "tb_rebuilt": (EventFile, "_rebuild", after(EventFile._rebuild)),
@@ -82,7 +82,7 @@ def main(root: Path, point: str, end: int) -> None:
             time.sleep(0.02)
             if step % SAVE_EVERY == 0:
                 tracker.flush()
-                durable.write_file(checkpoint, str(step).encode())
+                storage.write_file(checkpoint, str(step).encode())
 
 
 if __name__ == "__main__":

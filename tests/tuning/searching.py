@@ -7,7 +7,7 @@ lost.
 import sys
 from pathlib import Path
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.config.sweeps import OptunaConfig, Pruner
 from pwc_exp.tuning import open_search
 from pwc_exp.tuning.space import parse
@@ -26,7 +26,7 @@ def go_on(folder: Path) -> None:
     search = open_here(folder)
 
     def say(*words: object) -> None:
-        durable.append_line(folder / SAID, " ".join(map(str, words)))
+        storage.append_line(folder / SAID, " ".join(map(str, words)))
 
     def attempt(word: str, proposal: Proposal) -> None:
         say(word, proposal.number, *proposal.values.values())

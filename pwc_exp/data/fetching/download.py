@@ -26,8 +26,8 @@ from pwc_exp.data.fetching.remote import (
     remote_of,
     words_of,
 )
-from pwc_exp.durable import make_folder, write_file
 from pwc_exp.errors import DataError, MissingInputError, OutputError, UserError
+from pwc_exp.storage import make_folder, write_file
 
 _BLOCK = 2**18  # bytes; what a cut loses at most
 _LONGEST_WAIT = 60.0  # seconds

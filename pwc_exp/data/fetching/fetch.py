@@ -17,8 +17,8 @@ from pwc_exp.data.fetching.archives import Archive, Entry
 from pwc_exp.data.fetching.download import download
 from pwc_exp.data.fetching.remote import Remote, probe
 from pwc_exp.data.fetching.unpack import Unpacked, unpack
-from pwc_exp.durable import make_folder, write_file
 from pwc_exp.errors import DataError, MissingInputError, OutputError
+from pwc_exp.storage import make_folder, write_file
 
 _PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 

@@ -23,8 +23,8 @@ from typing import IO, Any, NamedTuple, Self
 from tqdm import tqdm
 
 from pwc_exp.data.formats.files import open_file
-from pwc_exp.durable import make_folder
 from pwc_exp.errors import DataError, MissingInputError, OutputError, UserError
+from pwc_exp.storage import make_folder
 
 _BLOCK = 2**20  # bytes
 _DEEPEST = 32  # folders within each other

@@ -18,8 +18,8 @@ import tensorflow as tf
 from pwc_exp.data.formats.files import HEAD_BYTES, length_of, open_file, read_bytes
 from pwc_exp.data.formats.image_headers import ImageHeader, Size, inspect_image, read_header
 from pwc_exp.data.formats.npy import NPY_MAGIC, npy_mask_size, read_npy_mask
-from pwc_exp.durable import write_file
 from pwc_exp.errors import DataError
+from pwc_exp.storage import write_file
 
 _log = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from pwc_exp.data.formats.image_headers import (
 )
 from pwc_exp.data.formats.images import decode_png
 from pwc_exp.data.formats.npy import NPY_MAGIC, encode_npy, npy_flow_size, read_npy_flow
-from pwc_exp.durable import write_file
 from pwc_exp.errors import DataError
+from pwc_exp.storage import write_file
 
 UNKNOWN_FLOW = 1e9  # Middlebury: a component of at least this size says "unknown"
 KITTI_SCALE = 64.0  # steps per pixel

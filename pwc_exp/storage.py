@@ -1,14 +1,14 @@
-"""Files that survive a crash: whole or absent, and on the disk once a function here has returned.
+"""Files that survive a crash, and the lock that gives one process a folder.
 
-Every file that must outlive the process is written here, so that the order of write, fsync and
-rename is stated, and tested, once. Temporary names are `.tmp-<name>.<random>` beside the target,
-which keeps every rename inside one file system and two writers apart; what is being removed is
-called `.del-<name>.<random>`. A failed fsync is not tried again: the system may have dropped the
-data and would report success (https://wiki.postgresql.org/wiki/Fsync_Errors).
+A file is whole or absent, and on the disk once a function here has returned. Every file that must
+outlive the process is written here, so that the order of write, fsync and rename is defined, and
+tested, once. Temporary names are `.tmp-<name>.<random>` beside the target, which keeps every rename
+inside one file system and two writers apart; what is being removed is `.del-<name>.<random>`. A
+failed fsync is not retried: the system may have dropped the data and would report success
+(https://wiki.postgresql.org/wiki/Fsync_Errors).
 """
 
 import errno
-import fcntl
 import hashlib
 import os
 import secrets
@@ -19,27 +19,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from pwc_exp.errors import BusyError, DiskFullError, OutputError, UserError
 
 _BEING_WRITTEN = ".tmp-"
 _BEING_REMOVED = ".del-"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
-_UNWRITABLE = {
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EEXIST,
-    errno.ENAMETOOLONG,
-    errno.EFBIG,
-    errno.ENOLCK,
-    errno.EOPNOTSUPP,
-}
+_REFUSALS = "EACCES EPERM EROFS ENOTDIR EISDIR EEXIST ENAMETOOLONG EFBIG ENOLCK EOPNOTSUPP ENOSYS"
+_UNWRITABLE = {getattr(errno, name) for name in _REFUSALS.split()}
 
 
 def make_folder(path: Path) -> None:
-    """Makes `path` and its parents, if they are not there."""
+    """Makes `path` and its parents where they are missing."""
     with _explained(path):
         missing = [place for place in (path, *path.parents) if not place.exists()]
         path.mkdir(parents=True, exist_ok=True)
@@ -48,7 +40,7 @@ def make_folder(path: Path) -> None:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Refuses to begin what needs more bytes than are free where `folder` is or will be.
+    """Checks that `needed` bytes are free where `folder` is or will be.
 
     Raises:
         DiskFullError: fewer are free.
@@ -59,7 +51,7 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Writes `path`: after a crash it holds what it held before, or all of `data`."""
+    """Writes `path`: after a crash it holds its old content, or all of `data`."""
     temporary = _beside(path, _BEING_WRITTEN)
     with _explained(path, needed=len(data)):
         try:
@@ -76,13 +68,14 @@ def write_file(path: Path, data: bytes) -> None:
 def append_line(path: Path, line: str) -> None:
     """Appends `line` and a newline in one write: a killed process leaves it whole or absent.
 
-    It is handed to the operating system, not forced onto the disk: until `sync_file` it may be
-    lost with the power.
+    The line is with the operating system, not yet on the disk: until `sync_file`, a power cut may
+    lose it.
     """
     data = f"{line}\n".encode()
     with _explained(path, needed=len(data)):
-        # os.open, as a buffered file may cut one line into several writes.
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        # os.open, as a buffered file may split one line into several writes.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(path, flags, 0o666)
         try:
             size = os.fstat(descriptor).st_size
             written = os.write(descriptor, data)
@@ -116,41 +109,51 @@ def truncate(path: Path, size: int) -> None:
 
 
 @contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Holds the file `path`, which names the holder; the system frees it when the process ends.
+def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Locks the file `path`, and writes into it which process holds the lock.
+
+    The operating system releases the lock when the process ends, however it ends.
+
+    Args:
+        wait: whether to wait for another holder, instead of refusing.
 
     Raises:
-        BusyError: another process, or another block of this one, holds it.
+        BusyError: another process, or another block of this one, holds the lock.
+        OutputError: the file cannot be opened, or its file system has no locks.
     """
+    # No soft lock, by a file's presence, where locks are missing: it would outlive its process.
+    held = FileLock(path, blocking=wait, fallback_to_soft=False, on_acquired=_write_holder)
     with _explained(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        _take(held, path)
     try:
-        with _explained(path):
-            _take(descriptor, path)
         yield
     finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked process may have the same file open
-        os.close(descriptor)
+        held.release()
 
 
-def _take(descriptor: int, path: Path) -> None:
+def _take(held: FileLock, path: Path) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.pread(descriptor, 1000, 0).decode(errors="replace").strip()
+        held.acquire()
+    except Timeout as error:
+        holder = ""
+        with suppress(OSError):  # Windows does not let others read a locked file
+            holder = path.read_bytes()[:1000].decode(errors="replace").strip()
         raise BusyError(
             f"{path} is held by {holder or 'another process'}; try again when it has ended"
         ) from error
+
+
+def _write_holder(descriptor: int) -> None:
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
 
 
 @contextmanager
 def folder(path: Path, *, needed: int) -> Iterator[Path]:
-    """Gives an empty folder to fill, which appears as `path`, complete, when the block ends.
+    """Yields an empty folder to fill, which appears as `path`, complete, when the block ends.
 
-    If the block raises, nothing appears. What is already at `path` stays, and is an error: two
-    folders cannot change places at once.
+    If the block raises, nothing appears. An existing `path` stays, and is an error: two folders
+    cannot be swapped atomically.
 
     Args:
         needed: bytes that the block will write, about.
@@ -175,7 +178,7 @@ def folder(path: Path, *, needed: int) -> Iterator[Path]:
 
 
 def rename(path: Path, target: Path) -> None:
-    """Gives a file or folder another name in the folder that it is in; undone if that fails."""
+    """Renames a file or folder within its folder; undone if the new name cannot be made durable."""
     with _explained(path):
         path.rename(target)
         try:
@@ -198,22 +201,25 @@ def remove_leftovers(parent: Path, *, older_than: float = 0.0) -> None:
     older_than: seconds since the last change, longer than another process may need to complete
     its file; 0 only for a folder that one process at a time writes to.
     """
-    for prefix in (_BEING_WRITTEN, _BEING_REMOVED):
-        for leftover in parent.glob(f"{prefix}*"):
-            if older_than and _age(leftover) < older_than:
+    for leftover in (*parent.glob(f"{_BEING_WRITTEN}*"), *parent.glob(f"{_BEING_REMOVED}*")):
+        with suppress(FileNotFoundError):  # another process has removed it, or completed the file
+            if older_than and time.time() - leftover.stat().st_mtime < older_than:
                 continue
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                with suppress(OSError):
-                    leftover.unlink(missing_ok=True)
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                leftover.unlink(missing_ok=True)
 
 
-def _age(path: Path) -> float:
-    """Seconds since the last change; 0 if it is no longer there."""
-    with suppress(FileNotFoundError):
-        return time.time() - path.stat().st_mtime
-    return 0.0
+def sha256_of(*paths: Path) -> str:
+    """The sha256 of the concatenated files, in hexadecimal."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def _beside(path: Path, prefix: str) -> Path:
@@ -227,7 +233,9 @@ def _fsync_tree(root: Path) -> None:
 
 
 def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    if os.name == "nt" and path.is_dir():
+        return  # Windows cannot open a folder, and writes names through
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -236,11 +244,7 @@ def _fsync(path: Path) -> None:
 
 @contextmanager
 def _explained(path: Path, *, needed: int | None = None) -> Iterator[None]:
-    """Turns the system's refusal to write into one line for the user.
-
-    Args:
-        needed: bytes, where that is known.
-    """
+    """Turns the system's refusal to write into one line. needed: bytes, where that is known."""
     try:
         yield
     except UserError:
@@ -265,13 +269,3 @@ def _room(needed: int | None, free: int) -> str:
     """In MB, rounded so that what does not fit never seems to fit."""
     needs = "" if needed is None else f"needs {-(-needed // 2**20)} MB, "
     return f"{needs}{free // 2**20} MB are free"
-
-
-def sha256_of(*paths: Path) -> str:
-    """The sha256 of files, one after the other, in hexadecimal."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
-    return digest.hexdigest()

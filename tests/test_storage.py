@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pwc_exp import durable
+from pwc_exp import storage
 from pwc_exp.errors import DiskFullError, OutputError
 
 
@@ -60,7 +60,7 @@ def test_file_is_on_the_disk_before_it_gets_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = record_calls(monkeypatch)
-    durable.write_file(tmp_path / "a.json", b"new")
+    storage.write_file(tmp_path / "a.json", b"new")
     assert calls == ["fsync .tmp-a.json", "rename .tmp-a.json a.json", f"fsync {tmp_path.name}"]
 
 
@@ -68,7 +68,7 @@ def test_folder_is_on_the_disk_before_it_gets_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = record_calls(monkeypatch)
-    with durable.folder(tmp_path / "result", needed=1) as new:
+    with storage.folder(tmp_path / "result", needed=1) as new:
         (new / "data").write_bytes(b"1")
     assert calls == [
         "fsync data",
@@ -82,26 +82,26 @@ def test_file_keeps_its_content_if_the_write_is_cut_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.json"
-    durable.write_file(path, b"old")
+    storage.write_file(path, b"old")
     monkeypatch.setattr(os, "fsync", stop)
     with pytest.raises(StoppedError):
-        durable.write_file(path, b"new")
+        storage.write_file(path, b"new")
     assert path.read_bytes() == b"old"
 
 
 def test_folder_of_a_failed_block_never_appears(tmp_path: Path) -> None:
-    with pytest.raises(StoppedError), durable.folder(tmp_path / "result", needed=1) as new:
+    with pytest.raises(StoppedError), storage.folder(tmp_path / "result", needed=1) as new:
         (new / "data").write_bytes(b"1")
         raise StoppedError
     assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
-    with durable.folder(tmp_path / "result", needed=1) as new:
+    with storage.folder(tmp_path / "result", needed=1) as new:
         (new / "old").write_bytes(b"")
     with (
         pytest.raises(OutputError, match="result cannot be written: file exists"),
-        durable.folder(tmp_path / "result", needed=1),
+        storage.folder(tmp_path / "result", needed=1),
     ):
         pytest.fail("the block must not begin")
     assert [path.name for path in tmp_path.rglob("*")] == ["result", "old"]
@@ -111,21 +111,21 @@ def test_leftover_of_a_killed_process_is_in_nobodys_way(tmp_path: Path) -> None:
     for name in (".tmp-result", ".del-result", ".tmp-result.00000000"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "stale").write_bytes(b"")
-    with durable.folder(tmp_path / "result", needed=1) as new:
+    with storage.folder(tmp_path / "result", needed=1) as new:
         (new / "data").write_bytes(b"")
     assert [path.name for path in (tmp_path / "result").iterdir()] == ["data"]
-    durable.remove_folder(tmp_path / "result")
+    storage.remove_folder(tmp_path / "result")
     assert not (tmp_path / "result").exists()
 
 
 def test_folder_loses_its_name_before_its_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with durable.folder(tmp_path / "result", needed=1) as new:
+    with storage.folder(tmp_path / "result", needed=1) as new:
         (new / "data").write_bytes(b"")
     emptied: list[str] = []
     monkeypatch.setattr(shutil, "rmtree", lambda path, **_: emptied.append(path.name))
-    durable.remove_folder(tmp_path / "result")
+    storage.remove_folder(tmp_path / "result")
     assert [plain(path.name) for path in tmp_path.iterdir()] == [".del-result"]
     assert emptied == [path.name for path in tmp_path.iterdir()]
 
@@ -134,7 +134,7 @@ def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
     for name in (".tmp-a", ".del-b", "c", ".hidden"):
         (tmp_path / name).mkdir()
     (tmp_path / ".tmp-d").write_bytes(b"")
-    durable.remove_leftovers(tmp_path)
+    storage.remove_leftovers(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "c"]
 
 
@@ -151,7 +151,7 @@ def test_lines_are_appended_in_one_write_each(
     monkeypatch.setattr(os, "write", recorded)
     lines = ["1", "é" * 100_000]
     for line in lines:
-        durable.append_line(tmp_path / "lines", line)
+        storage.append_line(tmp_path / "lines", line)
     assert written == [f"{line}\n".encode() for line in lines]
     assert (tmp_path / "lines").read_text(encoding="utf-8").splitlines() == lines
 
@@ -162,10 +162,10 @@ def test_refusal_names_the_path_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr(os, "fsync", refuse(number))
     with pytest.raises(OutputError) as file_error:
-        durable.write_file(tmp_path / "a.json", b"new")
+        storage.write_file(tmp_path / "a.json", b"new")
     with (
         pytest.raises(OutputError) as folder_error,
-        durable.folder(tmp_path / "result", needed=1) as new,
+        storage.folder(tmp_path / "result", needed=1) as new,
     ):
         (new / "data").write_bytes(b"")
     for error, name in ((file_error, "a.json"), (folder_error, "result")):
@@ -180,9 +180,9 @@ def test_refusal_names_the_path_and_leaves_nothing(
 def test_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for write in (
-        lambda: durable.make_folder(tmp_path / "file" / "run"),
-        lambda: durable.append_line(tmp_path / "file" / "lines", "1"),
-        lambda: durable.write_file(tmp_path / "file" / "a.json", b""),
+        lambda: storage.make_folder(tmp_path / "file" / "run"),
+        lambda: storage.append_line(tmp_path / "file" / "lines", "1"),
+        lambda: storage.write_file(tmp_path / "file" / "a.json", b""),
     ):
         with pytest.raises(OutputError, match="not a directory"):
             write()
@@ -191,11 +191,11 @@ def test_folder_below_a_file_is_refused(tmp_path: Path) -> None:
 def test_partly_written_line_is_an_error_and_is_taken_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    durable.append_line(tmp_path / "lines", "1")
+    storage.append_line(tmp_path / "lines", "1")
     write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:-2]))
     with pytest.raises(DiskFullError, match="no space left"):
-        durable.append_line(tmp_path / "lines", "1234")
+        storage.append_line(tmp_path / "lines", "1234")
     assert (tmp_path / "lines").read_text() == "1\n"
 
 
@@ -207,11 +207,11 @@ def test_two_writers_of_one_file_are_not_in_each_others_way(
 
     def overtaken(descriptor: int) -> None:
         monkeypatch.setattr(os, "fsync", fsync)
-        durable.write_file(path, b"second")
+        storage.write_file(path, b"second")
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", overtaken)
-    durable.write_file(path, b"first")
+    storage.write_file(path, b"first")
     assert path.read_bytes() == b"first"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -219,7 +219,7 @@ def test_two_writers_of_one_file_are_not_in_each_others_way(
 def test_fsync_that_failed_is_not_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    durable.write_file(tmp_path / "a.json", b"old")
+    storage.write_file(tmp_path / "a.json", b"old")
     synced: list[str] = []
 
     def failing(descriptor: int) -> None:
@@ -228,10 +228,10 @@ def test_fsync_that_failed_is_not_tried_again(
 
     monkeypatch.setattr(os, "fsync", failing)
     with pytest.raises(DiskFullError, match=r"output error \(needs 1 MB, \d+ MB are free\)"):
-        durable.write_file(tmp_path / "a.json", b"new")
+        storage.write_file(tmp_path / "a.json", b"new")
     assert synced == [".tmp-a.json"]
     with pytest.raises(DiskFullError):
-        durable.sync_file(tmp_path / "a.json")
+        storage.sync_file(tmp_path / "a.json")
     assert synced == [".tmp-a.json", "a.json"]
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.json", b"old")]
 
@@ -239,9 +239,9 @@ def test_fsync_that_failed_is_not_tried_again(
 def test_synced_file_is_on_the_disk_and_then_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    durable.append_line(tmp_path / "lines", "1")
+    storage.append_line(tmp_path / "lines", "1")
     calls = record_calls(monkeypatch)
-    durable.sync_file(tmp_path / "lines")
+    storage.sync_file(tmp_path / "lines")
     assert calls == ["fsync lines", f"fsync {tmp_path.name}"]
 
 
@@ -249,20 +249,20 @@ def test_file_is_cut_and_never_lengthened(tmp_path: Path, monkeypatch: pytest.Mo
     path = tmp_path / "lines"
     path.write_bytes(b"12345")
     calls = record_calls(monkeypatch)
-    durable.truncate(path, 3)
+    storage.truncate(path, 3)
     assert (path.read_bytes(), calls) == (b"123", ["fsync lines"])
     with pytest.raises(ValueError, match="lines has 3 bytes and cannot be cut to 4"):
-        durable.truncate(path, 4)
+        storage.truncate(path, 4)
     assert path.read_bytes() == b"123"
 
 
 def test_new_folders_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = record_calls(monkeypatch)
     for _ in range(2):
-        durable.make_folder(tmp_path / "a/b/c")
+        storage.make_folder(tmp_path / "a/b/c")
     assert calls == [f"fsync {tmp_path.name}", "fsync a", "fsync b"]
 
 
 def test_mistakes_of_the_block_are_not_called_unwritable(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), durable.folder(tmp_path / "result", needed=1):
+    with pytest.raises(FileNotFoundError), storage.folder(tmp_path / "result", needed=1):
         (tmp_path / "absent").read_bytes()
