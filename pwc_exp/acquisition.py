@@ -6,8 +6,8 @@ from pwc_exp.cluster import processors
 from pwc_exp.config.commands import DataFetchConfig, DataHalfresConfig
 from pwc_exp.config.data import FilesConfig
 from pwc_exp.data import halfres as halving
-from pwc_exp.data.fetching.archives import CATALOGUE
-from pwc_exp.data.fetching.fetch import fetch as fetch_entry
+from pwc_exp.data.datasets.catalogue import CATALOGUE
+from pwc_exp.data.fetch import fetch as fetch_entry
 from pwc_exp.errors import ConfigError, DataError
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from pwc_exp import checkpoints, pretrained, storage
 from pwc_exp.config.data import DataConfig, Dataset, MixConfig
 from pwc_exp.config.schema import BEST_KEY, CHECKPOINTS, CONFIG_FILE, load
-from pwc_exp.data.fetching.archives import CATALOGUE
+from pwc_exp.data.datasets.catalogue import CATALOGUE
 from pwc_exp.errors import DataError, MissingInputError, UserError
 from pwc_exp.models import tfoptflow, torch_layouts
 from pwc_exp.models.pwcnet import PWCNet

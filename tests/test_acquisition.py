@@ -10,7 +10,7 @@ import pytest
 from pwc_exp import acquisition
 from pwc_exp.acquisition import fetch, halfres
 from pwc_exp.build import index
-from pwc_exp.data.fetching.fetch import Fetched
+from pwc_exp.data.fetch import Fetched
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_pfm
 from pwc_exp.errors import ConfigError, DataError, MissingInputError

@@ -30,7 +30,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.formats.headers import Size
+from pwc_exp.data.formats.images import scaled
 from pwc_exp.errors import DataError
 from pwc_exp.storage import check_space, make_folder, remove_leftovers, write_file
 
@@ -175,15 +176,6 @@ class Cache:
         write_file(path, _pack(self._names[index], bits, frames, record.flow, known))
 
 
-def scaled(levels: tf.Tensor, largest: int) -> tf.Tensor:
-    """Whole numbers from 0 to `largest`, as float32 from 0 to 1, the same bits in any graph.
-
-    Where the divisor is a constant, TensorFlow may multiply by 1 / largest, which rounds otherwise.
-    """
-    divisor = tf.raw_ops.PlaceholderWithDefault(input=float(largest), shape=[])
-    return tf.cast(levels, tf.float32) / divisor
-
-
 class _Layout(NamedTuple):
     """Where the parts of a record begin, in bytes."""
 
@@ -277,6 +269,6 @@ def _as_floats(frame: tf.Tensor) -> tf.Tensor:
 
     def of_16_bits() -> tf.Tensor:
         pairs = tf.reshape(frame, tf.concat([tf.shape(frame)[:2], [3, 2]], axis=0))
-        return scaled(tf.bitcast(pairs, tf.uint16), 2**16 - 1)
+        return scaled(tf.bitcast(pairs, tf.uint16), 65535.0)
 
-    return tf.cond(tf.shape(frame)[2] == 3, lambda: scaled(frame, 2**8 - 1), of_16_bits)
+    return tf.cond(tf.shape(frame)[2] == 3, lambda: scaled(frame, 255.0), of_16_bits)

@@ -14,7 +14,7 @@ import numpy as np
 
 from pwc_exp.data.convention import judge, weigh
 from pwc_exp.data.file_source import Decoded
-from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.formats.headers import Size
 from pwc_exp.data.formats.images import inspect_frame, inspect_mask
 from pwc_exp.data.formats.io import inspect_flow
 from pwc_exp.data.sample import Sample

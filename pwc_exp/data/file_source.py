@@ -10,10 +10,15 @@ import numpy as np
 import tensorflow as tf
 
 from pwc_exp.data.cache import Cache, Record
-from pwc_exp.data.formats.decode import decode_flow, decode_frame, decode_mask
-from pwc_exp.data.formats.image_headers import Size
-from pwc_exp.data.formats.images import inspect_frame, read_frame, read_mask
-from pwc_exp.data.formats.io import read_flow
+from pwc_exp.data.formats.headers import Size
+from pwc_exp.data.formats.images import (
+    graph_frame,
+    graph_mask,
+    inspect_frame,
+    read_frame,
+    read_mask,
+)
+from pwc_exp.data.formats.io import graph_flow, read_flow
 from pwc_exp.data.sample import Example, Part, Sample
 from pwc_exp.errors import DataError, MissingInputError, OutputError, UserError
 
@@ -108,12 +113,12 @@ class FileSource:
     def _decode(self, index: tf.Tensor) -> Example:
         """Does what `read_sample` does, in TensorFlow's operations."""
         paths = self.files(index)
-        frame1, frame2 = decode_frame(paths["frame1"]), decode_frame(paths["frame2"])
+        frame1, frame2 = graph_frame(paths["frame1"]), graph_frame(paths["frame2"])
         size = tf.shape(frame1)[:2]
         flow, valid = tf.zeros([*tf.unstack(size), 2]), tf.zeros(size)
         if "flow" in paths:
             flow, valid = tf.cond(
-                paths["flow"] == "", lambda: (flow, valid), lambda: decode_flow(paths["flow"])
+                paths["flow"] == "", lambda: (flow, valid), lambda: graph_flow(paths["flow"])
             )
         if any(sample.flow_stride > 1 for sample in self.samples):
             stride = self._strides[index]
@@ -123,7 +128,7 @@ class FileSource:
                 mask = tf.cond(
                     paths[role] == "",
                     functools.partial(tf.fill, size, kept),
-                    functools.partial(decode_mask, paths[role]),
+                    functools.partial(graph_mask, paths[role]),
                 )
                 tf.debugging.assert_equal(tf.shape(mask), size, "Sizes differ.")
                 valid = tf.where(mask == kept, valid, 0.0)

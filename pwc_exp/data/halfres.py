@@ -14,8 +14,7 @@ import numpy as np
 
 from pwc_exp.data.conversion import Job, Outcome, convert
 from pwc_exp.data.datasets.things import UNUSED_LIST
-from pwc_exp.data.formats.files import read_bytes
-from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.formats.headers import Size, read_bytes
 from pwc_exp.data.formats.images import inspect_frame, read_frame, write_image
 from pwc_exp.data.formats.io import read_flow, write_flo
 from pwc_exp.errors import DataError, MissingInputError, OutputError, UserError

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.formats.headers import Size
 from pwc_exp.data.sample import Sample
 from pwc_exp.data.walk import spread, walk
 

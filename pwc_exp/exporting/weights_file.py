@@ -30,7 +30,7 @@ from pwc_exp.config.commands import CardConfig, Checkpoint, ExportWeightsConfig
 from pwc_exp.config.data import DataConfig, MixConfig, SyntheticConfig
 from pwc_exp.config.schema import CHECKPOINTS, CONFIG_FILE, load
 from pwc_exp.config.training import Precision, PrecisionConfig
-from pwc_exp.data.fetching.archives import CATALOGUE
+from pwc_exp.data.datasets.catalogue import CATALOGUE
 from pwc_exp.data.sample import Batch
 from pwc_exp.errors import ConfigError, DataError, MissingInputError, OutputError, UserError
 from pwc_exp.exporting.engine import Shape

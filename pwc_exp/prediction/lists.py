@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pwc_exp.data.datasets.layout import natural_key
-from pwc_exp.data.formats.files import read_bytes
+from pwc_exp.data.formats.headers import read_bytes
 from pwc_exp.errors import DataError, MissingInputError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm")

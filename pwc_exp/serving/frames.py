@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pwc_exp.data.formats.image_headers import read_header
+from pwc_exp.data.formats.headers import read_header
 from pwc_exp.data.formats.images import decode_frame
 from pwc_exp.errors import DataError
 from pwc_exp.serving.limits import Refusal

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from pwc_exp import storage
 from pwc_exp.config.commands import SubmitConfig
-from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.formats.headers import Size
 from pwc_exp.data.formats.images import inspect_frame
 from pwc_exp.data.sample import Sample
 from pwc_exp.errors import DataError

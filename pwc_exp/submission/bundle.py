@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from pwc_exp.data.formats.files import read_bytes
+from pwc_exp.data.formats.headers import read_bytes
 from pwc_exp.errors import DataError, MissingInputError
 
 MAX_FILES = 100_000

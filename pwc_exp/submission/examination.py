@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.formats.headers import Size
 from pwc_exp.data.formats.io import KITTI_SCALE, read_flow
 from pwc_exp.errors import DataError
 from pwc_exp.submission.benchmarks import KITTI_PNG, Benchmark

@@ -13,7 +13,7 @@ import tensorflow as tf
 from pwc_exp import storage
 from pwc_exp.data import cache as module
 from pwc_exp.data.cache import Cache, Record
-from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.formats.headers import Size
 from pwc_exp.errors import DataError, DiskFullError, OutputError
 
 HEIGHT, WIDTH = 3, 5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.formats.headers import Size
 from pwc_exp.data.scenes import film
 from pwc_exp.data.scenes.film import Film, FilmLimits, develop, draw_film, make_noise
 

@@ -11,7 +11,7 @@ import pytest
 from encoded import HEIGHT, WIDTH, bmp, jpeg, npy, png, ppm, raw_png, some_image
 
 from pwc_exp.data.formats import images
-from pwc_exp.data.formats.image_headers import MAX_PIXELS
+from pwc_exp.data.formats.headers import MAX_PIXELS
 from pwc_exp.data.formats.images import (
     inspect_frame,
     inspect_mask,
@@ -74,7 +74,7 @@ def test_palettes_and_single_bits_are_looked_up(tmp_path: Path) -> None:
 
 
 def test_dropped_alpha_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    images._note_dropped_alpha.cache_clear()
+    images._warn_of_dropped_alpha.cache_clear()
     (tmp_path / "a.png").write_bytes(png(ALPHA))
     with caplog.at_level(logging.WARNING):
         read_frame(tmp_path / "a.png")
@@ -241,7 +241,7 @@ def test_inspection_does_not_read_the_pixels(
             received.append(len(content := super().read(size)))
             return content
 
-    monkeypatch.setattr("pwc_exp.data.formats.files.FileIO", Counted)
+    monkeypatch.setattr("pwc_exp.data.formats.headers.FileIO", Counted)
     for path in paths:
         received.clear()
         assert inspect_frame(path) == (500, 400)

@@ -27,10 +27,9 @@ from encoded import (
     some_image,
 )
 
-from pwc_exp.data.formats.decode import decode_flow, decode_frame
-from pwc_exp.data.formats.image_headers import DEFLATE_RATIO
-from pwc_exp.data.formats.images import inspect_frame, read_frame
-from pwc_exp.data.formats.io import inspect_flow, read_flow
+from pwc_exp.data.formats.headers import DEFLATE_RATIO
+from pwc_exp.data.formats.images import graph_frame, inspect_frame, read_frame
+from pwc_exp.data.formats.io import graph_flow, inspect_flow, read_flow
 from pwc_exp.errors import UserError
 
 # (width, height); the files hold 5 x 3 pixels
@@ -237,7 +236,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Outcome]
     signature = [tf.TensorSpec([], tf.string)]
     graphs = {
         is_frame: tf.function(function, input_signature=signature).get_concrete_function()
-        for is_frame, function in ((True, decode_frame), (False, decode_flow))
+        for is_frame, function in ((True, graph_frame), (False, graph_flow))
     }
     tracemalloc.start()
     yield [

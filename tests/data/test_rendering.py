@@ -6,7 +6,7 @@ import tensorflow as tf
 from numpy_warp import sample
 from scenes import HEIGHT, MOVING, WIDTH, eroded, source_of
 
-from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.formats.headers import Size
 from pwc_exp.data.scenes import rendering
 from pwc_exp.data.scenes.rendering import Drawing, Rendered, make_renderer
 

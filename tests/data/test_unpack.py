@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pwc_exp.data.fetching.unpack import Unpacked, unpack
+from pwc_exp.data.unpack import Unpacked, unpack
 from pwc_exp.errors import DataError, MissingInputError, OutputError
 
 _random = random.Random(0)
@@ -118,18 +118,18 @@ def test_a_file_of_another_size_stops_before_anything_is_moved(tmp_path: Path, s
     there = root / "set" / "README"
     there.parent.mkdir(parents=True)
     there.write_bytes(b"my own")
-    refused(make_any(tmp_path, suffix, FILES), root, f"{there} is there already")
+    refused(make_any(tmp_path, suffix, FILES), root, f"{there} exists already")
     assert tree(root) == {"set/README": b"my own"}
 
 
 def test_a_folder_where_a_file_should_be_is_refused(tmp_path: Path) -> None:
     root = tmp_path / "root"
     (root / "set" / "README").mkdir(parents=True)
-    refused(make_any(tmp_path, ".zip", FILES), root, "is there already")
+    refused(make_any(tmp_path, ".zip", FILES), root, "exists already")
     (root / "set" / "README").rmdir()
     (root / "set").rmdir()
     (root / "set").write_bytes(b"a file")
-    refused(make_any(tmp_path, ".zip", FILES), root, "is there already")
+    refused(make_any(tmp_path, ".zip", FILES), root, "exists already")
 
 
 def test_what_a_killed_process_left_is_replaced(tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_a_disk_without_space_is_told_before_it_is_full(
 ) -> None:
     archive = make_any(tmp_path, suffix, FILES)
     usage = SimpleNamespace(free=SIZE - 1)
-    monkeypatch.setattr("pwc_exp.data.fetching.unpack.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("pwc_exp.data.unpack.shutil.disk_usage", lambda _: usage)
     refused(archive, tmp_path / "root", r"0\.0 GB are free")
 
 
@@ -324,7 +324,7 @@ def test_an_interrupted_extraction_shows_nothing(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pwc_exp.data.fetching.unpack._move", interrupt)
+    monkeypatch.setattr("pwc_exp.data.unpack._move", interrupt)
     with pytest.raises(KeyboardInterrupt):
         unpack(make_any(tmp_path, ".zip", FILES), tmp_path / "root")
     assert tree(tmp_path / "root") == {}

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pwc_exp.data.datasets.layout import Tree, one_or_both
-from pwc_exp.data.formats.files import read_bytes
+from pwc_exp.data.formats.headers import read_bytes
 from pwc_exp.data.sample import Sample
 from pwc_exp.errors import DataError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pwc_exp.data.datasets.layout import IncompleteError, Tree
-from pwc_exp.data.formats.files import read_bytes
+from pwc_exp.data.formats.headers import read_bytes
 from pwc_exp.data.sample import Sample
 from pwc_exp.errors import DataError
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.formats.headers import Size
 from pwc_exp.data.scenes.layers import Layers, LookLimits, draw_look
 from pwc_exp.data.scenes.motion import Motion, still
 from pwc_exp.data.scenes.outlines import FAR, OutlineLimits, draw_outlines

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.formats.headers import Size
 
 _TAPS = 4  # of each of the two passes of the motion blur: 16 places along the path
 _FOG_LIGHT = (0.45, 0.9)

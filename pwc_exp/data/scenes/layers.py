@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.formats.headers import Size
 from pwc_exp.data.scenes import textures
 from pwc_exp.data.scenes.motion import Motion, MotionLimits, draw_motion, rotation
 from pwc_exp.data.scenes.outlines import FAR, OutlineLimits, Outlines, draw_outlines

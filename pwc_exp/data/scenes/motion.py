@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.formats.headers import Size
 
 WAVES = 2
 _WAVE_LENGTHS = (0.15, 0.5)  # diagonals of the frame

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.formats.headers import Size
 from pwc_exp.data.scenes import textures
 from pwc_exp.data.scenes.film import Film
 from pwc_exp.data.scenes.layers import Layers, Look

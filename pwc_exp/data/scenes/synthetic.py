@@ -16,8 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.data.cache import Cache, Record, scaled
-from pwc_exp.data.formats.image_headers import Size
+from pwc_exp.data.cache import Cache, Record
+from pwc_exp.data.formats.headers import Size
+from pwc_exp.data.formats.images import scaled
 from pwc_exp.data.sample import Example, Part
 from pwc_exp.data.scenes.driving import DrivingLimits, draw_driving_layers
 from pwc_exp.data.scenes.film import FilmLimits, compress, develop, draw_film, make_noise
@@ -208,7 +209,7 @@ class SyntheticSource:
 
 def _to_8_bits(frame: tf.Tensor) -> tf.Tensor:
     """Rounds to the levels of 8 bits, as a camera does; cached frames are then the same."""
-    return scaled(tf.round(tf.clip_by_value(frame, 0.0, 1.0) * 255), 255)
+    return scaled(tf.round(tf.clip_by_value(frame, 0.0, 1.0) * 255), 255.0)
 
 
 def _digest(*recipe: object) -> str:

@@ -1,22 +1,30 @@
-"""What the first bytes of an image say, checked against the length of its file.
+"""Files as bytes, and what the first bytes of an image say, checked against the file's length.
 
 A size that the file cannot hold is refused here, before anything is decoded: memory is bounded by
-the length of the file, and by MAX_PIXELS.
+the length of the file, and by MAX_PIXELS. Each check exists twice: in Python, which says what is
+wrong, and as TensorFlow operations, which only say whether TensorFlow's decoders return for this
+file what the Python reader returns. Not Pillow: it refuses stray bytes between the segments of a
+JPEG, which libjpeg reads, and does not say where the pixels of a PPM begin.
 """
 
+import os
 import re
+import stat
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
-from pwc_exp.data.formats.files import HEAD_BYTES, length_of, open_file
-from pwc_exp.errors import DataError
+import tensorflow as tf
 
+from pwc_exp.errors import DataError, MissingInputError, UserError
+
+HEAD_BYTES = 4096  # holds the header of every format but some JPEG
 MAX_PIXELS = 64 * 2**20
 DEFLATE_RATIO = 1032  # deflate spends at least 2 bits on a copy of 258 bytes
 JPEG_RATIO = 512  # pixels per byte: a JPEG spends at least 1 bit on a block of 8 x 8
-
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 JPEG_MAGIC = b"\xff\xd8\xff"
 
@@ -27,6 +35,7 @@ _JPEG_MARKER = re.compile(rb"\xff+([\x01-\xfe])")
 _JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE_MARKERS = frozenset(range(0xD0, 0xD8)) | {0x01}  # no length follows
 _PNM_HEADER = re.compile(rb"P(?P<kind>[56])" + rb"(?:\s|#[^\n]*\n)+(\d{1,9})" * 3 + rb"\s")
+_GRAPH_HEAD_BYTES = 64
 
 
 class Size(NamedTuple):
@@ -48,8 +57,48 @@ class ImageHeader(NamedTuple):
     least_length: int  # of a file that holds so many pixels; for PNM the only length
 
 
+class GraphHeader(NamedTuple):
+    """A size, and whether TensorFlow's operations read this file as the Python reader does."""
+
+    usable: tf.Tensor  # bool
+    shape: tf.Tensor  # [2] int64, height and width
+    offset: tf.Tensor | int  # bytes before the pixels
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[FileIO]:
+    """Opens a file that is not empty; refuses pipes and devices, which could block."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(f"Not a regular file: {path}.")
+        if status.st_size == 0:
+            raise DataError(f"Empty file: {path}.")
+        # Unbuffered: a walk by seeking must read what it asks for, not 8 KiB around it.
+        with FileIO(path) as file:
+            yield file
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise MissingInputError(f"No such file: {path}.") from None
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror}.") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """Reads a whole file."""
+    with open_file(path) as file:
+        return file.readall()
+
+
+def read_head(path: Path) -> tuple[bytes, int]:
+    """The first HEAD_BYTES of a file, and its length in bytes."""
+    with open_file(path) as file:
+        return file.read(HEAD_BYTES), os.fstat(file.fileno()).st_size
+
+
 def read_header(path: Path, head: bytes, length: int) -> ImageHeader:
-    """Reads `head`, the first bytes of a file of `length` bytes; refuses what cannot be decoded."""
+    """Parses `head`, the first bytes of a file of `length` bytes; refuses what is not decodable."""
     try:
         if head.startswith(PNG_MAGIC):
             header = _png_header(head)
@@ -63,14 +112,26 @@ def read_header(path: Path, head: bytes, length: int) -> ImageHeader:
             raise ValueError(f"Expected PNG, JPEG, BMP, PPM or PGM. Received: {head[:8]!r}")
     except (ValueError, struct.error) as error:
         raise DataError(f"Not an image that can be read: {path}. {error}.") from None
-    _check(path, header, length)
+    height, width = header.size
+    if not (height > 0 and width > 0 and height * width <= MAX_PIXELS):
+        raise DataError(
+            f"Image size out of range: {path}. Expected 1 to {MAX_PIXELS} pixels. "
+            f"Received: {width} x {height}."
+        )
+    exact = header.kind == "PNM"
+    if length < header.least_length or (exact and length != header.least_length):
+        raise DataError(
+            f"{'Truncated or overlong' if exact else 'Truncated'} image: {path}. "
+            f"Expected {'' if exact else 'at least '}{header.least_length} bytes for "
+            f"{width} x {height}. Received: {length}."
+        )
     return header
 
 
 def inspect_image(path: Path) -> ImageHeader:
     """Reads the header of an image and verifies, without decoding, that its file is complete."""
     with open_file(path) as file:
-        length = length_of(file)
+        length = os.fstat(file.fileno()).st_size
         head = file.read(HEAD_BYTES)
         try:
             header = read_header(path, head, length)
@@ -85,22 +146,6 @@ def inspect_image(path: Path) -> ImageHeader:
     return header
 
 
-def _check(path: Path, header: ImageHeader, length: int) -> None:
-    height, width = header.size
-    if not (height > 0 and width > 0 and height * width <= MAX_PIXELS):
-        raise DataError(
-            f"Image size out of range: {path}. Expected 1 to {MAX_PIXELS} pixels. "
-            f"Received: {width} x {height}."
-        )
-    exact = header.kind == "PNM"
-    if length < header.least_length or (exact and length != header.least_length):
-        raise DataError(
-            f"{'Truncated or overlong' if exact else 'Truncated'} image: {path}. "
-            f"Expected {'' if exact else 'at least '}{header.least_length} bytes for "
-            f"{width} x {height}. Received: {length}."
-        )
-
-
 def _png_header(head: bytes) -> ImageHeader:
     length, name, width, height, bits, colour = struct.unpack_from(">I4sIIBB", head, 8)
     if name != b"IHDR" or length != 13:
@@ -110,10 +155,8 @@ def _png_header(head: bytes) -> ImageHeader:
         raise ValueError(f"Expected PNG colour type 0, 2, 3, 4 or 6. Received: {colour}")
     # TensorFlow's decoder widens 1, 2 and 4 bits, and the entries of a palette, to 8.
     max_value = 65535 if bits == 16 else 255
-    inflated = height * (1 + (width * channels * bits + 7) // 8)
-    return ImageHeader(
-        "PNG", Size(height, width), channels, bits, max_value, 33, inflated // DEFLATE_RATIO
-    )
+    least = height * (1 + (width * channels * bits + 7) // 8) // DEFLATE_RATIO
+    return ImageHeader("PNG", Size(height, width), channels, bits, max_value, 33, least)
 
 
 def _jpeg_header(head: bytes) -> ImageHeader:
@@ -138,8 +181,7 @@ def _bmp_header(head: bytes) -> ImageHeader:
             "Expected an uncompressed BMP of 24 or 32 bits per pixel. "
             f"Received: {bits} bits, compression {compression}"
         )
-    row_bytes = (width * bits // 8 + 3) // 4 * 4
-    least = offset + abs(height) * row_bytes
+    least = offset + abs(height) * ((width * bits // 8 + 3) // 4 * 4)
     return ImageHeader("BMP", Size(abs(height), width), bits // 8, 8, 255, offset, least)
 
 
@@ -180,3 +222,61 @@ def _jpeg_is_complete(file: FileIO, start: int, length: int) -> bool:
         if _JPEG_END in file.read(end - begin + 1):
             return True
     return False
+
+
+def starts_with(content: tf.Tensor, magic: bytes) -> tf.Tensor:
+    """Whether the content of a file, a string, starts with `magic`."""
+    return tf.equal(tf.strings.substr(content, 0, len(magic)), magic)
+
+
+def graph_head(content: tf.Tensor) -> tf.Tensor:
+    """The first 64 bytes, with zeros behind a shorter file.
+
+    A substr out of range would quote the file in its message, and TensorFlow's Python dies of that.
+    """
+    head = tf.strings.substr(content, 0, _GRAPH_HEAD_BYTES)
+    return tf.strings.join([head, bytes(_GRAPH_HEAD_BYTES)])
+
+
+def graph_length(text: tf.Tensor) -> tf.Tensor:
+    """Bytes of a string, int64."""
+    return tf.cast(tf.strings.length(text), tf.int64)
+
+
+def graph_png_header(content: tf.Tensor, layouts: dict[bytes, int]) -> GraphHeader:
+    """Usable: the file can hold so many pixels, in one of the layouts.
+
+    layouts: bits per channel and colour type, two bytes -> bits of a pixel.
+    """
+    head = graph_head(content)
+    size = tf.io.decode_raw(tf.strings.substr(head, 16, 8), tf.int32, little_endian=False)
+    width, height = tf.unstack(tf.cast(size, tf.int64), 2)
+    layout = tf.equal(tf.strings.substr(head, 24, 2), [*layouts])
+    bits = tf.reduce_sum(tf.where(layout, tf.constant([*layouts.values()], tf.int64), 0))
+    inflated = height * (1 + (width * bits + 7) // 8)
+    usable = (
+        tf.equal(tf.strings.substr(head, 8, 8), b"\0\0\0\rIHDR")
+        & tf.reduce_any(layout)
+        & in_range(height, width)
+        & (inflated // DEFLATE_RATIO <= graph_length(content))
+    )
+    return GraphHeader(usable, tf.stack([height, width]), 0)
+
+
+def graph_text_header(content: tf.Tensor, pattern: str, pixel_bytes: int) -> GraphHeader:
+    """Usable: the header matches, and exactly so many pixels follow."""
+    head = graph_head(content)
+    matches = tf.strings.regex_full_match(head, pattern)
+    header = tf.where(matches, tf.strings.regex_replace(head, pattern, r"\1"), "P 0 0 0 ")
+    words = tf.strings.split(header)  # magic, width, height, largest value or scale
+    width, height = tf.unstack(tf.strings.to_number(words[1:3], tf.int64), 2)
+    offset = graph_length(header)
+    fits = tf.equal(graph_length(content), offset + height * width * pixel_bytes)
+    return GraphHeader(in_range(height, width) & fits, tf.stack([height, width]), offset)
+
+
+def in_range(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """Whether an int64 size is of 1 to MAX_PIXELS pixels."""
+    # Each side first: the product of two sides within the limit does not overflow.
+    sides = (height > 0) & (width > 0) & (height <= MAX_PIXELS) & (width <= MAX_PIXELS)
+    return sides & (height * width <= MAX_PIXELS)

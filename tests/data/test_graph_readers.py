@@ -25,8 +25,8 @@ from encoded import (
     some_image,
 )
 
-from pwc_exp.data.formats import decode
-from pwc_exp.data.formats.image_headers import MAX_PIXELS
+from pwc_exp.data.formats import images, io
+from pwc_exp.data.formats.headers import MAX_PIXELS
 from pwc_exp.data.formats.images import read_frame, read_mask
 from pwc_exp.data.formats.io import read_flow
 from pwc_exp.errors import DataError
@@ -85,9 +85,7 @@ def compiled(function: Callable[..., Any]) -> Compiled:
     return tf.function(function, input_signature=[tf.TensorSpec([], tf.string)])
 
 
-frame, flow, mask = (
-    compiled(f) for f in (decode.decode_frame, decode.decode_flow, decode.decode_mask)
-)
+frame, flow, mask = (compiled(f) for f in (images.graph_frame, io.graph_flow, images.graph_mask))
 KINDS: dict[str, tuple[Compiled, Callable[[Path], Any], dict[str, bytes]]] = {
     "frame": (frame, read_frame, FAST_FRAMES | RARE_FRAMES),
     "flow": (flow, read_flow, FAST_FLOWS | RARE_FLOWS),
@@ -132,8 +130,8 @@ def test_common_formats_need_no_python(tmp_path: Path, monkeypatch: pytest.Monke
     def refuse(path: Path) -> None:
         raise DataError(f"asked to read {path}")
 
-    for reader in ("read_frame", "read_flow", "read_mask"):
-        monkeypatch.setattr(decode, reader, refuse)
+    for module, reader in ((images, "read_frame"), (io, "read_flow"), (images, "read_mask")):
+        monkeypatch.setattr(module, reader, refuse)
     fast = {"frame": FAST_FRAMES, "flow": FAST_FLOWS, "mask": FAST_MASKS}
     for kind, (graph, read, files) in KINDS.items():
         for name, content in files.items():
@@ -169,7 +167,7 @@ def test_a_declared_size_that_the_file_cannot_hold_is_left_to_python(
         asked.append(path)
         return read_frame(path)
 
-    monkeypatch.setattr(decode, "read_frame", read)
+    monkeypatch.setattr(images, "read_frame", read)
     with pytest.raises(tf.errors.OpError, match="bomb"):
         frame(str(tmp_path / "bomb"))
     assert asked == [tmp_path / "bomb"]

@@ -1,4 +1,4 @@
-"""Unpacks archives that nobody here has seen before: all of it, inside one folder, or nothing.
+"""Unpacks archives from elsewhere: everything, inside one folder, or nothing.
 
 Only files and folders are taken, under names that stay inside; links, devices and anything else
 are refused, and so is an archive that would fill the disk.
@@ -22,13 +22,12 @@ from typing import IO, Any, NamedTuple, Self
 
 from tqdm import tqdm
 
-from pwc_exp.data.formats.files import open_file
+from pwc_exp.data.formats.headers import open_file
 from pwc_exp.errors import DataError, MissingInputError, OutputError, UserError
 from pwc_exp.storage import make_folder
 
 _BLOCK = 2**20  # bytes
 _DEEPEST = 32  # folders within each other
-_HEAD = 6  # bytes that tell a format
 _SMALL = 64 * 2**20  # bytes that any archive may unpack to
 _LARGEST_RATIO = 100  # frames and flow shrink by less than 10
 _COMPRESSED: dict[bytes, Callable[..., Any]] = {
@@ -37,13 +36,8 @@ _COMPRESSED: dict[bytes, Callable[..., Any]] = {
     b"\xfd7zXZ\x00": lzma.open,
 }
 _DAMAGE = (
-    EOFError,
-    NotImplementedError,
-    ValueError,  # of names and numbers in headers
-    lzma.LZMAError,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
+    *(EOFError, NotImplementedError, ValueError),  # ValueError: of names and numbers in headers
+    *(lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error),
 )
 
 
@@ -52,7 +46,7 @@ class Unpacked(NamedTuple):
 
     files: int
     size: int  # bytes
-    kept: int  # files that were there already, of the same size; they were not touched
+    kept: int  # files that existed already, of the same size; they were not touched
 
 
 class _Member(NamedTuple):
@@ -60,12 +54,6 @@ class _Member(NamedTuple):
     kind: str  # "file", "folder", or what it is instead
     size: int  # bytes that it declares
     open: Callable[[], IO[bytes] | None]
-
-
-class _Limits(NamedTuple):
-    members: int
-    size: int  # bytes
-    free: int  # bytes on the disk
 
 
 def unpack(
@@ -79,7 +67,7 @@ def unpack(
     """Unpacks a zip or tar (plain, gz, bz2, xz) into `root`, which may hold other files.
 
     Everything is unpacked into a folder beside its place first and moved when it is complete. A
-    file that is there already must have the same size, and is kept.
+    file that exists already must have the same size, and is kept.
 
     Args:
         strip: A leading folder that is left out of the names.
@@ -89,68 +77,86 @@ def unpack(
     if not archive.is_file():
         raise MissingInputError(f"No such archive: {archive}.")
     make_folder(root)
-    size = max(_SMALL, _LARGEST_RATIO * archive.stat().st_size) if max_bytes is None else max_bytes
-    limits = _Limits(max_members, size, shutil.disk_usage(root).free)
+    if max_bytes is None:
+        max_bytes = max(_SMALL, _LARGEST_RATIO * archive.stat().st_size)
+    free = shutil.disk_usage(root).free
+
+    def admit(members: int, size: int) -> None:
+        if members > max_members:
+            raise DataError(f"Refused: {archive} holds more than {max_members} files and folders.")
+        if size > max_bytes:
+            raise DataError(
+                f"Refused: {archive} unpacks to {size} bytes or more. Expected {max_bytes} at most."
+            )
+        if size > free:
+            raise OutputError(
+                f"{archive} unpacks to {size / 1e9:.1f} GB or more, {free / 1e9:.1f} GB are free"
+            )
+
     temporary = root / f".tmp-{archive.name}"
     shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed in here
     try:
         with _explained(archive, root):
-            unpacked = _extract(archive, root, temporary, strip, limits)
+            unpacked = _extract(archive, root, temporary, strip, admit)
             _move(temporary, root)
-            os.sync()  # one for all, as an fsync of each of 100,000 files takes minutes
+            if hasattr(os, "sync"):
+                os.sync()  # one for all, as an fsync of each of 100,000 files takes minutes
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return unpacked
 
 
-def _extract(archive: Path, root: Path, temporary: Path, strip: str, limits: _Limits) -> Unpacked:
+def _extract(
+    archive: Path, root: Path, temporary: Path, strip: str, admit: Callable[[int, int], None]
+) -> Unpacked:
     temporary.mkdir()
     members = files = size = kept = 0
-    with tqdm(
-        desc=f"unpack {archive.name}", unit="B", unit_scale=True, leave=False, disable=None
-    ) as bar:
-        for member in _members(archive, limits):
+    title = f"unpack {archive.name}"
+    with tqdm(desc=title, unit="B", unit_scale=True, leave=False, disable=None) as bar:
+        for member in _members(archive, admit):
             place = _place(archive, member, strip)
             members, size = members + 1, size + member.size
             files += member.kind == "file"
-            _admit(archive, members, size, limits)
-            if member.kind == "folder":
-                _make_folders(archive, temporary / place, member)
-            elif _is_there(archive, root / place, member):
+            admit(members, size)
+            if member.kind == "file" and _exists(archive, root / place, member):
                 kept += 1
-            else:
-                _make_folders(archive, (temporary / place).parent, member)
-                _write(archive, temporary / place, member)
+                continue
+            try:
+                if member.kind == "folder":
+                    (temporary / place).mkdir(parents=True, exist_ok=True)
+                else:
+                    (temporary / place).parent.mkdir(parents=True, exist_ok=True)
+                    _write(archive, temporary / place, member)
+            except (FileExistsError, NotADirectoryError):
+                raise DataError(
+                    f"Refused: {archive} holds {member.name!r} twice, or as a file and a folder."
+                ) from None
             bar.update(member.size)
     return Unpacked(files, size, kept)
 
 
-def _members(archive: Path, limits: _Limits) -> Iterator[_Member]:
+def _members(archive: Path, admit: Callable[[int, int], None]) -> Iterator[_Member]:
     with open_file(archive) as file:
-        head = file.read(_HEAD)
+        head = file.read(max(map(len, _COMPRESSED)))
     if head.startswith(b"PK"):
-        return _zip_members(archive, limits)
+        return _zip_members(archive, admit)
     opener = next((_COMPRESSED[magic] for magic in _COMPRESSED if head.startswith(magic)), None)
     return _tar_members(archive, opener or open)
 
 
-def _zip_members(archive: Path, limits: _Limits) -> Iterator[_Member]:
+def _zip_members(archive: Path, admit: Callable[[int, int], None]) -> Iterator[_Member]:
     with zipfile.ZipFile(archive) as file:
         infos = file.infolist()
-        # A zip says at its end what all of it takes, so nothing is written in vain.
-        _admit(archive, len(infos), sum(info.file_size for info in infos), limits)
+        # The directory of a zip states the sizes of all files, so nothing is written in vain.
+        admit(len(infos), sum(info.file_size for info in infos))
         for info in infos:
-            kind = "folder" if info.is_dir() else _zip_kind(info.external_attr >> 16)
+            mode = info.external_attr >> 16  # 0 where a program wrote none
+            kind = "folder" if info.is_dir() else "file"
+            if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                kind = "a link" if stat.S_ISLNK(mode) else "a device or pipe"
             if info.flag_bits & 1:
                 kind = "encrypted"
             yield _Member(info.filename, kind, info.file_size, partial(file.open, info))
-
-
-def _zip_kind(mode: int) -> str:
-    """What the mode in a zip says; many programs write none for a file."""
-    if stat.S_ISLNK(mode):
-        return "a link"
-    return "file" if stat.S_IFMT(mode) in (0, stat.S_IFREG) else "a device or pipe"
 
 
 class _Header(tarfile.TarInfo):
@@ -167,24 +173,19 @@ class _Header(tarfile.TarInfo):
 
 
 def _tar_members(archive: Path, opener: Callable[..., Any]) -> Iterator[_Member]:
-    # tarfile's own decompression ends without a word at a cut, and after the first of the streams
-    # that a parallel bzip2 writes. "r|": one pass, as decompressing is what takes the time.
+    # tarfile's own decompression ends silently at a cut, and after the first of the streams that a
+    # parallel bzip2 writes. "r|": one pass, as decompressing is what takes the time.
     with (
         opener(archive, "rb") as raw,
         tarfile.open(fileobj=raw, mode="r|", tarinfo=_Header) as file,
     ):
         while info := file.next():
             file.members = []  # type: ignore[attr-defined] # else it keeps all of them
-            yield _Member(info.name, _tar_kind(info), info.size, partial(file.extractfile, info))
+            kind = "folder" if info.isdir() else "file"
+            if not (info.isdir() or info.isreg()):
+                kind = "a link" if info.issym() or info.islnk() else "a device or pipe"
+            yield _Member(info.name, kind, info.size, partial(file.extractfile, info))
         raw.read(_BLOCK)  # to the end, where gzip has its checksum
-
-
-def _tar_kind(info: tarfile.TarInfo) -> str:
-    if info.issym() or info.islnk():
-        return "a link"
-    if info.isdir():
-        return "folder"
-    return "file" if info.isreg() else "a device or pipe"
 
 
 def _place(archive: Path, member: _Member, strip: str) -> PurePosixPath:
@@ -205,56 +206,29 @@ def _place(archive: Path, member: _Member, strip: str) -> PurePosixPath:
     return path
 
 
-def _admit(archive: Path, members: int, size: int, limits: _Limits) -> None:
-    if members > limits.members:
-        raise DataError(f"Refused: {archive} holds more than {limits.members} files and folders.")
-    if size > limits.size:
-        raise DataError(
-            f"Refused: {archive} unpacks to {size} bytes or more. Expected {limits.size} at most."
-        )
-    if size > limits.free:
-        raise OutputError(
-            f"{archive} unpacks to {size / 1e9:.1f} GB or more, {limits.free / 1e9:.1f} GB are free"
-        )
-
-
-def _is_there(archive: Path, place: Path, member: _Member) -> bool:
+def _exists(archive: Path, place: Path, member: _Member) -> bool:
     if not os.path.lexists(place):
         return False
     if place.is_file() and place.stat().st_size == member.size:
         return True
     raise DataError(
-        f"{place} is there already, and is not the {member.size} bytes that {archive} holds. "
+        f"{place} exists already, and is not the {member.size} bytes that {archive} holds. "
         "Remove the one or the other."
     )
-
-
-def _make_folders(archive: Path, folder: Path, member: _Member) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise _clash(archive, member) from None
 
 
 def _write(archive: Path, place: Path, member: _Member) -> None:
     source = member.open()
     if source is None:
         raise DataError(f"Damaged archive: {archive}. {member.name!r} cannot be read.")
-    try:
-        with source, place.open("xb") as target:
-            shutil.copyfileobj(source, target, _BLOCK)
-            written = target.tell()
-    except FileExistsError:
-        raise _clash(archive, member) from None
+    with source, place.open("xb") as target:
+        shutil.copyfileobj(source, target, _BLOCK)
+        written = target.tell()
     if written != member.size:
         raise DataError(
             f"Damaged archive: {archive}. {member.name!r} must have {member.size} bytes. "
             f"Received: {written}."
         )
-
-
-def _clash(archive: Path, member: _Member) -> DataError:
-    return DataError(f"Refused: {archive} holds {member.name!r} twice, or as a file and a folder.")
 
 
 def _move(source: Path, target: Path) -> None:
@@ -264,9 +238,9 @@ def _move(source: Path, target: Path) -> None:
         if child.is_dir() and place.is_dir():
             _move(child, place)
         elif os.path.lexists(place):
-            raise DataError(f"{place} is there already, and is not a folder. Remove it.")
+            raise DataError(f"{place} exists already, and is not a folder. Remove it.")
         else:
-            shutil.move(child, place)  # renames; copies where a folder lies on another disk
+            shutil.move(child, place)  # renames; copies where a folder is on another disk
 
 
 @contextmanager

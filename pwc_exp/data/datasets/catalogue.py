@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 _LMB = "https://lmb.informatik.uni-freiburg.de"
 _LMB_LICENCE = "for research only, any commercial use is prohibited"
+_LMB_SCENES = f"{_LMB}/resources/datasets/SceneFlowDatasets.en.html"
 _THINGS = f"{_LMB}/data/SceneFlowDatasets_CVPR16/Release_april16/data/FlyingThings3D"
 _THINGS_SUBSET = f"{_LMB}/data/FlyingThings3D_subset/FlyingThings3D_subset"
 _KITTI = "https://s3.eu-central-1.amazonaws.com/avg-kitti"
 _KITTI_LICENCE = "CC BY-NC-SA 3.0"
 _KITTI_PAGE = "https://www.cvlibs.net/datasets/kitti"
-_HD1K = "http://hci-benchmark.iwr.uni-heidelberg.de"
+_HD1K = "http://hci-benchmark.iwr.uni-heidelberg.de"  # no source states an https address of it
 _MIDDLEBURY = "https://vision.middlebury.edu/flow/data"
 _DARUS = "https://darus.uni-stuttgart.de"
 
@@ -38,8 +39,8 @@ class Entry(NamedTuple):
     archives: tuple[Archive, ...]  # empty: only by a form, or by another program
 
 
-def _archive(url: str, *, strip: str = "") -> Archive:
-    return Archive(url, url.rpartition("/")[2], strip)
+def _archives(*urls: str, strip: str = "") -> tuple[Archive, ...]:
+    return tuple(Archive(url, url.rpartition("/")[2], strip) for url in urls)
 
 
 _ENTRIES = (
@@ -48,7 +49,7 @@ _ENTRIES = (
         "none stated by its authors; derived from the film Sintel, (c) Blender Foundation",
         "http://sintel.is.tue.mpg.de",
         "tfoptflow README; mmflow docs/en/data_prepare/Sintel",
-        (_archive("https://files.is.tue.mpg.de/sintel/MPI-Sintel-complete.zip"),),
+        _archives("https://files.is.tue.mpg.de/sintel/MPI-Sintel-complete.zip"),
     ),
     Entry(
         "flyingchairs",
@@ -56,8 +57,8 @@ _ENTRIES = (
         f"{_LMB}/resources/datasets/FlyingChairs.en.html",
         "tfoptflow README; LiteFlowNet README",
         (
-            _archive(f"{_LMB}/resources/datasets/FlyingChairs/FlyingChairs_train_val.txt"),
-            _archive(f"{_LMB}/data/FlyingChairs/FlyingChairs.zip", strip="FlyingChairs_release"),
+            *_archives(f"{_LMB}/resources/datasets/FlyingChairs/FlyingChairs_train_val.txt"),
+            *_archives(f"{_LMB}/data/FlyingChairs/FlyingChairs.zip", strip="FlyingChairs_release"),
         ),
     ),
     Entry(
@@ -65,28 +66,29 @@ _ENTRIES = (
         _LMB_LICENCE,
         f"{_LMB}/resources/datasets/FlyingChairs.en.html#flyingchairs2",
         "public download scripts on GitHub (31.2 GB)",
-        (_archive(f"{_LMB}/data/FlyingChairs2.zip", strip="FlyingChairs2"),),
+        _archives(f"{_LMB}/data/FlyingChairs2.zip", strip="FlyingChairs2"),
     ),
     Entry(
         "flyingthings3d",
         _LMB_LICENCE,
-        f"{_LMB}/resources/datasets/SceneFlowDatasets.en.html",
+        _LMB_SCENES,
         "LiteFlowNet README (37 GB and 311 GB); public download scripts on GitHub (final pass)",
-        (
-            _archive(f"{_LMB}/resources/datasets/SceneFlow/assets/all_unused_files.txt"),
-            _archive(f"{_THINGS}/raw_data/flyingthings3d__frames_cleanpass.tar"),
-            _archive(f"{_THINGS}/raw_data/flyingthings3d__frames_finalpass.tar"),
-            _archive(f"{_THINGS}/derived_data/flyingthings3d__optical_flow.tar.bz2"),
+        _archives(
+            f"{_LMB}/resources/datasets/SceneFlow/assets/all_unused_files.txt",
+            f"{_THINGS}/raw_data/flyingthings3d__frames_cleanpass.tar",
+            f"{_THINGS}/raw_data/flyingthings3d__frames_finalpass.tar",
+            f"{_THINGS}/derived_data/flyingthings3d__optical_flow.tar.bz2",
         ),
     ),
     Entry(
         "flyingthings3d_subset",
         _LMB_LICENCE,
-        f"{_LMB}/resources/datasets/SceneFlowDatasets.en.html",
+        _LMB_SCENES,
         "public download scripts on GitHub; mmflow docs/en/data_prepare/FlyingThings3d_subset",
-        tuple(
-            _archive(f"{_THINGS_SUBSET}_{part}.tar.bz2", strip="FlyingThings3D_subset")
-            for part in ("image_clean", "flow")
+        _archives(
+            f"{_THINGS_SUBSET}_image_clean.tar.bz2",
+            f"{_THINGS_SUBSET}_flow.tar.bz2",
+            strip="FlyingThings3D_subset",
         ),
     ),
     Entry(
@@ -94,24 +96,22 @@ _ENTRIES = (
         _KITTI_LICENCE,
         f"{_KITTI_PAGE}/eval_stereo_flow.php?benchmark=flow",
         "public download scripts on GitHub (1.9 GB); the page mails the same address",
-        (_archive(f"{_KITTI}/data_stereo_flow.zip"),),
+        _archives(f"{_KITTI}/data_stereo_flow.zip"),
     ),
     Entry(
         "kitti2015",
         _KITTI_LICENCE,
         f"{_KITTI_PAGE}/eval_scene_flow.php?benchmark=flow",
         "public download scripts on GitHub (1.6 GB); the page mails the same address",
-        (_archive(f"{_KITTI}/data_scene_flow.zip"),),
+        _archives(f"{_KITTI}/data_scene_flow.zip"),
     ),
     Entry(
         "hd1k",
         "none stated by its authors",
         "http://hci-benchmark.org",
         "rvc_devkit flow/benchmark_hd1k.py; public download scripts on GitHub",
-        (
-            # No source states an https address of this host.
-            _archive(f"{_HD1K}/media/downloads/hd1k_input.zip"),
-            _archive(f"{_HD1K}/media/downloads/hd1k_flow_gt.zip"),
+        _archives(
+            f"{_HD1K}/media/downloads/hd1k_input.zip", f"{_HD1K}/media/downloads/hd1k_flow_gt.zip"
         ),
     ),
     Entry(
@@ -119,9 +119,9 @@ _ENTRIES = (
         "none stated by its authors; their paper calls it freely available",
         f"{_MIDDLEBURY}/",
         "rvc_devkit flow/benchmark_middlebury.py; public download scripts on GitHub",
-        (
-            _archive(f"{_MIDDLEBURY}/comp/zip/other-color-twoframes.zip"),
-            _archive(f"{_MIDDLEBURY}/comp/zip/other-gt-flow.zip"),
+        _archives(
+            f"{_MIDDLEBURY}/comp/zip/other-color-twoframes.zip",
+            f"{_MIDDLEBURY}/comp/zip/other-gt-flow.zip",
         ),
     ),
     Entry(
@@ -149,5 +149,4 @@ _ENTRIES = (
         (),
     ),
 )
-
 CATALOGUE = {entry.name: entry for entry in _ENTRIES}
