@@ -23,7 +23,6 @@ from pwc_exp.findings import METRICS_FILE, SAMPLES_FILE, as_csv, as_json, as_tab
 from pwc_exp.flow_sources import FlowSource, build_flow_sources
 from pwc_exp.gallery import Gallery
 from pwc_exp.measuring import measure
-from pwc_exp.origin import Origin
 from pwc_exp.pictures import panel_of
 from pwc_exp.report.evaluation import Evaluation, render
 from pwc_exp.scoring.dialects import Kind
@@ -33,6 +32,7 @@ from pwc_exp.timing import Work
 from pwc_exp.timing import measure as measure_times
 from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.provenance import describe_process
+from pwc_exp.weights import WeightsInfo
 
 REPORT_FILE = "report.html"
 TABLE_FILE = "table.md"
@@ -192,7 +192,7 @@ def _batch_of(source: Source, number: int) -> Batch:
     return Batch(frame1, frame2, flow, valid, index[None])
 
 
-def _write(out: Path, page: Evaluation, source: Source, origin: Origin | None) -> None:
+def _write(out: Path, page: Evaluation, source: Source, origin: WeightsInfo | None) -> None:
     about: dict[str, object] = {**page.about, "data": source.name, "digest": source.digest}
     about |= page.made_by
     if origin is not None:

@@ -20,9 +20,9 @@ from pwc_exp.exporting.engine import Runner, Shape
 from pwc_exp.exporting.formats import engines_of
 from pwc_exp.exporting.parity import frames
 from pwc_exp.models.summary import total_flops
-from pwc_exp.networks import load_network
 from pwc_exp.steps import make_estimate
 from pwc_exp.timing import Timing, Work, measure
+from pwc_exp.weights import load_network
 
 NETWORK = "network"
 

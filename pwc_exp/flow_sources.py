@@ -19,9 +19,8 @@ from pwc_exp.data.sample import Batch, Source
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.extras import needed
 from pwc_exp.flow.resize import pad, unpad
-from pwc_exp.networks import Network, load_network
-from pwc_exp.origin import Origin
 from pwc_exp.steps import Levels, make_estimate, make_levels
+from pwc_exp.weights import Network, WeightsInfo, load_network
 
 _SUFFIXES = (".flo", ".png", ".pfm", ".flo5", ".npy")
 # Farneback's parameters: scale and levels of the pyramid, window, iterations, and the neighbourhood
@@ -39,7 +38,7 @@ class FlowSource(NamedTuple):
     about: dict[str, str]  # what it is and where it comes from
     estimate: Callable[[Batch], np.ndarray]  # whole frames of one size -> [B, H, W, 2] px
     levels: Callable[[Batch], Levels] | None = None  # the pyramid, of a network
-    origin: Origin | None = None  # of a network's weights
+    origin: WeightsInfo | None = None  # of a network's weights
     computes: bool = True  # False: it reads files, so its time says nothing
 
 
@@ -85,14 +84,12 @@ def of_network(network: Network, *, label: str, xla: bool) -> FlowSource:
 
     about = {
         "weights": str(network.source),
-        "weights_sha256": network.origin.sha256,
-        "weights_of": f"{network.origin.project}, {network.origin.licence}",
+        "weights_sha256": network.info.sha256,
+        "weights_of": f"{network.info.project}, {network.info.licence}",
         "parameters": f"{model.count_params():,}",
         "precision": model.dtype_policy.name,
     }
-    return FlowSource(
-        label, str(network.source), about, estimate, make_levels(model), network.origin
-    )
+    return FlowSource(label, str(network.source), about, estimate, make_levels(model), network.info)
 
 
 def of_files(folder: Path, source: Source, indices: Sequence[int]) -> FlowSource:

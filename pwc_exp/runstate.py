@@ -20,11 +20,10 @@ from pwc_exp.guard import Guard
 from pwc_exp.meter import Meter
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.transfer import Transfer
-from pwc_exp.origin import Origin
 from pwc_exp.stopping import say
 from pwc_exp.stuck import StuckStart
 from pwc_exp.trained import Trained
-from pwc_exp.weights import load_weights, transfer_weights
+from pwc_exp.weights import WeightsInfo, load_weights, transfer_weights
 
 BLACK_BOX = "blackbox"  # folder in that of a run: batches whose updates were not finite
 BATCH_PREFIX = "batch/"  # of the arrays of a batch in a black box
@@ -53,7 +52,7 @@ class RunState:
     ) -> None:
         self.step = 0  # updates made, those that were held back included
         self.metrics: Mapping[str, float] = {}  # of the checkpoint that it goes on from
-        self.origin: Origin | None = None  # of the first weights, if they are not fresh
+        self.origin: WeightsInfo | None = None  # of the first weights, if they are not fresh
         self.transfer: Transfer | None = None  # what was taken of them, if not all had to be
         self._config = config
         self._folder = run_dir / CHECKPOINTS

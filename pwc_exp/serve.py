@@ -4,8 +4,8 @@ from pwc_exp import cli
 
 
 def main() -> None:
-    """Runs `pwc_exp.serving.server.serve`, imported only once the configuration is valid."""
-    cli.run("serve", "pwc_exp.serving.server:serve")
+    """Runs `pwc_exp.serving.serve`, imported only once the configuration is valid."""
+    cli.run("serve", "pwc_exp.serving:serve")
 
 
 if __name__ == "__main__":

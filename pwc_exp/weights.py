@@ -1,47 +1,199 @@
-"""Weights from wherever they lie: own runs and files, tfoptflow, and files of PyTorch."""
+"""Weights from any place: shipped ones, runs, files, and checkpoints of other projects.
+
+`load_network` builds a network with its weights; `load_weights` and `transfer_weights` assign
+weights to a network that exists. `WeightsInfo` records what is known about them.
+"""
 
 import json
+import sys
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp import checkpoints, pretrained, storage
+from pwc_exp import checkpoints, pretrained, processor, storage
+from pwc_exp.build import build_model
 from pwc_exp.config.data import DataConfig, Dataset, MixConfig
+from pwc_exp.config.model import ModelConfig
 from pwc_exp.config.schema import BEST_KEY, CHECKPOINTS, CONFIG_FILE, load
+from pwc_exp.config.training import InferencePrecision, Precision, PrecisionConfig
 from pwc_exp.data.datasets.catalogue import CATALOGUE
 from pwc_exp.errors import DataError, MissingInputError, UserError
-from pwc_exp.models import tfoptflow, torch_layouts
+from pwc_exp.models import tfoptflow, torch_weights
 from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.models.torch_files import is_torch_file, read_state_dict
+from pwc_exp.models.torch_weights import MMFLOW, NVLABS, PTLFLOW
 from pwc_exp.models.transfer import Transfer, match_overlap
-from pwc_exp.origin import OWN, TERMS, TFOPTFLOW, Origin
 from pwc_exp.tracking.record import Record
 
 STARTED_FROM = "init_from_origin"  # tag of a run: the record of the weights that it started from
+OWN = "pwc_exp"
+TFOPTFLOW = "philferriere/tfoptflow"
 FORMATS = (
     "the name of shipped weights, a run, a checkpoint, a .safetensors file, a checkpoint of "
     "tfoptflow (its prefix), or a PyTorch file (.pth, .pt, .ckpt, .tar) of NVlabs/PWC-Net, "
     "ptlflow or mmflow"
 )
+BFLOAT16_BOUND = 0.05  # px: with a mean error of bfloat16 from here on, `auto` does not use it
+_RESTRICTIONS = ("NC", "research only")  # in a licence that does not permit every use
+_RESEARCH_DATA = tuple(f"{name} (for research only)" for name in ("FlyingChairs", "FlyingThings3D"))
+# {project: (licence, training data)} of the weights that the project published, by the licence
+# files of the repositories. A file does not name its author; its layout tells the project.
+_TERMS: dict[str, tuple[str, tuple[str, ...]]] = {
+    TFOPTFLOW: ("MIT", _RESEARCH_DATA),
+    NVLABS: ("CC BY-NC-SA 4.0", _RESEARCH_DATA),
+    PTLFLOW: ("CC BY-NC-SA 4.0", _RESEARCH_DATA),
+    MMFLOW: ("Apache-2.0", ("FlyingChairs (for research only)",)),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsInfo:
+    """Place, content, history and licence of weights, as far as these are known.
+
+    path: the file, or the checkpoint of a run.
+    sha256: of the file with the weights; of a TensorFlow checkpoint, of all its files in order.
+    format: the kind of file.
+    project: whose weights have this layout.
+    licence: of that project's weights.
+    data: what they were trained on, with licences.
+    started_from: the record of the weights that their training started from.
+    """
+
+    path: Path
+    sha256: str
+    format: str
+    project: str
+    licence: str
+    data: tuple[str, ...] = ()
+    started_from: dict[str, Any] | None = None
+
+    @property
+    def restricted(self) -> bool:
+        """Whether some licence, of these weights or of earlier ones, does not permit every use."""
+        before = self.started_from or {}
+        licences = [self.licence, *self.data, before.get("licence", ""), *before.get("data", ())]
+        found = any(mark in text for text in licences for mark in _RESTRICTIONS)
+        return found or bool(before.get("restricted"))
+
+    def record(self) -> dict[str, Any]:
+        """As JSON, for the records of results."""
+        more = {"path": str(self.path), "data": list(self.data), "restricted": self.restricted}
+        return {**asdict(self), **more}
+
+    def notice(self) -> str | None:
+        """A line for the terminal if the use of these weights is restricted."""
+        if not self.restricted:
+            return None
+        line = f"weights of {self.project}, {self.licence}"
+        if self.data:
+            line += f"; trained on {', '.join(self.data)}"
+        if before := self.started_from:
+            line += f"; started from those of {before.get('project')}, {before.get('licence')}"
+        return line
+
+
+class Network(NamedTuple):
+    """A model with weights, and what is known about them."""
+
+    model: PWCNet
+    info: WeightsInfo
+
+    @property
+    def source(self) -> Path:
+        """The file or checkpoint with the weights."""
+        return self.info.path
+
+
+class ChosenPrecision(NamedTuple):
+    """The number format of the computation, and the reason if `auto` chose it."""
+
+    precision: Precision
+    reason: str = ""
 
 
 class _Found(NamedTuple):
     """Weights by the names of their variables, and where they are from."""
 
     arrays: Mapping[str, np.ndarray]
-    origin: Origin
+    info: WeightsInfo
     fits: str = ""  # the model that they are for, where that is known
 
     @property
     def description(self) -> str:
         """What they are, for a message."""
-        return f"{self.origin.path}" + (f" (those of {self.fits})" if self.fits else "")
+        return f"{self.info.path}" + (f" (those of {self.fits})" if self.fits else "")
 
 
-def load_weights(model: PWCNet, path: Path) -> Origin:
+def load_network(
+    *,
+    run: str | None,
+    weights: str | None,
+    model: ModelConfig | None,
+    precision: InferencePrecision | None,
+) -> Network:
+    """Builds a network and assigns its weights.
+
+    A line on stdout names weights that ship with the package, another one says what
+    precision=auto decided. If a licence restricts what the weights may be used for, a line on
+    stderr says so.
+
+    Args:
+        run, weights, model: see `pretrained.select`.
+        precision: None: that of the run, else float32.
+    """
+    selection = pretrained.select(run=run, weights=weights, model=model)
+    chosen = _resolve(precision, selection)
+    network = build_model(selection.model, PrecisionConfig(policy=chosen.precision))
+    info = load_weights(network, selection.path)
+    if selection.shipped is not None:
+        millions = network.count_params() / 1e6
+        print(f"weights: {selection.shipped} (shipped, {millions:.1f}M parameters)")
+    if chosen.reason:
+        print(f"precision: {network.compute_dtype} ({chosen.reason})")
+    if notice := info.notice():
+        print(notice, file=sys.stderr)
+    return Network(network, info)
+
+
+def choose_precision(card: pretrained.Card | None) -> ChosenPrecision:
+    """bfloat16 where it is fast and, by the card of the weights, accurate; float32 otherwise."""
+    device = "GPU" if tf.config.list_physical_devices("GPU") else "processor"
+    if not _has_bfloat16():
+        return ChosenPrecision(Precision.fp32, f"this {device} has no bfloat16 arithmetic")
+    error = card.bfloat16_error if card is not None else None
+    if error is None:
+        reason = "no card says how far bfloat16 moves the flow"
+        return ChosenPrecision(Precision.fp32, reason)
+    moved = f"bfloat16 moves the flow by {error:.3f} px"
+    if error < BFLOAT16_BOUND:
+        return ChosenPrecision(Precision.bf16, moved)
+    return ChosenPrecision(Precision.fp32, f"{moved}, {BFLOAT16_BOUND} px or more")
+
+
+def _resolve(
+    precision: InferencePrecision | None, selection: pretrained.Selection
+) -> ChosenPrecision:
+    if precision is None:
+        run = selection.precision
+        return ChosenPrecision(run.policy if run else Precision.fp32)
+    if precision is not InferencePrecision.auto:
+        return ChosenPrecision(Precision(precision))
+    return choose_precision(selection.card)
+
+
+def _has_bfloat16() -> bool:
+    """Whether the devices that compute have bfloat16 arithmetic; NVIDIA's do from Ampere on."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return processor.has_bfloat16()
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    return all(each.get("compute_capability", (0, 0)) >= (8, 0) for each in details)
+
+
+def load_weights(model: PWCNet, path: Path) -> WeightsInfo:
     """Assigns the weights at `path` to `model`, all or none, and tells where they are from.
 
     Of a run that averages its weights, these are the averages.
@@ -62,10 +214,10 @@ def load_weights(model: PWCNet, path: Path) -> Origin:
     checkpoints.assign_weights(
         checkpoints.named_state(model), found.arrays, source=found.description
     )
-    return found.origin
+    return found.info
 
 
-def transfer_weights(model: PWCNet, path: Path) -> tuple[Origin, Transfer]:
+def transfer_weights(model: PWCNet, path: Path) -> tuple[WeightsInfo, Transfer]:
     """Assigns to `model` what it has in common with the network at `path`; see `match_overlap`.
 
     Args:
@@ -93,13 +245,13 @@ def transfer_weights(model: PWCNet, path: Path) -> tuple[Origin, Transfer]:
     fresh = {prefix + name: np.asarray(variables[prefix + name]) for name in transfer.fresh}
     taken = {prefix + name: value for name, value in transfer.values.items()}
     checkpoints.assign_weights(variables, fresh | taken, source=found.description)
-    return found.origin, transfer
+    return found.info, transfer
 
 
 def _read(model: PWCNet, path: Path) -> _Found:
     if prefix := _tensorflow_prefix(path):
         return _read_tfoptflow(model, prefix)
-    if path.is_file() and is_torch_file(path):
+    if path.is_file() and torch_weights.is_torch_file(path):
         return _read_torch(model, path)
     return _read_own(model, _checkpoint(path))
 
@@ -128,18 +280,18 @@ def _read_own(model: PWCNet, path: Path) -> _Found:
     run_dir = path.parent.parent
     if path.is_file() or not (run_dir / CONFIG_FILE).is_file():
         file = path if path.is_file() else path / checkpoints.STATE_FILE
-        origin = Origin(
+        info = WeightsInfo(
             path=path,
             sha256=storage.sha256_of(file),
             format="safetensors",
             project=OWN,
             licence="not stated",
         )
-        return _Found(checkpoint.arrays, origin)
+        return _Found(checkpoint.arrays, info)
     config = load(run_dir / CONFIG_FILE)
     trained = {name: getattr(config.model, name) for name in model.conventions}
     _check_conventions(model, trained, f"{path}: its run has")
-    origin = Origin(
+    info = WeightsInfo(
         path=path,
         sha256=storage.sha256_of(path / checkpoints.STATE_FILE),
         format="checkpoint",
@@ -148,14 +300,14 @@ def _read_own(model: PWCNet, path: Path) -> _Found:
         data=tuple(_data_licences(config.data)),
         started_from=_started_from(run_dir),
     )
-    return _Found(checkpoint.arrays, origin, fits=f"model={config.model.name}")
+    return _Found(checkpoint.arrays, info, fits=f"model={config.model.name}")
 
 
 def _read_with_card(model: PWCNet, path: Path, card: pretrained.Card) -> _Found:
     pretrained.verify(path, card)
     trained = {name: getattr(card.network, name) for name in model.conventions}
     _check_conventions(model, trained, f"{path}: its card has")
-    origin = Origin(
+    info = WeightsInfo(
         path=path,
         sha256=card.sha256,
         format="safetensors",
@@ -164,7 +316,7 @@ def _read_with_card(model: PWCNet, path: Path, card: pretrained.Card) -> _Found:
         data=tuple(f"{each.name} ({each.licence})" for each in card.data),
     )
     fits = f"model={card.network.name}"
-    return _Found(checkpoints.load(path).arrays, origin, fits=fits)
+    return _Found(checkpoints.load(path).arrays, info, fits=fits)
 
 
 def _data_licences(data: DataConfig) -> list[str]:
@@ -209,28 +361,23 @@ def _read_tfoptflow(model: PWCNet, prefix: Path) -> _Found:
     if not tensors:
         raise DataError(f"{prefix} must hold variables under {tfoptflow.SCOPE}. Received: none")
     files = [Path(f"{prefix}.index"), *sorted(prefix.parent.glob(f"{prefix.name}.data-*"))]
-    origin = _foreign(prefix, TFOPTFLOW, "TensorFlow checkpoint", storage.sha256_of(*files))
-    return _Found(_named(model, tfoptflow.convert(tensors)), origin)
+    info = _foreign(prefix, TFOPTFLOW, "TensorFlow checkpoint", storage.sha256_of(*files))
+    return _Found(_named(model, tfoptflow.convert(tensors)), info)
 
 
 def _read_torch(model: PWCNet, path: Path) -> _Found:
-    converted = torch_layouts.convert(read_state_dict(path), source=str(path))
+    converted = torch_weights.convert(torch_weights.read_state_dict(path), source=str(path))
     _check_conventions(
-        model, torch_layouts.CONVENTIONS, f"{path}: weights of {converted.project} have"
+        model, torch_weights.CONVENTIONS, f"{path}: weights of {converted.project} have"
     )
-    origin = _foreign(path, converted.project, "PyTorch file", storage.sha256_of(path))
-    return _Found(_named(model, converted.weights), origin, fits=f"model={converted.fits}")
+    info = _foreign(path, converted.project, "PyTorch file", storage.sha256_of(path))
+    return _Found(_named(model, converted.weights), info, fits=f"model={converted.fits}")
 
 
-def _foreign(path: Path, project: str, kind: str, sha256: str) -> Origin:
-    terms = TERMS[project]
-    return Origin(
-        path=path,
-        sha256=sha256,
-        format=kind,
-        project=project,
-        licence=terms.licence,
-        data=terms.data,
+def _foreign(path: Path, project: str, kind: str, sha256: str) -> WeightsInfo:
+    licence, data = _TERMS[project]
+    return WeightsInfo(
+        path=path, sha256=sha256, format=kind, project=project, licence=licence, data=data
     )
 
 

@@ -10,9 +10,8 @@ import pytest
 from pwc_exp import export_timing
 from pwc_exp.errors import MissingInputError
 from pwc_exp.export_timing import benchmark, table
-from pwc_exp.networks import Network
-from pwc_exp.origin import Origin
 from pwc_exp.timing import Timing
+from pwc_exp.weights import Network, WeightsInfo
 
 
 class FakeModel:
@@ -36,7 +35,7 @@ def timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(export_timing, "measure", measure)
     monkeypatch.setattr(export_timing, "total_flops", lambda model, size: 1.0)
     monkeypatch.setattr(export_timing, "make_estimate", lambda model, xla: None)
-    origin = Origin(path=tmp_path, sha256="", format="", project="", licence="")
+    origin = WeightsInfo(path=tmp_path, sha256="", format="", project="", licence="")
     network = Network(FakeModel(), origin)  # type: ignore[arg-type]
     monkeypatch.setattr(export_timing, "load_network", lambda **_: network)
     monkeypatch.setattr(export_timing, "engines_of", lambda folder: {"here": None})

@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from pwc_exp import checkpoints, networks, pretrained, storage
+from pwc_exp import checkpoints, pretrained, storage, weights
 from pwc_exp.build import build_model
 from pwc_exp.config.schema import CONFIG_FILE, to_yaml
 from pwc_exp.config.training import InferencePrecision, Precision
 from pwc_exp.errors import ConfigError, DataError, MissingInputError
 from pwc_exp.inputs import check_places
 from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.networks import choose_precision, load_network
 from pwc_exp.pretrained import Card, Result, Stage, TrainingData, select
-from pwc_exp.weights import load_weights
+from pwc_exp.weights import choose_precision, load_network, load_weights
 
 SMALL = (
     "model=tiny",
@@ -242,7 +241,7 @@ def test_auto_takes_bfloat16_where_it_is_fast_and_accurate(
     error: float | None,
     chosen: tuple[Precision, str],
 ) -> None:
-    monkeypatch.setattr(networks.processor, "has_bfloat16", lambda: hardware)
+    monkeypatch.setattr(weights.processor, "has_bfloat16", lambda: hardware)
     card = pretrained.card_of(shipped / "small.safetensors")
     assert card is not None
     card.bfloat16_error = error
@@ -254,8 +253,8 @@ def test_auto_takes_bfloat16_where_it_is_fast_and_accurate(
 def test_with_a_gpu_its_arithmetic_decides_and_not_the_processors(
     shipped: Path, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], has: bool
 ) -> None:
-    monkeypatch.setattr(networks.processor, "has_bfloat16", lambda: not has)
-    config = networks.tf.config
+    monkeypatch.setattr(weights.processor, "has_bfloat16", lambda: not has)
+    config = weights.tf.config
     monkeypatch.setattr(config, "list_physical_devices", lambda kind: ["a GPU"])
     details = {"compute_capability": capability}
     monkeypatch.setattr(config.experimental, "get_device_details", lambda gpu: details)
@@ -267,7 +266,7 @@ def test_with_a_gpu_its_arithmetic_decides_and_not_the_processors(
 def test_the_default_weights_and_the_precision_that_auto_decides_are_named(
     shipped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(networks.processor, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(weights.processor, "has_bfloat16", lambda: True)
     try:
         network = load_network(
             run=None, weights=None, model=None, precision=InferencePrecision.auto
@@ -275,7 +274,7 @@ def test_the_default_weights_and_the_precision_that_auto_decides_are_named(
     finally:
         keras.config.set_dtype_policy("float32")
     assert network.model.compute_dtype == "bfloat16"
-    assert network.origin.licence == "MIT" and network.origin.data == ("synthetic (MIT)",)
+    assert network.info.licence == "MIT" and network.info.data == ("synthetic (MIT)",)
     assert capsys.readouterr().out.splitlines() == [
         "weights: small (shipped, 0.0M parameters)",
         "precision: bfloat16 (bfloat16 moves the flow by 0.010 px)",

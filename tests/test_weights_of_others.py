@@ -16,9 +16,7 @@ from pwc_exp.config.schema import to_yaml
 from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.networks import load_network
-from pwc_exp.origin import Origin
-from pwc_exp.weights import STARTED_FROM, load_weights
+from pwc_exp.weights import STARTED_FROM, WeightsInfo, load_network, load_weights
 
 sys.path.append(str(Path(__file__).parent / "models"))
 from torch_reference import LAYOUTS, random_state
@@ -130,7 +128,7 @@ def run_dir(model: Callable[..., PWCNet], configure: Callable[..., Any], tmp_pat
     return tmp_path
 
 
-def write_record(run_dir: Path, origin: Origin) -> None:
+def write_record(run_dir: Path, origin: WeightsInfo) -> None:
     record = {"name": "a", "run_uid": "b", "started": "c", "datasets": [], "resumed": []}
     further = {"ended": None, "replay_mismatches": 0, STARTED_FROM: json.dumps(origin.record())}
     (run_dir / "run.json").write_text(json.dumps({**record, **further}))
@@ -143,7 +141,9 @@ def test_a_runs_weights_know_their_data_and_what_they_started_from(
     assert origin.project == "pwc_exp" and origin.started_from is None
     assert origin.data[0].startswith("sintel (none stated by its authors")
     assert not origin.restricted and origin.notice() is None
-    before = Origin(path=Path("x.pth"), sha256="0", format="", project="NVlabs", licence="CC BY-NC")
+    before = WeightsInfo(
+        path=Path("x.pth"), sha256="0", format="", project="NVlabs", licence="CC BY-NC"
+    )
     write_record(run_dir, before)
     after = load_weights(model("tiny"), run_dir)
     assert after.restricted
@@ -182,4 +182,4 @@ def test_a_network_tells_on_stderr_what_restricts_its_use(
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
     assert err.startswith("weights of NVlabs/PWC-Net, CC BY-NC-SA 4.0; trained on FlyingChairs")
-    assert network.source == network.origin.path == path
+    assert network.source == network.info.path == path

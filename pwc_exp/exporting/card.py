@@ -10,7 +10,7 @@ import pwc_exp
 from pwc_exp import storage
 from pwc_exp.errors import DataError
 from pwc_exp.exporting.parity import Bound, Difference
-from pwc_exp.networks import Network
+from pwc_exp.weights import Network
 
 FILE = "card.json"
 LIBRARIES = ("tensorflow", "keras", "numpy", "onnx", "onnxruntime", "openvino", "mlflow")
@@ -57,7 +57,7 @@ def origin(network: Network) -> dict[str, Any]:
     """Which network, with which weights."""
     return {
         "model": network.model.get_config(),
-        "weights": network.origin.record(),
+        "weights": network.info.record(),
     }
 
 

@@ -16,7 +16,7 @@ from pwc_exp.exporting import card, keras_archive
 from pwc_exp.exporting.engine import Shape
 from pwc_exp.exporting.formats import KINDS
 from pwc_exp.exporting.parity import Difference, check, make_cases
-from pwc_exp.networks import load_network
+from pwc_exp.weights import load_network
 
 PARITY_FILE = "parity.json"
 COPIES = 3  # of the weights, that a format takes at most

@@ -14,12 +14,12 @@ from tqdm import tqdm
 from pwc_exp import storage
 from pwc_exp.config.commands import Direction, PredictConfig
 from pwc_exp.errors import DataError, UserError
-from pwc_exp.networks import load_network
 from pwc_exp.prediction.estimation import GIGABYTE, Estimator
 from pwc_exp.prediction.films import Films
 from pwc_exp.prediction.results import SCALED, Estimated, Results
 from pwc_exp.prediction.sources import OF_ONE_PAIR, Pair, Source, open_source
 from pwc_exp.prediction.speeds import first_pass
+from pwc_exp.weights import load_network
 
 FILM_RATE = 24  # pictures per second of a video that is made of images
 
@@ -44,7 +44,7 @@ def predict(config: PredictConfig) -> None:
         run=config.run, weights=config.weights, model=config.model, precision=config.precision
     )
     out = Path(config.out or f"outputs/predict/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
-    weights = network.origin.record()
+    weights = network.info.record()
     settings = {
         "model": config.model.name if config.model else None,
         "precision": network.model.dtype_policy.name,

@@ -12,10 +12,9 @@ from pwc_exp.data.formats.images import read_frame
 from pwc_exp.data.formats.io import read_flow
 from pwc_exp.data.sample import Sample
 from pwc_exp.errors import DataError, MissingInputError
-from pwc_exp.networks import load_network
-from pwc_exp.origin import Origin
 from pwc_exp.steps import make_estimate
 from pwc_exp.submission.benchmarks import Benchmark
+from pwc_exp.weights import WeightsInfo, load_network
 
 SUFFIXES = (".flo", ".png", ".flo5", ".pfm", ".npy")
 
@@ -25,7 +24,7 @@ class Estimates(NamedTuple):
 
     of: Callable[[str, Sample], np.ndarray]
     source: str
-    origin: Origin | None
+    origin: WeightsInfo | None
 
 
 def make_estimates(config: SubmitConfig, benchmark: Benchmark) -> Estimates:
@@ -44,7 +43,7 @@ def make_estimates(config: SubmitConfig, benchmark: Benchmark) -> Estimates:
             raise DataError(f"Frames of one pair must be of one size: {sample.frame1}")
         return estimate(*(tf.constant(frame[None]) for frame in frames))[0].numpy()
 
-    return Estimates(of_network, str(network.source), network.origin)
+    return Estimates(of_network, str(network.source), network.info)
 
 
 def _read(folder: Path, name: str, sample: Sample) -> np.ndarray:

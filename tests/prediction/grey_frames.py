@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pwc_exp.data.formats.images import write_image
-from pwc_exp.origin import Origin
 from pwc_exp.prediction import command, speeds
+from pwc_exp.weights import WeightsInfo
 
 HEIGHT, WIDTH = 30, 46
 # Two levels: every part of a PWC-Net once or twice, soon compiled.
@@ -79,7 +79,7 @@ class Model:
 
 class Network(NamedTuple):
     model: Model
-    origin: Origin
+    origin: WeightsInfo
 
 
 def without_network(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Model:
@@ -91,7 +91,7 @@ def without_network(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Model:
     def load(**knobs: Any) -> Network:
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
         return Network(
-            model, Origin(path=weights, sha256=digest, format="", project="", licence="")
+            model, WeightsInfo(path=weights, sha256=digest, format="", project="", licence="")
         )
 
     monkeypatch.setattr(command, "load_network", load)

@@ -14,7 +14,7 @@ from hostile_programs import CALLS, live_pickle
 from torch_writer import Weight, in_one_row, name, pickled, save_2018, save_zip, zipped
 
 from pwc_exp.errors import DataError, MissingInputError
-from pwc_exp.models.torch_files import is_torch_file, read_state_dict
+from pwc_exp.models.torch_weights import is_torch_file, read_state_dict
 
 ARRAYS: dict[str, np.ndarray] = {
     "conv1a.0.weight": np.arange(16 * 3 * 9, dtype=np.float32).reshape(16, 3, 3, 3),
