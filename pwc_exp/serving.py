@@ -31,7 +31,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import pwc_exp
 from pwc_exp.config.commands import ServeConfig
-from pwc_exp.data.formats.image_headers import read_header
+from pwc_exp.data.formats.headers import read_header
 from pwc_exp.data.formats.images import decode_frame
 from pwc_exp.data.formats.io import FLO_MAGIC
 from pwc_exp.errors import BusyError, UserError

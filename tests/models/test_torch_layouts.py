@@ -11,6 +11,7 @@ from torch_reference import LAYOUTS, NumpyOps, TorchOps, flows, random_state
 
 from pwc_exp.build import build_model
 from pwc_exp.config.training import Precision, PrecisionConfig
+from pwc_exp.errors import DataError
 from pwc_exp.models.torch_weights import convert
 
 SIZES: dict[str, Any] = {
