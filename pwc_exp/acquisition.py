@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from pwc_exp.cluster import processors
 from pwc_exp.config.commands import DataFetchConfig, DataHalfresConfig
 from pwc_exp.config.data import FilesConfig
 from pwc_exp.data import halfres as halving
 from pwc_exp.data.datasets.catalogue import CATALOGUE
 from pwc_exp.data.fetch import fetch as fetch_entry
 from pwc_exp.errors import ConfigError, DataError
+from pwc_exp.machine import processors
 
 
 def halfres(config: DataHalfresConfig) -> None:

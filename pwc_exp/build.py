@@ -9,8 +9,7 @@ from typing import Any
 import keras
 from tqdm import tqdm
 
-from pwc_exp import processor
-from pwc_exp.adam import Adam
+from pwc_exp import machine
 from pwc_exp.config.data import (
     BadSample,
     DataConfig,
@@ -61,11 +60,12 @@ from pwc_exp.data.scenes.synthetic import Kind, SyntheticSource
 from pwc_exp.data.splits import take_split
 from pwc_exp.errors import ConfigError, DataError, UserError
 from pwc_exp.flow import losses
+from pwc_exp.flow.losses import LossFn
 from pwc_exp.flow.portability import uses_tensorflow
 from pwc_exp.flow.tensorflow_ops import on_cpu
 from pwc_exp.models.pwcnet import FLOW_SCALE, PWCNet
-from pwc_exp.schedules import Constant, Cyclic, OneCycle, Restarts
-from pwc_exp.update import LossFn
+from pwc_exp.optimizers.adam import Adam
+from pwc_exp.optimizers.schedules import Constant, Cyclic, OneCycle, Restarts
 
 POLICIES = {
     Precision.fp32: "float32",
@@ -88,7 +88,7 @@ def build_model(config: ModelConfig, precision: PrecisionConfig) -> PWCNet:
 
     In bf16 on a processor without bfloat16 arithmetic, a line on stderr says what is used instead.
     """
-    missing = uses_tensorflow() and on_cpu() and not processor.has_bfloat16()
+    missing = uses_tensorflow() and on_cpu() and not machine.has_bfloat16()
     if missing and precision.policy == Precision.bf16:
         _say_that_bfloat16_is_missing()
     keras.config.set_dtype_policy(POLICIES[precision.policy])

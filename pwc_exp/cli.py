@@ -20,7 +20,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from pwc_exp.cluster import place
 from pwc_exp.config.composition import (
     check,
     compose_command,
@@ -34,6 +33,7 @@ from pwc_exp.config.schema import CONFIG_FILE, ERROR_LOG, Config, load
 from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import ConfigError, StoppedError, UserError
 from pwc_exp.inputs import check_places
+from pwc_exp.machine import place
 from pwc_exp.sweeps.folder import planned
 
 SWEEP = "sweep."

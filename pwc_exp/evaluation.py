@@ -22,12 +22,12 @@ from pwc_exp.data.sample import Batch, Source
 from pwc_exp.findings import METRICS_FILE, SAMPLES_FILE, as_csv, as_json, as_table, as_text
 from pwc_exp.flow_sources import FlowSource, build_flow_sources
 from pwc_exp.gallery import Gallery
+from pwc_exp.inference import Levels
 from pwc_exp.measuring import measure
 from pwc_exp.pictures import panel_of
 from pwc_exp.report.evaluation import Evaluation, render
 from pwc_exp.scoring.dialects import Kind
 from pwc_exp.scoring.summary import Drawing, Summary, ranked, summarize
-from pwc_exp.steps import Levels
 from pwc_exp.timing import Work
 from pwc_exp.timing import measure as measure_times
 from pwc_exp.tracking import Tracker

@@ -19,8 +19,8 @@ from pwc_exp.exporting import card
 from pwc_exp.exporting.engine import Runner, Shape
 from pwc_exp.exporting.formats import engines_of
 from pwc_exp.exporting.parity import frames
+from pwc_exp.inference import make_estimate
 from pwc_exp.models.summary import total_flops
-from pwc_exp.steps import make_estimate
 from pwc_exp.timing import Timing, Work, measure
 from pwc_exp.weights import load_network
 

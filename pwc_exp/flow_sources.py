@@ -17,9 +17,9 @@ from pwc_exp.data.formats.io import read_flow
 from pwc_exp.data.mixed_source import distinct
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.errors import DataError, MissingInputError
-from pwc_exp.extras import needed
 from pwc_exp.flow.resize import pad, unpad
-from pwc_exp.steps import Levels, make_estimate, make_levels
+from pwc_exp.inference import Levels, make_estimate, make_levels
+from pwc_exp.machine import needed
 from pwc_exp.weights import Network, WeightsInfo, load_network
 
 _SUFFIXES = (".flo", ".png", ".pfm", ".flo5", ".npy")

@@ -4,7 +4,7 @@ import glob
 import os
 from pathlib import Path
 
-from pwc_exp import extras, pretrained
+from pwc_exp import machine, pretrained
 from pwc_exp.config.commands import STANDARD_INPUT, BenchmarkConfig, DataFetchConfig, EvaluateConfig
 from pwc_exp.config.composition import read_model
 from pwc_exp.config.model import NetworkConfig
@@ -46,7 +46,7 @@ def _check_names(checked: Config) -> None:
             for name in checked.models:
                 read_model(name)
         case EvaluateConfig() if any(baseline.needs_opencv for baseline in checked.estimate):
-            extras.require("cv2", "opencv")
+            machine.require("cv2", "opencv")
 
 
 def _check_roots(config: TrainConfig) -> None:

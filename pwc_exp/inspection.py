@@ -12,7 +12,6 @@ import numpy as np
 
 from pwc_exp import pictures, storage
 from pwc_exp.build import build_augment, build_skipped, build_source, index, index_knobs
-from pwc_exp.cluster import processors
 from pwc_exp.config.commands import (
     DataCheckConfig,
     DataIndexConfig,
@@ -31,6 +30,7 @@ from pwc_exp.data.mixed_source import distinct
 from pwc_exp.data.sample import Sample
 from pwc_exp.data.splits import take_split
 from pwc_exp.errors import ConfigError, DataError
+from pwc_exp.machine import processors
 
 MOST_LISTED = 20  # findings of a kind on the terminal; the report has all
 

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from pwc_exp.cluster import processors
 from pwc_exp.data.companions import Origin, companions
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.flow_sources import FlowSource
 from pwc_exp.gallery import Gallery
+from pwc_exp.machine import processors
 from pwc_exp.pictures import tiles
 from pwc_exp.scoring import Field, Truth, score
 from pwc_exp.scoring.summary import Scored

@@ -4,9 +4,9 @@ from pwc_exp import cli
 
 
 def main() -> None:
-    """Runs `pwc_exp.replaying.replay`, imported only once the configuration is valid."""
+    """Runs `pwc_exp.training.replay.replay`, imported only once the configuration is valid."""
     cli.name_path("box")
-    cli.run("replay", "pwc_exp.replaying:replay")
+    cli.run("replay", "pwc_exp.training.replay:replay")
 
 
 if __name__ == "__main__":

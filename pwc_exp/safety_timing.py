@@ -34,9 +34,9 @@ from pwc_exp.config.training import (
 )
 from pwc_exp.data.feed import train_feed
 from pwc_exp.data.sample import Batch
-from pwc_exp.distribution import Replicas
-from pwc_exp.runstate import RunState
 from pwc_exp.tracking import Tracker
+from pwc_exp.training.devices import Replicas
+from pwc_exp.training.state import RunState
 
 RATE = 1e-6  # learning rate: the weights have to change, not to learn
 BURST = 10  # points while the stores are sent those before

@@ -19,7 +19,7 @@ import numpy as np
 import skimage.data
 import tensorflow as tf
 
-from pwc_exp import pretrained, processor
+from pwc_exp import machine, pretrained
 from pwc_exp.build import (
     build_augment,
     build_eval_feed,
@@ -28,7 +28,6 @@ from pwc_exp.build import (
     build_optimizer,
     build_source,
 )
-from pwc_exp.cluster import processors
 from pwc_exp.config.commands import BenchmarkConfig
 from pwc_exp.config.composition import read_model
 from pwc_exp.config.data import DataConfig, Split, SyntheticConfig
@@ -41,9 +40,11 @@ from pwc_exp.errors import ConfigError, DataError
 from pwc_exp.flow.metrics import endpoint_error
 from pwc_exp.flow.resize import pad, unpad
 from pwc_exp.flow.tensorflow_ops import on_cpu
+from pwc_exp.inference import make_estimate
+from pwc_exp.machine import processors
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.summary import total_flops
-from pwc_exp.steps import make_estimate, make_train_step
+from pwc_exp.training.step import make_train_step
 from pwc_exp.weights import load_weights
 
 MATRIX_SIDE = 2048
@@ -183,7 +184,7 @@ def has_bfloat16() -> bool:
 
     GPUs that TensorFlow supports have it, or convert to float32 quickly.
     """
-    return not on_cpu() or processor.has_bfloat16()
+    return not on_cpu() or machine.has_bfloat16()
 
 
 def _product(precision: Precision) -> Work:
@@ -311,7 +312,7 @@ def _table(
     config: BenchmarkConfig, rows: Sequence[Row], timings: Mapping[str, Timing]
 ) -> Iterator[str]:
     yield (
-        f"{platform.machine()}, {processor.model_name()}, {os.cpu_count()} processors, "
+        f"{platform.machine()}, {machine.model_name()}, {os.cpu_count()} processors, "
         f"{len(tf.config.list_logical_devices('GPU'))} GPUs, medians of {config.repeats} repeats"
     )
     products = {row.precision: timings[row.name].gflops for row in rows if row.kind == PRODUCT}

@@ -4,8 +4,8 @@ from pwc_exp import cli
 
 
 def main() -> None:
-    """Runs `pwc_exp.training.train`, imported only once the configuration is valid."""
-    cli.run("train", "pwc_exp.training:train")
+    """Runs `pwc_exp.training.loop.train`, imported only once the configuration is valid."""
+    cli.run("train", "pwc_exp.training.loop:train")
 
 
 if __name__ == "__main__":

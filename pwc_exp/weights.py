@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp import checkpoints, pretrained, processor, storage
+from pwc_exp import checkpoints, machine, pretrained, storage
 from pwc_exp.build import build_model
 from pwc_exp.config.data import DataConfig, Dataset, MixConfig
 from pwc_exp.config.model import ModelConfig
@@ -188,7 +188,7 @@ def _has_bfloat16() -> bool:
     """Whether the devices that compute have bfloat16 arithmetic; NVIDIA's do from Ampere on."""
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
-        return processor.has_bfloat16()
+        return machine.has_bfloat16()
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     return all(each.get("compute_capability", (0, 0)) >= (8, 0) for each in details)
 

@@ -23,9 +23,9 @@ from pwc_exp import checkpoints  # noqa: E402
 from pwc_exp.build import build_source  # noqa: E402
 from pwc_exp.config.data import Split  # noqa: E402
 from pwc_exp.config.training import TrainConfig  # noqa: E402
-from pwc_exp.distribution import make_replicas  # noqa: E402
-from pwc_exp.runstate import RunState  # noqa: E402
-from pwc_exp.training import _batches  # noqa: E402
+from pwc_exp.training.devices import make_replicas  # noqa: E402
+from pwc_exp.training.loop import _batches  # noqa: E402
+from pwc_exp.training.state import RunState  # noqa: E402
 from pwc_exp.weights import BEST_KEY  # noqa: E402
 
 Bits = dict[str, bytes]

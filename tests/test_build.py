@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp import build, processor
+from pwc_exp import build, machine
 from pwc_exp.build import (
     build_augment,
     build_loss,
@@ -50,7 +50,7 @@ def test_a_processor_without_bfloat16_is_reported_once(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(processor, "has_bfloat16", lambda: bfloat16)
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: bfloat16)
     monkeypatch.setattr(build, "on_cpu", lambda: True)
     build._say_that_bfloat16_is_missing.cache_clear()
     for precision in ("fp32", "fp16", "bf16", "bf16"):

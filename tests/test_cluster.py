@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pwc_exp.cluster import ALONE, Place, on_slurm, place
-from pwc_exp.distribution import make_resolver
 from pwc_exp.errors import ConfigError
+from pwc_exp.machine import ALONE, Place, on_slurm, place
+from pwc_exp.training.devices import make_resolver
 
 SCALING = (Path(__file__).parents[1] / "docs/scaling.md").read_text(encoding="utf-8")
 PAGE = SCALING.partition("\n## Sweeps")[0]  # one run

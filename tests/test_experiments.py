@@ -14,7 +14,7 @@ from pwc_exp.build import build_loss, build_model, build_optimizer, build_schedu
 from pwc_exp.config.composition import data_dir
 from pwc_exp.config.training import TrainConfig
 from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.training import train
+from pwc_exp.training.loop import train
 
 PRESETS = sorted(path.stem for path in data_dir("experiments").glob("*.yaml"))
 # What the notebooks that tfoptflow's tables come from really ran: steps, batch, rate at step 0.

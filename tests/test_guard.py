@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from pwc_exp.data.sample import Batch, Part
 from pwc_exp.errors import NonFiniteError, UserError
-from pwc_exp.guard import Guard
+from pwc_exp.training.health import Guard
 
 
 class Named:

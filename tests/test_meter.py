@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pwc_exp import meter as module
-from pwc_exp.meter import Meter
+from pwc_exp.training import throughput as module
+from pwc_exp.training.throughput import Meter
 
 
 class Clock:

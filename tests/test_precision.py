@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp import processor
+from pwc_exp import machine
 from pwc_exp.build import build_loss, build_model, build_source
 from pwc_exp.config.data import Split
 from pwc_exp.data.feed import eval_batches
@@ -51,7 +51,7 @@ def cosine(first: np.ndarray, second: np.ndarray) -> float:
 def test_gradients_in_bfloat16_point_where_those_in_float32_do(
     bfloat16: bool, configure: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processor, "has_bfloat16", lambda: bfloat16)
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: bfloat16)
     exact = gradients(configure("train", "model=tiny", NETWORK, *SIZE))
     half = gradients(configure("train", "model=tiny", NETWORK, *SIZE, "precision=bf16"))
     layers = {path.rpartition("/")[0] for path in exact}

@@ -241,7 +241,7 @@ def test_auto_takes_bfloat16_where_it_is_fast_and_accurate(
     error: float | None,
     chosen: tuple[Precision, str],
 ) -> None:
-    monkeypatch.setattr(weights.processor, "has_bfloat16", lambda: hardware)
+    monkeypatch.setattr(weights.machine, "has_bfloat16", lambda: hardware)
     card = pretrained.card_of(shipped / "small.safetensors")
     assert card is not None
     card.bfloat16_error = error
@@ -253,7 +253,7 @@ def test_auto_takes_bfloat16_where_it_is_fast_and_accurate(
 def test_with_a_gpu_its_arithmetic_decides_and_not_the_processors(
     shipped: Path, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], has: bool
 ) -> None:
-    monkeypatch.setattr(weights.processor, "has_bfloat16", lambda: not has)
+    monkeypatch.setattr(weights.machine, "has_bfloat16", lambda: not has)
     config = weights.tf.config
     monkeypatch.setattr(config, "list_physical_devices", lambda kind: ["a GPU"])
     details = {"compute_capability": capability}
@@ -266,7 +266,7 @@ def test_with_a_gpu_its_arithmetic_decides_and_not_the_processors(
 def test_the_default_weights_and_the_precision_that_auto_decides_are_named(
     shipped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(weights.processor, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(weights.machine, "has_bfloat16", lambda: True)
     try:
         network = load_network(
             run=None, weights=None, model=None, precision=InferencePrecision.auto

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pwc_exp import processor
+from pwc_exp import machine
 
 INTEL = "model name\t: Intel(R) Xeon(R)\nflags\t\t: fpu avx2 {}\n\nmodel name\t: another core\n"
 ARM = "processor\t: 0\nFeatures\t: fp asimd {}\n"
@@ -28,13 +28,13 @@ def test_bfloat16_arithmetic_is_found_in_the_flags(
     cpuinfo = tmp_path / "cpuinfo"
     if text is not None:
         cpuinfo.write_text(text, encoding="utf-8")
-    monkeypatch.setattr(processor, "CPUINFO", cpuinfo)
-    assert processor.has_bfloat16() == bfloat16
-    assert processor.has_avx512() == ("avx512f" in (text or ""))
+    monkeypatch.setattr(machine, "CPUINFO", cpuinfo)
+    assert machine.has_bfloat16() == bfloat16
+    assert machine.has_avx512() == ("avx512f" in (text or ""))
     if text and text.startswith("model name"):
-        assert processor.model_name() == "Intel(R) Xeon(R)"
+        assert machine.model_name() == "Intel(R) Xeon(R)"
 
 
 def test_this_processor_is_recognised_without_an_error() -> None:
-    assert processor.has_avx512() in (True, False)
-    assert processor.has_bfloat16() in (True, False)
+    assert machine.has_avx512() in (True, False)
+    assert machine.has_bfloat16() in (True, False)

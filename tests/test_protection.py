@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from test_training import SMALLEST, points
 
-from pwc_exp import checkpoints, runstate
+from pwc_exp import checkpoints
 from pwc_exp.config import composition
 from pwc_exp.config.schema import BEST_KEY
 from pwc_exp.config.training import TrainConfig
@@ -25,9 +25,10 @@ from pwc_exp.errors import (
     NonFiniteError,
     ResumeError,
 )
-from pwc_exp.replaying import replay
-from pwc_exp.runstate import RunState
-from pwc_exp.training import train
+from pwc_exp.training import state
+from pwc_exp.training.loop import train
+from pwc_exp.training.replay import replay
+from pwc_exp.training.state import RunState
 
 Configure = Callable[..., Any]
 EVERY = ("log_every=1", "eval_every=4", "save_every=2", "schedule=constant")
@@ -256,9 +257,9 @@ def test_a_start_that_leads_nowhere_is_told_and_if_wished_made_again_with_other_
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(runstate, "STUCK_AFTER", 3)
-    monkeypatch.setattr(runstate, "STUCK_WINDOW", 1)
-    monkeypatch.setattr(runstate, "MIN_DROP", 0.99)
+    monkeypatch.setattr(state, "STUCK_AFTER", 3)
+    monkeypatch.setattr(state, "STUCK_WINDOW", 1)
+    monkeypatch.setattr(state, "MIN_DROP", 0.99)
     shown = ("picture_samples=2", "log_every=1", "eval_every=4", "schedule.rate=1e-12")
     train(small("steps=5", *shown), tmp_path / "train/warned")
     assert "stuck? the loss has not fallen" in capsys.readouterr().out

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pwc_exp.stuck import StuckStart, spread_over_inputs
+from pwc_exp.training.health import StuckStart, spread_over_inputs
 
 OPTIONS: dict[str, Any] = {"after": 40, "window": 10, "min_drop": 0.1, "min_spread": 0.01}
 ALIVE = {6: 1.0, 5: 3.0}

@@ -24,10 +24,10 @@ from pwc_exp.data.sample import Batch
 from pwc_exp.errors import DataError, NonFiniteError, OutputError
 from pwc_exp.evaluation import evaluate
 from pwc_exp.flow.metrics import COUNT, SUMS, mean_of_sums
-from pwc_exp.guard import Guard
 from pwc_exp.tracking import journal
-from pwc_exp.training import train
-from pwc_exp.validation import Errors
+from pwc_exp.training.health import Guard
+from pwc_exp.training.loop import train
+from pwc_exp.training.validation import Errors
 
 Train = Callable[..., Path]
 

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from small_sets import write_sintel
 
-from pwc_exp import checkpoints, validation
+from pwc_exp import checkpoints
 from pwc_exp.build import build_model
 from pwc_exp.config.data import KittiConfig, RenderPass, SintelConfig, Split
 from pwc_exp.config.resume import resume
@@ -20,13 +20,14 @@ from pwc_exp.config.training import TrainConfig
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo
 from pwc_exp.data.sample import Source
-from pwc_exp.distribution import Replicas
 from pwc_exp.errors import ConfigError, MissingInputError
 from pwc_exp.flow.metrics import COUNT, SUMS
 from pwc_exp.inputs import check_places
 from pwc_exp.tracking import journal
-from pwc_exp.training import _build_sources, train
-from pwc_exp.validation import Errors, Validation, geometric_mean
+from pwc_exp.training import validation
+from pwc_exp.training.devices import Replicas
+from pwc_exp.training.loop import _build_sources, train
+from pwc_exp.training.validation import Errors, Validation, geometric_mean
 
 Configure = Callable[..., Any]
 

@@ -8,7 +8,7 @@ import numpy as np
 from pwc_exp import storage
 from pwc_exp.exporting.engine import Runner, Shape
 from pwc_exp.exporting.graph import INPUTS
-from pwc_exp.extras import needed
+from pwc_exp.machine import needed
 from pwc_exp.models.pwcnet import PWCNet
 
 FILE = "flow.onnx"

@@ -23,7 +23,7 @@ from safetensors.numpy import save
 from tqdm import tqdm
 
 import pwc_exp
-from pwc_exp import checkpoints, pretrained, processor, storage
+from pwc_exp import checkpoints, machine, pretrained, storage
 from pwc_exp.build import build_eval_feed, build_model, build_source
 from pwc_exp.checkpoints import read_manifest
 from pwc_exp.config.commands import CardConfig, Checkpoint, ExportWeightsConfig
@@ -35,9 +35,9 @@ from pwc_exp.data.sample import Batch
 from pwc_exp.errors import ConfigError, DataError, MissingInputError, OutputError, UserError
 from pwc_exp.exporting.engine import Shape
 from pwc_exp.exporting.parity import frames
+from pwc_exp.inference import make_estimate
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.pretrained import Card, Result, Stage, TrainingData
-from pwc_exp.steps import make_estimate
 from pwc_exp.tracking import journal
 from pwc_exp.tracking.provenance import command_line, library_versions
 from pwc_exp.tracking.record import Record
@@ -288,5 +288,5 @@ def _environment() -> dict[str, str]:
     return {
         "pwc_exp": pwc_exp.__version__,
         **library_versions(),
-        "processor": processor.model_name(),
+        "processor": machine.model_name(),
     }

@@ -16,6 +16,7 @@ from pwc_exp.flow.resize import target_pyramid, upsample
 
 Tensor = Any  # a tensor of the Keras backend in use
 Flows = Mapping[int, Tensor]
+LossFn = Callable[[Flows, Tensor, Tensor], Tensor]  # (flows, target, valid) -> scalar
 
 
 class _Level(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from pwc_exp import processor
+from pwc_exp import machine
 from pwc_exp.flow.cost_volume import displacements, portable_cost_volume
 from pwc_exp.flow.normalization import VARIANCE_FLOOR, portable_normalize
 from pwc_exp.flow.warp import cell_and_fraction, inside, target_coordinates
@@ -94,7 +94,7 @@ def convolution(
 
 def _has_arithmetic(dtype: tf.DType) -> bool:
     """Whether this CPU computes convolutions in `dtype`; none does in float16."""
-    return dtype == tf.float32 or (dtype == tf.bfloat16 and processor.has_bfloat16())
+    return dtype == tf.float32 or (dtype == tf.bfloat16 and machine.has_bfloat16())
 
 
 def _dilates_gradients() -> bool:
@@ -103,7 +103,7 @@ def _dilates_gradients() -> bool:
     Without AVX-512, oneDNN's filter gradient reaches a third of a matrix product's rate. Without
     oneDNN there are none for dilated convolutions.
     """
-    return processor.has_avx512() and os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0"
+    return machine.has_avx512() and os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0"
 
 
 class _Geometry(NamedTuple):
@@ -188,7 +188,7 @@ def xla_pays() -> bool:
     Without AVX-512, oneDNN's convolutions of one large image fall to a third of the rate of XLA's;
     with it they are ahead.
     """
-    return on_cpu() and not processor.has_avx512()
+    return on_cpu() and not machine.has_avx512()
 
 
 @functools.cache

@@ -14,7 +14,7 @@ import numpy as np
 
 from pwc_exp import storage
 from pwc_exp.errors import DataError
-from pwc_exp.extras import needed
+from pwc_exp.machine import needed
 
 # In the order of preference. H.264 plays everywhere; FFmpeg may have been built without x264.
 _ENCODERS = ("libx264", "libopenh264", "mpeg4")

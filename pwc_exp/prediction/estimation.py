@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from pwc_exp.errors import DeviceMemoryError
 from pwc_exp.flow.resize import padded_size, resize_flow, resize_frames
+from pwc_exp.inference import Estimate, make_estimate
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.prediction.tiling import TiledEstimate, whole_bytes
-from pwc_exp.steps import Estimate, make_estimate
 
 KEPT_SIZES = 8  # sizes whose compiled functions are kept: many sizes must not fill the memory
 GIGABYTE = 1e9

@@ -12,7 +12,7 @@ from pwc_exp.data.formats.images import read_frame
 from pwc_exp.data.formats.io import read_flow
 from pwc_exp.data.sample import Sample
 from pwc_exp.errors import DataError, MissingInputError
-from pwc_exp.steps import make_estimate
+from pwc_exp.inference import make_estimate
 from pwc_exp.submission.benchmarks import Benchmark
 from pwc_exp.weights import WeightsInfo, load_network
 

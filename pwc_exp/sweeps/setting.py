@@ -11,7 +11,6 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from pwc_exp.cluster import processors
 from pwc_exp.config.composition import check, refusals, register
 from pwc_exp.config.resume import identity_changes, in_words
 from pwc_exp.config.schema import CONFIG_FILE, load
@@ -19,6 +18,7 @@ from pwc_exp.config.sweeps import LocalConfig
 from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import ConfigError, OutputError, ResumeError
 from pwc_exp.inputs import check_places
+from pwc_exp.machine import processors
 from pwc_exp.stopping import StopSignals, say
 from pwc_exp.sweeps.children import Child
 from pwc_exp.sweeps.folder import FILE, SweepFolder, newest_alike

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pwc_exp.config.sweeps import OptunaConfig, Sampler
-from pwc_exp.extras import needed
+from pwc_exp.machine import needed
 from pwc_exp.tuning.methods import check_methods
 from pwc_exp.tuning.space import Space
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp import processor
+from pwc_exp import machine
 from pwc_exp.flow import tensorflow_ops
 from pwc_exp.flow.convolution import portable_convolution
 
@@ -30,7 +30,7 @@ def test_value_and_gradients_are_those_of_the_portable_version(
     case: tuple, avx512: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stride, dilation, padding, leakiness, inputs, outputs = case
-    monkeypatch.setattr(processor, "has_avx512", lambda: avx512)
+    monkeypatch.setattr(machine, "has_avx512", lambda: avx512)
     shapes = [(3, 3, sum(inputs), outputs), (outputs,), *((2, 8, 10, count) for count in inputs)]
     arguments = [tf.constant(rng.standard_normal(shape).astype(np.float32)) for shape in shapes]
 
@@ -86,7 +86,7 @@ def test_half_precision_is_float32_rounded_computed_in_what_the_processor_has(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stride, dilation, padding, leakiness, inputs, outputs = case
-    monkeypatch.setattr(processor, "has_bfloat16", lambda: bfloat16)
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: bfloat16)
     shapes = [(3, 3, sum(inputs), outputs), (outputs,), *((2, 8, 10, count) for count in inputs)]
     arguments = [tf.cast(rng.standard_normal(shape), dtype) for shape in shapes]
     options = {"stride": stride, "dilation": dilation, "padding": padding, "leakiness": leakiness}

@@ -34,13 +34,15 @@ WRITE = "pathlib:Path.write_bytes"
 RENAME = "pathlib:Path.rename"
 SQL = "sqlalchemy.engine.default:DefaultDialect"
 CLIENT = "mlflow.tracking.client:MlflowClient"
+VALIDATION = "pwc_exp.training.validation"
+STATE = "pwc_exp.training.state"
 TENSORBOARD = "pwc_exp.tracking.tensorboard"
 
 # In a folder that is new, with an MLflow that has no tables yet.
 START = (
     Point("lock_taken", "pwc_exp.storage:_take", after, "the folder is locked, and empty"),
     Point("config_half", WRITE, half, "half a configuration is no run", r"\.tmp-config\.yaml"),
-    Point("config_written", "pwc_exp.training:header", before, "a run with nothing else"),
+    Point("config_written", "pwc_exp.training.loop:header", before, "a run with nothing else"),
     Point("record_half", WRITE, half, "a run without a uid", r"\.tmp-run\.json"),
     Point("record_written", "pwc_exp.tracking.record:Record.save", after, "only folder knows uid"),
     Point("tables_half", f"{SQL}.do_execute", after, "a database half made", "CREATE TABLE", 8),
@@ -50,11 +52,17 @@ START = (
     Point("create_after", f"{CLIENT}.create_run", after, "MLflow has a run nobody knows"),
     Point("ledger_half", WRITE, half, "the same, with half an mlflow.json", r"\.tmp-mlflow\.json"),
     Point("params_before", f"{CLIENT}.log_batch", before, "a run without its parameters"),
-    Point("first_evaluation", "pwc_exp.validation:errors_of", before, "no point yet", call=3),
+    Point("first_evaluation", f"{VALIDATION}:errors_of", before, "no point yet", call=3),
 )
 # Between two steps and in the writing of points and checkpoints.
 LOOP = (
-    Point("step_made", "pwc_exp.runstate:RunState.advance", after, "a step no file tells", call=2),
+    Point(
+        "step_made",
+        f"{STATE}:RunState.advance",
+        after,
+        "a step no file tells",
+        call=2,
+    ),
     Point("rename_after", RENAME, after, "its name is not synced", r"\.tmp-step"),
     Point("saved", "pwc_exp.checkpoints:save", after, "one too many, before retention"),
     Point("line_before", "pwc_exp.tracking.journal:append", before, "measured, not written"),
@@ -69,10 +77,22 @@ LOOP = (
     Point("manifest_written", WRITE, after, "complete, by a wrong name", r"manifest\.json"),
     Point("tree_before", "pwc_exp.storage:_fsync_tree", before, "nothing of it synced"),
     Point("rename_before", RENAME, before, "synced, by a wrong name", r"\.tmp-step"),
-    Point("evaluating", "pwc_exp.validation:errors_of", before, "steps made, no values", call=3),
-    Point("between_sets", "pwc_exp.validation:errors_of", before, "one of two evaluated", call=4),
-    Point("drawn", "pwc_exp.validation:Validation._draw", after, "pictures, no values"),
-    Point("validated", "pwc_exp.validation:Validation.run", after, "values, no checkpoint"),
+    Point(
+        "evaluating",
+        f"{VALIDATION}:errors_of",
+        before,
+        "steps made, no values",
+        call=3,
+    ),
+    Point(
+        "between_sets",
+        f"{VALIDATION}:errors_of",
+        before,
+        "one of two evaluated",
+        call=4,
+    ),
+    Point("drawn", f"{VALIDATION}:Validation._draw", after, "pictures, no values"),
+    Point("validated", f"{VALIDATION}:Validation.run", after, "values, no checkpoint"),
     Point("remove_before", "pwc_exp.storage:remove_folder", before, "one too many stays"),
     Point("remove_renamed", RENAME, after, "a whole .del-", r"\.del-step"),
     Point(
@@ -82,7 +102,7 @@ LOOP = (
 # What a process that goes on does, and the stores' threads.
 STORES = (
     Point("metrics_before", "pwc_exp.tracking.mlflow_run:MlflowRun._send_metrics", before, "taken"),
-    Point("loaded", "pwc_exp.runstate:RunState.go_on", after, "loaded, no step made"),
+    Point("loaded", f"{STATE}:RunState.go_on", after, "loaded, no step made"),
     Point("resume_half", WRITE, half, "half a run.json beside a whole one", r"\.tmp-run\.json"),
     Point("commit_before", f"{SQL}.do_commit", before, "an open transaction of SQLite", call=3),
     Point("metrics_after", "pwc_exp.tracking.mlflow_run:MlflowRun._send_metrics", after, "no ack"),
@@ -99,14 +119,14 @@ STORES = (
 END = (
     Point("last_kept", "pwc_exp.storage:remove_folder", before, "one too many", r"step-0*42$"),
     Point("last_removed", RENAME, after, "retention after the last step", r"\.del-step-0*42\."),
-    Point("stores_open", "pwc_exp.training:send_checkpoints", before, "trained, not sent"),
+    Point("stores_open", "pwc_exp.training.loop:send_checkpoints", before, "trained, not sent"),
     Point("upload_before", f"{CLIENT}.log_artifacts", before, "best checkpoint not in MLflow"),
     Point("upload_after", f"{CLIENT}.log_artifacts", after, "it is, and mlflow.json does not know"),
     Point("terminate_before", f"{CLIENT}.set_terminated", before, "all but the status"),
     Point("terminate_after", f"{CLIENT}.set_terminated", after, "MLflow says FINISHED"),
     Point("end_half", WRITE, half, "half a run.json that says so", r"\.tmp-run\.json", 4),
     Point("end_recorded", "pwc_exp.tracking.tracker:Tracker._record_end", after, "on record"),
-    Point("finished_again", "pwc_exp.training:_is_finished", after, "an ended run, resumed"),
+    Point("finished_again", "pwc_exp.training.loop:_is_finished", after, "an ended run, resumed"),
 )
 BY_NAME = {point.name: point for point in (*START, *LOOP, *STORES, *END)}
 

@@ -36,7 +36,7 @@ def _import_all() -> None:
 
     import pwc_exp.tracking.system
     import pwc_exp.tracking.tensorboard
-    import pwc_exp.training  # noqa: F401
+    import pwc_exp.training.loop  # noqa: F401
 
 
 def _train(job: dict[str, Any]) -> None:
@@ -56,7 +56,7 @@ def _train(job: dict[str, Any]) -> None:
 
 def _record_steps(file: Path, *, pause: float) -> None:
     """Has each step that is made written to `file`, and followed by so many seconds of rest."""
-    from pwc_exp.runstate import RunState
+    from pwc_exp.training.state import RunState
 
     advance = RunState.advance
 

@@ -29,7 +29,7 @@ from pwc_exp import cli
 from pwc_exp.sweeps import local
 
 local.PROGRAM = (sys.executable, sys.argv.pop(1))
-cli.run("train", "pwc_exp.training:train")
+cli.run("train", "pwc_exp.training.loop:train")
 """
 
 
@@ -59,7 +59,7 @@ def runner(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFix
         monkeypatch.setattr(sys, "argv", ["train", "-m", *FIXED, *arguments])
         monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "pwc_exp.train", *sys.argv[1:]])
         try:
-            cli.run("train", "pwc_exp.training:train")
+            cli.run("train", "pwc_exp.training.loop:train")
         except SystemExit as end:
             code = end.code
         else:

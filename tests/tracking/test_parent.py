@@ -9,11 +9,11 @@ import pytest
 from tracked import RUN, make_run, make_sweep, make_tracker
 
 from pwc_exp.config.schema import CONFIG_FILE, to_yaml
-from pwc_exp.rundir import open_tracker
 from pwc_exp.tracking import parent, record
 from pwc_exp.tracking.mlflow_run import MlflowRun
 from pwc_exp.tracking.parent import sweep_of
 from pwc_exp.tracking.record import UID, Record
+from pwc_exp.training.run_dir import open_tracker
 
 NAME = "model=tiny seed=2"
 OFF = "tracking.tensorboard=false"  # which takes seconds

@@ -13,8 +13,7 @@ from pwc_exp.config.schema import CONFIG_FILE, load
 from pwc_exp.data.sample import Batch
 from pwc_exp.errors import DataError
 from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.runstate import BATCH_PREFIX
-from pwc_exp.trained import Trained
+from pwc_exp.training.state import BATCH_PREFIX, Trained
 
 
 def replay(config: ReplayConfig) -> bool:

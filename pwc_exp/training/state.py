@@ -1,28 +1,31 @@
-"""All that changes while a run trains: its variables and counters, kept and restored as one."""
+"""All that changes while a run trains: its variables and counters, saved and restored as one."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from pwc_exp import checkpoints, storage
-from pwc_exp.build import build_model
-from pwc_exp.checkpoints import Checkpoint, Scalar
+from pwc_exp import checkpoints, machine, storage
+from pwc_exp.build import build_loss, build_model, build_optimizer, build_schedule
+from pwc_exp.checkpoints import EMA_PREFIX, Checkpoint, Scalar
 from pwc_exp.config.schema import CHECKPOINTS
 from pwc_exp.config.training import InitMatch, OnNonFinite, TrainConfig
 from pwc_exp.data.sample import Batch, Source
-from pwc_exp.distribution import Replicas
-from pwc_exp.environment import environment
 from pwc_exp.errors import DiskFullError, ResumeError
-from pwc_exp.guard import Guard
-from pwc_exp.meter import Meter
+from pwc_exp.machine import processors
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.transfer import Transfer
+from pwc_exp.optimizers.adam import Average
 from pwc_exp.stopping import say
-from pwc_exp.stuck import StuckStart
-from pwc_exp.trained import Trained
+from pwc_exp.tracking.provenance import library_versions
+from pwc_exp.training.devices import Replicas
+from pwc_exp.training.health import Guard, StuckStart
+from pwc_exp.training.step import TrainStep, make_train_step
+from pwc_exp.training.throughput import Meter
 from pwc_exp.weights import WeightsInfo, load_weights, transfer_weights
 
 BLACK_BOX = "blackbox"  # folder in that of a run: batches whose updates were not finite
@@ -266,4 +269,59 @@ def _topic(finding: str) -> str:
 def _below(prefix: str, values: Mapping[str, Scalar]) -> dict[str, Any]:
     return {
         key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)
+    }
+
+
+class Trained(NamedTuple):
+    """The variables of a run, and what updates them."""
+
+    model: PWCNet
+    optimizer: keras.optimizers.Optimizer
+    average: Average | None
+    train_step: TrainStep
+
+    @classmethod
+    def make(cls, config: TrainConfig) -> Self:
+        """With fresh weights, on the devices of the strategy in scope."""
+        keras.utils.set_random_seed(config.seed)
+        model = build_model(config.model, config.precision)
+        optimizer = build_optimizer(
+            config.optimizer, build_schedule(config.schedule), config.precision
+        )
+        average = None
+        if config.ema_decay is not None:
+            twin = build_model(config.model, config.precision)
+            average = Average(twin, decay=config.ema_decay)
+        train_step = make_train_step(
+            model,
+            optimizer,
+            build_loss(config.loss, model),
+            l2=config.optimizer.l2,
+            l2_biases=config.optimizer.l2_biases,
+            clip_norm=config.optimizer.clip_norm,
+            accumulate=config.accumulate,
+            average=average,
+            xla=config.xla_step,
+        )
+        return cls(model, optimizer, average, train_step)
+
+    @property
+    def variables(self) -> dict[str, checkpoints.Variable]:
+        """All of them, by the names they have in a checkpoint."""
+        averages = self.average.model.variables if self.average else []
+        return {
+            **checkpoints.named_state(self.model, self.optimizer),
+            **{EMA_PREFIX + variable.path: variable for variable in averages},
+        }
+
+
+def environment(replicas: Replicas) -> dict[str, str]:
+    """What the bits of a result depend on beside the configuration."""
+    threads = tf.config.threading
+    return {
+        **library_versions(),
+        "processor": machine.model_name(),
+        "threads": f"{threads.get_intra_op_parallelism_threads() or len(processors())}",
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1"),
+        "devices": f"{replicas.count} {replicas.device_name} in {replicas.workers} processes",
     }

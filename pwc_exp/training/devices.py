@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.cluster import ALONE, Place, on_slurm, place, slurm_addresses
 from pwc_exp.data.sample import Batch
 from pwc_exp.errors import ConfigError
+from pwc_exp.machine import ALONE, Place, on_slurm, place, slurm_addresses
 
 _TEXT_BYTES = 4096  # that `agree` can carry
 

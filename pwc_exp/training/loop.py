@@ -11,21 +11,21 @@ from typing import Any, NamedTuple, NoReturn
 import tensorflow as tf
 from tqdm import tqdm
 
-from pwc_exp.announcement import Summary, header, in_short, progress_bar, table
 from pwc_exp.build import build_augment, build_on_bad, build_skipped, build_source
 from pwc_exp.config.data import Split
 from pwc_exp.config.training import OWN, OnStuck, TrainConfig
 from pwc_exp.data import quarantine
 from pwc_exp.data.feed import train_feed
 from pwc_exp.data.sample import Batch, Source, Sources
-from pwc_exp.distribution import Replicas, make_replicas
 from pwc_exp.errors import BusyError, ConfigError, DeviceMemoryError, ResumeError
-from pwc_exp.rundir import claimed, describe_run, open_tracker, send_checkpoints
-from pwc_exp.runstate import RunState
 from pwc_exp.stopping import STOP_FILE, StopSignals, asked_by_file, say
 from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.record import Record
-from pwc_exp.validation import EvaluatedSet, Validation
+from pwc_exp.training.console import Summary, header, in_short, progress_bar, table
+from pwc_exp.training.devices import Replicas, make_replicas
+from pwc_exp.training.run_dir import claimed, describe_run, open_tracker, send_checkpoints
+from pwc_exp.training.state import RunState
+from pwc_exp.training.validation import EvaluatedSet, Validation
 
 FINISHED = "FINISHED"
 

@@ -21,11 +21,11 @@ from pwc_exp.config.schema import (
 from pwc_exp.config.training import TrainConfig
 from pwc_exp.data.sample import Sources
 from pwc_exp.errors import OutputError
-from pwc_exp.runstate import RunState
 from pwc_exp.stopping import STOP_FILE
 from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.parent import Sweep, sweep_of
 from pwc_exp.tracking.record import place_name
+from pwc_exp.training.state import RunState
 from pwc_exp.weights import STARTED_FROM
 
 

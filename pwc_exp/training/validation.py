@@ -18,16 +18,16 @@ from pwc_exp.data import quarantine
 from pwc_exp.data.companions import origins
 from pwc_exp.data.feed import EvalFeed
 from pwc_exp.data.sample import Batch, Source, Sources
-from pwc_exp.distribution import Replicas
 from pwc_exp.flow.metrics import COUNT, SUMS, mean_of_sums
+from pwc_exp.inference import EvalStep, make_estimate, make_eval_step, make_levels
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.pictures import panel_of
 from pwc_exp.scoring.intervals import interval_of
 from pwc_exp.scoring.metrics import BY_NAME
-from pwc_exp.steps import EvalStep, make_estimate, make_eval_step, make_levels
 from pwc_exp.stopping import say
-from pwc_exp.stuck import spread_over_inputs
 from pwc_exp.tracking import Tracker
+from pwc_exp.training.devices import Replicas
+from pwc_exp.training.health import spread_over_inputs
 
 COLUMNS = (COUNT, *SUMS)  # of a sample
 

@@ -1,14 +1,21 @@
-"""A process among others: the workers that TF_CONFIG or Slurm started, the users of a machine.
+"""What a process runs on: its place in a cluster, its processor, the optional packages.
 
-Read from the environment, without TensorFlow: only the first worker, the chief, has a run folder.
+Read from the environment and the system, without TensorFlow. Without /proc/cpuinfo (macOS,
+Windows), no extension of the processor is assumed.
 """
 
+import functools
+import importlib
+import importlib.util
 import json
 import os
+import platform
 import re
+from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
-from pwc_exp.errors import ConfigError
+from pwc_exp.errors import ConfigError, MissingExtraError
 
 
 class Place(NamedTuple):
@@ -96,3 +103,63 @@ def _of_tf_config(text: str) -> Place:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"TF_CONFIG must be like {_EXAMPLE}. Received: {text[:200]}") from error
+
+
+CPUINFO = Path("/proc/cpuinfo")
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # Intel and AMD; Intel; ARM
+
+
+def model_name() -> str:
+    """The model of the processor."""
+    names = [value for key, value in _fields(CPUINFO) if key == "model name"]
+    return names[0] if names else platform.processor()
+
+
+def has_avx512() -> bool:
+    """Whether the processor has AVX-512."""
+    return "avx512f" in _flags(CPUINFO)
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor has bfloat16 arithmetic (AVX512-BF16, AMX-BF16 or ARM's BF16).
+
+    Without it, TensorFlow's bfloat16 convolutions are up to 30 times slower than float32.
+    """
+    return not BFLOAT16_FLAGS.isdisjoint(_flags(CPUINFO))
+
+
+@functools.cache
+def _flags(cpuinfo: Path) -> frozenset[str]:
+    lists = [value for key, value in _fields(cpuinfo) if key in ("flags", "Features")]
+    return frozenset(lists[0].split()) if lists else frozenset()
+
+
+def _fields(cpuinfo: Path) -> list[tuple[str, str]]:
+    """The lines `key : value` of the file; none where it is missing."""
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    parts = [line.partition(":") for line in lines]
+    return [(key.strip(), value.strip()) for key, _, value in parts]
+
+
+def needed(package: str, extra: str) -> ModuleType:
+    """Imports a package that only some commands need.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{package} is not installed: pip install 'pwc_exp[{extra}]' ({error})"
+        ) from error
+
+
+def require(package: str, extra: str) -> None:
+    """Checks that a package is there, without importing it.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise MissingExtraError(f"{package} is not installed: pip install 'pwc_exp[{extra}]'")

@@ -1,7 +1,7 @@
-"""The two halves of a training step, inside its compiled function: gradients, and what they do.
+"""The training step: gradients of a batch, and the update that they make, in one compiled call.
 
-Gradients are summed over the replicas before anything is made of them: all replicas come to the
-same decision, where Keras' `LossScaleOptimizer` and `global_clipnorm` ask each for its own.
+Gradients are summed over the replicas before they are used: all replicas come to the same decision,
+where Keras's `LossScaleOptimizer` and `global_clipnorm` would ask each for its own.
 
 Letters: B batch, H height, W width.
 """
@@ -12,13 +12,13 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from pwc_exp.average import Average
 from pwc_exp.data.sample import Batch
-from pwc_exp.flow.losses import Flows
+from pwc_exp.flow.losses import LossFn
 from pwc_exp.flow.metrics import endpoint_error
 from pwc_exp.models.pwcnet import PWCNet
+from pwc_exp.optimizers.adam import Average
 
-LossFn = Callable[[Flows, tf.Tensor, tf.Tensor], tf.Tensor]
+TrainStep = Callable[[Batch], dict[str, tf.Tensor]]
 
 
 class Sums(NamedTuple):
@@ -204,3 +204,76 @@ def _known_error(
     known = valid > 0
     error = tf.where(known, endpoint_error(estimate, target), 0.0)
     return tf.reduce_sum(error), tf.reduce_sum(tf.cast(known, tf.float32))
+
+
+def make_train_step(
+    model: PWCNet,
+    optimizer: keras.optimizers.Optimizer,
+    loss_fn: LossFn,
+    *,
+    l2: float,
+    l2_biases: bool,
+    clip_norm: float | None = None,
+    accumulate: int = 1,
+    average: Average | None = None,
+    xla: bool = False,
+) -> TrainStep:
+    """One optimizer update on a batch, compiled, on every replica of the strategy in scope.
+
+    Args:
+        model: what is trained.
+        optimizer: built here. Of a `LossScaleOptimizer` the scale and its rules are used.
+        loss_fn: (flows, target, valid) -> data loss, a mean over the batch.
+        l2: coefficient γ of ½ Σ w², added to the loss as in the original.
+        l2_biases: whether the sum runs over biases as well.
+        clip_norm: gradients whose global norm is greater are scaled down to this norm.
+        accumulate: a replica's part of the batch goes through the network in so many portions of
+            equal size, one after the other, to save memory.
+        average: a moving average of the weights that follows every update.
+        xla: let XLA compile all of it. For one replica.
+
+    Returns:
+        batch, as `Replicas.scatter` gives it -> {"train/loss": data loss and penalty,
+        "train/flow_loss": data loss, "train/aepe": px, "train/valid": share of pixels with known
+        flow, "train/grad_norm": global norm before it is clipped, "train/lr", with a loss scale
+        "train/loss_scale", "applied": False if the update was held back because loss or gradients
+        were not finite: then no weight has changed}.
+    """
+    strategy = tf.distribute.get_strategy()
+    optimization = Optimization(optimizer, model.trainable_variables, average)
+    gradients_of = Gradients(
+        model,
+        optimization,
+        loss_fn,
+        l2=l2,
+        l2_biases=l2_biases,
+        clip_norm=clip_norm,
+        accumulate=accumulate,
+    )
+
+    @tf.function(reduce_retracing=False, jit_compile=xla or None)
+    def train_step(batch: Batch) -> dict[str, tf.Tensor]:
+        gradients, *per_replica = strategy.run(gradients_of, args=(batch,))
+        sums, norm = tf.nest.map_structure(
+            lambda value: strategy.experimental_local_results(value)[0], per_replica
+        )
+        scale = tf.identity(optimization.loss_scale)
+        norm /= scale
+        applied = tf.math.is_finite(sums.loss) & tf.math.is_finite(norm)
+        results = {
+            "train/loss": sums.loss,
+            "train/flow_loss": sums.flow_loss,
+            "train/aepe": tf.math.divide_no_nan(sums.error, sums.known),
+            "train/valid": sums.known / sums.pixels,
+            "train/grad_norm": norm,
+            "train/lr": optimization.learning_rate,
+            **({"train/loss_scale": scale} if optimization.scaled else {}),
+            "applied": applied,
+        }
+        if applied:  # a condition of the graph: AutoGraph
+            optimization.apply(gradients)
+        else:
+            optimization.hold_back()
+        return results
+
+    return train_step

@@ -1,0 +1,63 @@
+"""Compiled inference: made once per network, traced once per size of frames.
+
+Letters: B batch, H height, W width.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from pwc_exp.data.sample import Batch
+from pwc_exp.flow.metrics import error_sums
+from pwc_exp.flow.resize import pad, unpad
+from pwc_exp.flow.tensorflow_ops import xla_pays
+from pwc_exp.models.pwcnet import PWCNet
+
+Estimate = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+EvalStep = Callable[[Batch], dict[str, tf.Tensor]]
+
+
+class Levels(NamedTuple):
+    """What a picture of one batch needs, all in full-resolution pixels."""
+
+    estimate: tf.Tensor  # [B, H, W, 2]
+    flows: dict[int, tf.Tensor]  # {level: [B, ≥ H/2^level, ≥ W/2^level, 2]}, of the padded frames
+
+
+def make_estimate(model: PWCNet, *, xla: bool) -> Estimate:
+    """`model.estimate`, compiled: frames [B, H, W, 3] -> flow [B, H, W, 2] in pixels.
+
+    Args:
+        model: the network.
+        xla: let XLA compile the decoder where that pays: on processors on which oneDNN handles a
+            single large image badly. It costs about 10 s per size of frames.
+    """
+    if not (xla and xla_pays()):
+        return tf.function(model.estimate)
+    decode = tf.function(model.decode, jit_compile=True)
+    return tf.function(lambda frame1, frame2: model.estimate(frame1, frame2, decode=decode))
+
+
+def make_eval_step(estimate: Estimate) -> EvalStep:
+    """batch -> the sums [B] of `error_sums`, compiled; for any estimate, of zero flow as well."""
+
+    @tf.function
+    def eval_step(batch: Batch) -> dict[str, tf.Tensor]:
+        return error_sums(estimate(batch.frame1, batch.frame2), batch.flow, batch.valid)
+
+    return eval_step
+
+
+def make_levels(model: PWCNet) -> Callable[[Batch], Levels]:
+    """batch -> the flow at every level and the estimate, compiled; frames of any size."""
+    multiple = 2**model.levels
+
+    @tf.function
+    def levels(batch: Batch) -> Levels:
+        flows = model((pad(batch.frame1, multiple), pad(batch.frame2, multiple)))
+        in_pixels = {level: flow * model.units[level] for level, flow in flows.items()}
+        height, width = batch.frame1.shape[1:3]
+        return Levels(unpad(model.full_resolution(flows), height, width), in_pixels)
+
+    return levels
