@@ -12,7 +12,7 @@ from pwc_exp.config.commands import Ended, LeaderboardConfig, Order, Seeds
 from pwc_exp.errors import MissingInputError
 from pwc_exp.report.leaderboard import RUN, RUN_ID, Board, as_html, as_markdown, as_text
 from pwc_exp.report.page import NONE
-from pwc_exp.tracking.connection import tracking_uri
+from pwc_exp.tracking.mlflow_store import tracking_uri
 from pwc_exp.tracking.provenance import short_commit, without_password
 from pwc_exp.tracking.search import Found, search
 

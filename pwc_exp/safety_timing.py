@@ -35,13 +35,14 @@ from pwc_exp.config.training import (
 from pwc_exp.data.feed import train_feed
 from pwc_exp.data.sample import Batch
 from pwc_exp.tracking import Tracker
+from pwc_exp.tracking.sync import PERIOD
 from pwc_exp.training.devices import Replicas
 from pwc_exp.training.state import RunState
 
 RATE = 1e-6  # learning rate: the weights have to change, not to learn
 BURST = 10  # points while the stores are sent those before
 PAUSE = 0.005  # s between them
-QUIET = 0.05  # s without work, after which a sender has nothing left to send
+QUIET = 1.5 * PERIOD  # s without work, after which the stores are up to date
 
 STEP = "training step"
 ADVANCE = "the same, by RunState"
@@ -218,7 +219,7 @@ class _SenderClock:
         self._clocks = [
             time.pthread_getcpuclockid(thread.ident)
             for thread in threading.enumerate()
-            if thread.name.endswith(" sender") and thread.ident is not None
+            if thread.name.endswith(" sync") and thread.ident is not None
         ]
 
     def settled(self) -> float:

@@ -65,15 +65,14 @@ def write_file(path: Path, data: bytes) -> None:
         _fsync(path.parent)
 
 
-def append_line(path: Path, line: str) -> None:
-    """Appends `line` and a newline in one write: a killed process leaves it whole or absent.
+def append(path: Path, data: bytes) -> None:
+    """Appends all of `data` in one write, or nothing: a killed process leaves it whole or absent.
 
-    The line is with the operating system, not yet on the disk: until `sync_file`, a power cut may
+    The data is with the operating system, not yet on the disk: until `sync_file`, a power cut may
     lose it.
     """
-    data = f"{line}\n".encode()
     with _explained(path, needed=len(data)):
-        # os.open, as a buffered file may split one line into several writes.
+        # os.open, as a buffered file may split the data into several writes.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
         descriptor = os.open(path, flags, 0o666)
         try:
@@ -85,6 +84,11 @@ def append_line(path: Path, line: str) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(descriptor)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Appends `line` and a newline, as `append` does."""
+    append(path, f"{line}\n".encode())
 
 
 def sync_file(path: Path) -> None:

@@ -1,6 +1,6 @@
-"""Sends to MLflow what it lacks of a run: one that had no server, or was cut off from it."""
+"""Sends to MLflow what it lacks of a run, such as one that had no server or lost it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from pwc_exp import checkpoints, storage
@@ -10,8 +10,7 @@ from pwc_exp.config.training import DestinationConfig, TrainConfig
 from pwc_exp.errors import MissingInputError
 from pwc_exp.sweeps.folder import FILE as SWEEP_FILE
 from pwc_exp.sweeps.folder import PAGE, PICTURES, TABLE, SweepFolder
-from pwc_exp.tracking.catch_up import catch_up
-from pwc_exp.tracking.events import Artifact
+from pwc_exp.tracking.sync import sync as sync_stores
 
 KINDS = ("points", "pictures", "artifacts", "params", "tags")
 
@@ -19,7 +18,7 @@ KINDS = ("points", "pictures", "artifacts", "params", "tags")
 def sync(config: SyncConfig) -> None:
     """Sends params, points, pictures, checkpoints and the end of the run, and prints how much.
 
-    Of a sweep, its own run first, so that those of its children, which follow, are below it.
+    For a sweep: its own run first, so that the runs of its children are listed below it.
     """
     folder = Path(config.run).absolute()
     if not (folder / SWEEP_FILE).is_file():
@@ -36,44 +35,41 @@ def sync(config: SyncConfig) -> None:
 
 
 def _sync_sweep(sweep: SweepFolder, of_child: TrainConfig, asked: DestinationConfig) -> None:
-    """Its own run; where that is to be, its children know."""
+    """The sweep's own run; its destination is in the configuration of a child."""
     files = [sweep.path / name for name in (PAGE, TABLE, SWEEP_FILE)]
-    artifacts = [Artifact(file, "") for file in files if file.is_file()]
-    if (pictures := sweep.path / PICTURES).is_dir():
-        artifacts.append(Artifact(pictures, PICTURES))
-    _send(sweep.path, sweep.params, artifacts, of_child, asked)
+    artifacts = {file.name: file for file in (*files, sweep.path / PICTURES)}
+    _send(sweep.path, sweep.params, artifacts, of_child, asked, tensorboard=False)
 
 
 def _sync_run(run_dir: Path, asked: DestinationConfig) -> None:
     of_run = load(run_dir / CONFIG_FILE)
-    _send(run_dir, params(of_run), _artifacts(run_dir, of_run), of_run, asked)
+    kept = checkpoints.best_and_last(run_dir / CHECKPOINTS, key=of_run.best_metric)
+    artifacts = {name: run_dir / name for name in (CONFIG_FILE, TRANSFER_FILE)}
+    artifacts |= {f"{CHECKPOINTS}/{name}": path for name, path in kept.items()}
+    tensorboard = of_run.tracking.tensorboard
+    _send(run_dir, params(of_run), artifacts, of_run, asked, tensorboard=tensorboard)
 
 
 def _send(
     run_dir: Path,
-    told: Mapping[str, object],
-    artifacts: Sequence[Artifact],
+    settings: Mapping[str, object],
+    artifacts: Mapping[str, Path],
     config: TrainConfig,
     asked: DestinationConfig,
+    *,
+    tensorboard: bool,
 ) -> None:
     with storage.lock(run_dir / LOCK_FILE):
-        sent = catch_up(
+        sent = sync_stores(
             run_dir,
-            params=told,
+            params=settings,
             artifacts=artifacts,
             uri=asked.uri or config.tracking.uri,
             experiment=asked.experiment or config.tracking.experiment,
             outputs=Path(config.outputs),
+            tensorboard=tensorboard,
         )
     counts = [f"{sent.counts[kind]:,} {kind}" for kind in KINDS if sent.counts[kind]]
     ended = ["the end of the run"] if sent.counts["status"] else []
     print(f"sent     {', '.join(counts + ended) or 'nothing: all of it is there'}")
     print(f"MLflow   {sent.address}")
-
-
-def _artifacts(run_dir: Path, config: TrainConfig) -> list[Artifact]:
-    """What a training run has copied when it ends."""
-    shown = checkpoints.best_and_last(run_dir / CHECKPOINTS, key=config.best_metric)
-    copies = [Artifact(path, f"{CHECKPOINTS}/{name}") for name, path in shown.items()]
-    files = [run_dir / name for name in (CONFIG_FILE, TRANSFER_FILE)]
-    return [*(Artifact(file, "") for file in files if file.is_file()), *copies]

@@ -45,7 +45,7 @@ def configure() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with its tables: copying it is 100 times faster than making one."""
-    from pwc_exp.tracking.connection import connect
+    from pwc_exp.tracking.mlflow_store import connect
 
     folder = tmp_path_factory.mktemp("mlflow")
     connect(f"sqlite:///{folder}/mlflow.db", "first", folder)

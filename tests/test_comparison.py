@@ -22,7 +22,7 @@ from pwc_exp.scoring.dialects import Kind
 from pwc_exp.scoring.metrics import means
 from pwc_exp.scoring.summary import Drawing, Scored, Summary, summarize
 from pwc_exp.tracking import journal
-from pwc_exp.tracking.events import Point
+from pwc_exp.tracking.journal import Point
 
 
 def summary(errors: dict[str, float]) -> Summary:

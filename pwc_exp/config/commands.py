@@ -567,7 +567,7 @@ class DataFetchConfig(Settings):
 
 @dataclass(kw_only=True)
 class SyncConfig(Settings):
-    """A run to bring up to date in MLflow and TensorBoard."""
+    """A finished run to bring up to date in MLflow."""
 
     run: str  # folder of the training run
     tracking: DestinationConfig = field(default_factory=DestinationConfig)

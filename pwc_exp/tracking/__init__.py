@@ -1,22 +1,14 @@
-"""Follows a run: a journal in its folder first, then TensorBoard and MLflow, a thread for each.
+"""Tracks a run: its folder is the queue, from which MLflow and TensorBoard are brought up to date.
 
-tracker.py      what a command uses
-parent.py       the sweep that a run is a child of
-record.py       run.json: what a run is, how it was resumed and how it ended
-journal.py      metrics.jsonl, the truth
-sender.py       a thread that feeds one store and outlives its failures
-events.py       what is sent
-tensorboard.py  a store: an event file, made again from the journal at a resume
-mlflow_run.py   a store: a run on a tracking server or in an SQLite file
-connection.py   the way to that server or file
-ledger.py       mlflow.json: which run in MLflow it is, and how much of it is there
-catch_up.py     sends what MLflow lacks of a run that has ended
-registry.py     the best run of a sweep, as a version of a model of MLflow
-system.py       load of the machine, for MLflow
-provenance.py   what produced a run: commit, command line, versions
-model.py        a model of MLflow around a SavedModel, for its server
-search.py       finds runs in MLflow
-served_code.py  what runs inside such a model
+tracker.py              what a command uses
+journal.py              metrics.jsonl and images.jsonl: all points and pictures
+record.py               run.json: what a run is, how it was resumed and how it ended; its sweep
+sync.py                 brings the stores up to what the folder holds, once or in a thread
+mlflow_store.py         the run on a tracking server or in an SQLite file; mlflow.json
+tensorboard_store.py    the run in an event file; tensorboard.json
+provenance.py           what produced a run: commit, command line, versions
+search.py registry.py   finds runs in MLflow; registers the best run of a sweep as a model
+model.py served_code.py an MLflow model around a SavedModel, for MLflow's server
 """
 
 from pwc_exp.tracking.tracker import Tracker

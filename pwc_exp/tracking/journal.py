@@ -1,54 +1,134 @@
-"""metrics.jsonl: one line for each point, `{"step": …, "time": …, "values": {…}}`.
+"""The queue of a run, in its folder: a line of JSON for each point and each picture.
 
-It is the truth about a run's metrics; TensorBoard and MLflow are fed from it. JSON has no NaN and
-no infinity; they are the strings "nan", "inf" and "-inf". All other values come back with the same
-bits.
+    metrics.jsonl    {"step": …, "time": …, "values": {…}}
+    images.jsonl     {"step": …, "time": …, "key": …, "file": "images/….png"}
+
+Times are milliseconds since 1970. TensorBoard and MLflow are fed from these files. JSON has no NaN
+and no infinity; they are the strings "nan", "inf" and "-inf". All other values are read back with
+the same bits.
 """
 
+import hashlib
+import io
 import json
 import logging
 import math
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+import PIL.Image
 
 from pwc_exp import storage
-from pwc_exp.errors import DataError
-from pwc_exp.tracking.events import Point
+from pwc_exp.errors import DataError, OutputError
 
 FILE = "metrics.jsonl"
+PICTURE_FILE = "images.jsonl"
+PICTURES = "images"  # folder
 _LOG = logging.getLogger(__name__)
-_VARYING = "time/"  # keys whose values no replay repeats
+_VARYING = "time/"  # keys whose values differ when a step is computed again
+_MAX_NAME = 100  # characters of a key in the name of its file
+T = TypeVar("T")
+
+
+class Point(NamedTuple):
+    """Values of a step. time: when they were written, in milliseconds since 1970."""
+
+    step: int
+    time: int
+    values: Mapping[str, float]
+
+
+class Picture(NamedTuple):
+    """An image of a step. file: its PNG file, relative to the run's folder."""
+
+    step: int
+    time: int
+    key: str
+    file: str
+
+
+class Reader(Generic[T]):
+    """Reads a file line by line, each complete line once, also while a process appends to it.
+
+    position: bytes of the complete lines read so far.
+    """
+
+    def __init__(self, path: Path, parse: Callable[[bytes], T | None], kind: str) -> None:
+        """parse: the item of a line, without its newline; None if it is not one of this kind."""
+        self.position = 0
+        self._path = path
+        self._parse = parse
+        self._kind = kind
+        self._lines = 0
+
+    def read(self) -> list[T]:
+        """The items that are new since the last call; an incomplete end is left for the next call.
+
+        Raises:
+            DataError: the file is damaged, and not only at its end.
+        """
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self.position)
+            lines = file.read().split(b"\n")[:-1]  # what follows the last newline is incomplete
+        items = [self._parse(line) for line in lines]
+        while items and items[-1] is None:  # left by a dying machine
+            items.pop()
+        whole = [item for item in items if item is not None]
+        if len(whole) < len(items):
+            bad = items.index(None)
+            raise DataError(
+                f"{self._path}:{self._lines + bad + 1}: each line must be a {self._kind}. "
+                f"Received: {lines[bad][:80]!r}"
+            )
+        self.position += sum(len(line) + 1 for line in lines[: len(items)])
+        self._lines += len(items)
+        return whole
+
+
+def point_reader(run_dir: Path) -> Reader[Point]:
+    """Reads the points of a run."""
+    return Reader(run_dir / FILE, parse, "point")
+
+
+def picture_reader(run_dir: Path) -> Reader[Picture]:
+    """Reads the list of pictures of a run."""
+    return Reader(run_dir / PICTURE_FILE, _parse_picture, "picture")
 
 
 class Journal:
-    """The points of a run, each (step, key) once, in a file that one process at a time writes.
+    """The points and pictures of a run, each (step, key) once; one process at a time writes them.
 
-    points: what the file held when it was opened.
-    mismatches: values of a replayed step that were not those of the first time.
+    mismatches: values of a repeated step that differ from those of the first time.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Makes the file, or repairs and reads the one that is there.
+    def __init__(self, run_dir: Path) -> None:
+        """Creates the journal, or repairs and reads the existing one.
 
         Raises:
             OutputError: it cannot be written.
             DataError: it is damaged, and not only at its end.
         """
-        self._path = path
-        if not path.exists():
-            storage.write_file(path, b"")
-        self.points = repair(path)
         self.mismatches = 0
+        self._run_dir = run_dir
+        if not (run_dir / FILE).exists():
+            storage.write_file(run_dir / FILE, b"")
         self._values: dict[str, dict[int, float]] = {}
-        for point in self.points:
+        for point in repair(run_dir / FILE, point_reader(run_dir)):
             self._remember(point)
+        pictures = repair(run_dir / PICTURE_FILE, picture_reader(run_dir))
+        self._pictures = {(picture.step, picture.key) for picture in pictures}
 
-    def add(self, step: int, values: Mapping[str, float]) -> Point | None:
-        """Writes those of `values` that `step` does not have yet; None if it has them all.
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes those of `values` that `step` does not have yet.
 
-        A run that goes on from a checkpoint computes steps again. What they had the first time
-        stays, with its time, so that no store gets anything twice.
+        A resumed run computes some steps again. They keep their first values and time, so that no
+        store gets anything twice.
 
         Raises:
             OutputError: the journal cannot be written.
@@ -59,28 +139,43 @@ class Journal:
                 self._compare(step, key, value)
             else:
                 new[key] = value
-        if not new:
-            return None
-        point = Point(step, time.time_ns() // 1_000_000, new)
-        append(self._path, point)
-        self._remember(point)
-        return point
+        if new:
+            point = Point(step, _now(), new)
+            append(self._run_dir / FILE, point)
+            self._remember(point)
+
+    def add_picture(self, step: int, key: str, pixels: np.ndarray) -> None:
+        """Writes [H, W, 3] uint8 RGB `pixels` as a PNG file, unless `step` has a picture of `key`.
+
+        A disk that is full costs the picture, not the run.
+        """
+        if (step, key) in self._pictures:
+            return
+        png = io.BytesIO()
+        PIL.Image.fromarray(pixels).save(png, format="png")
+        try:
+            picture = write_picture(self._run_dir, step, _now(), key, png.getvalue())
+            storage.append_line(self._run_dir / PICTURE_FILE, json.dumps(picture._asdict()))
+        except OutputError as error:
+            _LOG.warning("step %d: no picture %s: %s", step, key, error)
+            return
+        self._pictures.add((step, key))
 
     def history(self, key: str) -> dict[int, float]:
-        """All values of `key` by step, those of before a resume included."""
+        """All values of `key` by step, including those from before a resume."""
         return dict(self._values.get(key, {}))
 
     def flush(self) -> None:
-        """Returns when all points are safe on the disk.
+        """Returns when all points and pictures are safe on the disk.
 
         Raises:
             OutputError: the disk does not take them.
         """
-        storage.sync_file(self._path)
+        sync_files(self._run_dir)
 
     def _remember(self, point: Point) -> None:
         for key, value in point.values.items():
-            self._values.setdefault(key, {}).setdefault(point.step, value)
+            self._values.setdefault(key, {})[point.step] = value
 
     def _compare(self, step: int, key: str, value: float) -> None:
         first = self._values[key][step]
@@ -88,14 +183,26 @@ class Journal:
         if key.startswith(_VARYING) or repr(first) == repr(value):
             return
         if not self.mismatches:
-            _LOG.warning(
-                "step %d, computed again, gives %s=%r where it gave %r; the first value is kept",
-                step,
-                key,
-                value,
-                first,
-            )
+            text = "step %d, computed again, gives %s=%r instead of %r; the first value is kept"
+            _LOG.warning(text, step, key, value, first)
         self.mismatches += 1
+
+
+def sync_files(run_dir: Path) -> None:
+    """Forces points and pictures onto the disk."""
+    for name in (FILE, PICTURE_FILE):
+        if (run_dir / name).exists():
+            storage.sync_file(run_dir / name)
+
+
+def write_picture(run_dir: Path, step: int, time: int, key: str, png: bytes) -> Picture:
+    """Writes the file of a picture that is not listed yet; durable."""
+    name = re.sub(r"[^A-Za-z0-9]+", "-", key)[-_MAX_NAME:]
+    digest = hashlib.sha256(key.encode()).hexdigest()[:8]  # tells similar keys apart
+    picture = Picture(step, time, key, f"{PICTURES}/{step:08d}-{name}-{digest}.png")
+    storage.make_folder(run_dir / PICTURES)
+    storage.write_file(run_dir / picture.file, png)
+    return picture
 
 
 def append(path: Path, point: Point) -> None:
@@ -115,31 +222,18 @@ def read(path: Path) -> list[Point]:
 
     Raises:
         DataError: the file is damaged elsewhere.
+        FileNotFoundError: there is none.
     """
-    return [point for point, _ in _whole_lines(path)]
+    path.stat()
+    return Reader(path, parse, "point").read()
 
 
-def repair(path: Path) -> list[Point]:
-    """Reads all points, and cuts off what `read` leaves out, on the disk too."""
-    lines = _whole_lines(path)
-    size = sum(length for _, length in lines)
-    if size != path.stat().st_size:
-        storage.truncate(path, size)
-    return [point for point, _ in lines]
-
-
-def _whole_lines(path: Path) -> list[tuple[Point, int]]:
-    """Each point with the bytes that it takes."""
-    lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is no line
-    points = [(parse(line), len(line) + 1) for line in lines]
-    while points and points[-1][0] is None:
-        points.pop()
-    whole = [(point, length) for point, length in points if point is not None]
-    if len(whole) < len(points):
-        number = [point for point, _ in points].index(None) + 1
-        received = lines[number - 1][:80]
-        raise DataError(f"{path}:{number}: each line must be a point. Received: {received!r}")
-    return whole
+def repair(path: Path, reader: Reader[T]) -> list[T]:
+    """Reads all items, and cuts off an incomplete end, on the disk too."""
+    items = reader.read()
+    if path.exists() and reader.position != path.stat().st_size:
+        storage.truncate(path, reader.position)
+    return items
 
 
 def parse(line: bytes) -> Point | None:
@@ -150,3 +244,15 @@ def parse(line: bytes) -> Point | None:
         return Point(int(point.step), int(point.time), values)
     except (ValueError, TypeError, AttributeError):
         return None
+
+
+def _parse_picture(line: bytes) -> Picture | None:
+    try:
+        picture = Picture(**json.loads(line))
+        return Picture(int(picture.step), int(picture.time), str(picture.key), str(picture.file))
+    except (ValueError, TypeError):
+        return None
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,4 +1,4 @@
-"""run.json: what a run is, how it was started and resumed, how it ended."""
+"""run.json: what a run is, how it was started and resumed, how it ended; and the sweep above it."""
 
 import json
 import secrets
@@ -7,26 +7,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pwc_exp import storage
 from pwc_exp.errors import DataError, MissingInputError
-from pwc_exp.tracking.events import Dataset
 from pwc_exp.tracking.provenance import describe_process
 
 FILE = "run.json"
-UID = "run_uid"  # the tag by which a run in MLflow is known to be this one
+SWEEP_FILE = "sweep.json"
+UID = "run_uid"  # the tag that identifies the run in MLflow
 
 
 @dataclass(kw_only=True)
 class Record:
-    """The content of run.json, which is written as a whole at each change.
+    """The content of run.json, which is rewritten as a whole at each change.
 
-    uid: random, and on the disk before any store hears of the run.
-    about: what produced the run, and what is said about it.
-    resumed: for each time that it went on, the step, what produced that, and changed knobs.
-    ended: status and time; None while it runs, and for ever if it was killed without notice.
-    mismatches: values that steps, computed again after a resume, gave otherwise than before.
+    uid: random, and on the disk before any store knows of the run.
+    about: what produced the run, and its tags.
+    datasets: name, digest, sizes (samples of each split) and context (use) of each.
+    resumed: for each resume, its step, what produced it, and the changed settings.
+    ended: status and time; None while it runs, and after it was killed without notice.
+    mismatches: values that differ when steps are computed again after a resume.
     """
 
     name: str
@@ -89,7 +90,7 @@ class Record:
         storage.write_file(run_dir / FILE, (json.dumps(values, indent=2) + "\n").encode())
 
     def resume(self, step: int, changes: Mapping[str, tuple[object, object]]) -> None:
-        """Notes that this process goes on from `step`. `changes`: old and new values of knobs."""
+        """Notes that this process resumes at `step`. changes: old and new values of settings."""
         changed = {key: [str(old), str(new)] for key, (old, new) in changes.items()}
         now = {"step": step, "time": _now(), **describe_process(), "changes": changed}
         self.resumed.append(now)
@@ -99,14 +100,17 @@ class Record:
         """Notes that the run is FINISHED, FAILED or KILLED."""
         self.ended = {"status": status, "time": _now()}
 
-    def add_dataset(self, dataset: Dataset) -> None:
-        """Notes which data the run reads, in the place of what was noted for that purpose."""
-        others = [other for other in self.datasets if other["context"] != dataset.context]
-        self.datasets = [*others, dataset._asdict()]
+    def add_dataset(
+        self, name: str, *, digest: str, sizes: Mapping[str, int], context: str
+    ) -> None:
+        """Notes which data the run reads, replacing the note for the same context."""
+        others = [other for other in self.datasets if other["context"] != context]
+        new = {"name": name, "digest": digest, "sizes": dict(sizes), "context": context}
+        self.datasets = [*others, new]
 
     @property
     def status(self) -> str:
-        """How it ended; without an end, of a run that no process runs any more: KILLED."""
+        """How it ended; KILLED for a run without an end that no process runs any more."""
         return self.ended["status"] if self.ended else "KILLED"
 
     @property
@@ -121,12 +125,12 @@ class Record:
 
     @property
     def ended_at(self) -> int | None:
-        """Milliseconds since 1970; None if that is not known."""
+        """Milliseconds since 1970; None if unknown."""
         return _milliseconds(self.ended["time"]) if self.ended else None
 
     @property
     def tags(self) -> dict[str, str]:
-        """What a store is told about the run."""
+        """The run's tags in a store."""
         tags = {UID: self.uid, **self.about}
         if self.resumed:
             tags["resumed_at"] = ", ".join(str(entry["step"]) for entry in self.resumed)
@@ -138,8 +142,33 @@ class Record:
         return tags
 
 
+class Sweep(NamedTuple):
+    """A sweep, as one of its children sees it."""
+
+    name: str  # such as quickstart/2026-11-26_21-00-00
+    uid: str  # the `run_uid` of its own run in MLflow
+    child: str  # name of the child: the values that distinguish it
+    values: dict[str, str]  # these values, by key
+
+
+def sweep_of(run_dir: Path) -> Sweep | None:
+    """The sweep of the run in `run_dir`, known by sweep.json in the folder above; None if none.
+
+    Damaged files there make the run no child: they are no reason not to train.
+    """
+    above = run_dir.absolute().parent
+    try:
+        children = json.loads((above / SWEEP_FILE).read_bytes())["children"]
+        about = json.loads((above / FILE).read_bytes())
+        child = next(entry for entry in children if entry["folder"] == run_dir.name)
+        values = {str(key): str(value) for key, value in child["values"].items()}
+        return Sweep(str(about["name"]), str(about[UID]), str(child["name"]), values)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, StopIteration):
+        return None
+
+
 def place_name(folder: Path, outputs: Path) -> str:
-    """Its place in `outputs`; of a folder that was moved, the last two parts of its path."""
+    """Its path relative to `outputs`; of a folder elsewhere, the last two parts of its path."""
     moved = not folder.is_relative_to(outputs.absolute())
     return str(Path(*folder.parts[-2:]) if moved else folder.relative_to(outputs.absolute()))
 

@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pwc_exp.errors import MissingInputError
-from pwc_exp.tracking.connection import asked, connect
-from pwc_exp.tracking.ledger import Ledger, destination
-from pwc_exp.tracking.mlflow_run import clean_tags
-from pwc_exp.tracking.parent import Sweep, sweep_of
+from pwc_exp.tracking.mlflow_store import (
+    SyncState,
+    clean_tags,
+    connect,
+    destination,
+    mlflow_errors,
+)
+from pwc_exp.tracking.record import Sweep, sweep_of
 
 if TYPE_CHECKING:
     import mlflow
@@ -66,20 +70,20 @@ def register(
         MissingInputError: the run is no child of a sweep, or MLflow lacks it or its checkpoint.
         BusyError: MLflow does not answer, or refuses.
     """
-    sweep, ledger = sweep_of(run_dir), Ledger.load(run_dir)
+    sweep, state = sweep_of(run_dir), SyncState.load(run_dir)
     if sweep is None:
         raise MissingInputError(f"{run_dir.parent} must hold a sweep. Received: none")
-    if ledger is None:
+    if state is None:
         raise MissingInputError(
             f"{run_dir} is not in MLflow: `python -m pwc_exp.sync {run_dir}` sends it"
         )
     address = destination(run_dir, uri, outputs)
     tags = {key: f"{value:.6g}" for key, value in metrics.items()}
     tags |= {"step": str(step), "run_dir": str(run_dir), **sweep.values}
-    with asked(address, f"does not register {run_dir}"):
-        client = connect(address, ledger.experiment, outputs).client
-        run = client.get_run(ledger.run_id)
-        if not client.list_artifacts(ledger.run_id, checkpoint):
+    with mlflow_errors(address, f"does not register {run_dir}"):
+        client = connect(address, state.experiment, outputs).client
+        run = client.get_run(state.run_id)
+        if not client.list_artifacts(state.run_id, checkpoint):
             raise MissingInputError(
                 f"MLflow lacks {checkpoint} of {run_dir}: `python -m pwc_exp.sync {run_dir}` "
                 "sends it"

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pwc_exp.errors import ConfigError
-from pwc_exp.tracking.connection import Connection, asked, connect_to_existing
-from pwc_exp.tracking.sender import in_short
+from pwc_exp.tracking.mlflow_store import (
+    Connection,
+    connect_to_existing,
+    mlflow_errors,
+    shorten,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -44,14 +48,14 @@ def search(uri: str, experiment: str, conditions: Sequence[str]) -> list[Found]:
         BusyError: MLflow does not answer, or refuses.
     """
     text = " and ".join(conditions)
-    with asked(uri, "does not answer"):
+    with mlflow_errors(uri, "does not answer"):
         connection = connect_to_existing(uri, experiment)
         try:
             return [_found(run) for run in _pages(connection, text)]
         except Exception as error:
             if getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE":
                 raise ConfigError(
-                    f"MLflow does not understand the conditions {text} ({in_short(error)})"
+                    f"MLflow does not understand the conditions {text} ({shorten(error)})"
                 ) from error
             raise
 

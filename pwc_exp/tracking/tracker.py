@@ -1,8 +1,8 @@
-"""What a command tells about its run: values, pictures, files, texts and data sets."""
+"""What a command logs about its run: values, pictures, tags, files and data sets."""
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self, SupportsFloat
@@ -11,27 +11,24 @@ import numpy as np
 
 from pwc_exp import storage
 from pwc_exp.errors import BusyError, OutputError
-from pwc_exp.tracking import journal, record
-from pwc_exp.tracking.connection import is_file
-from pwc_exp.tracking.events import Artifact, Dataset, Event, Picture, Store, Tag, Text
+from pwc_exp.tracking import record, sync
 from pwc_exp.tracking.journal import Journal
-from pwc_exp.tracking.ledger import destination
+from pwc_exp.tracking.mlflow_store import MlflowStore, destination, is_file
 from pwc_exp.tracking.provenance import without_password
 from pwc_exp.tracking.record import Record
-from pwc_exp.tracking.sender import Sender
+from pwc_exp.tracking.sync import BackgroundSync, Store
 
 _LOG = logging.getLogger(__name__)
-_CLOSE_SECONDS = 60.0  # for what waits to be sent when the run ends
-_PICTURE_SECONDS = 20.0  # for the event file to be made, which takes some
+_CLOSE_SECONDS = 60.0  # for what is not sent yet when the run ends
 _SERVER_SECONDS = 15.0  # for a required server to answer
-_FILE_SECONDS = 120.0  # for a required SQLite file, whose tables may have to be made
+_FILE_SECONDS = 120.0  # for a required SQLite file, whose tables may have to be created
 
 
 class Tracker:
-    """Follows one run; a context, which ends the run in the stores as it ended here.
+    """Tracks one run; a context, which ends the run in the stores as it ended here.
 
-    Its methods only write to the run's folder and to queues: a store that is slow or gone costs the
-    caller nothing. With both stores off, the folder still gets metrics.jsonl and run.json.
+    Its methods only write to the run's folder; a thread for each store brings that up to date, so
+    one that is slow or gone costs the caller nothing.
     """
 
     def __init__(
@@ -57,12 +54,12 @@ class Tracker:
             params: the flat configuration.
             uri: MLflow's address; None for that of a resumed run, $MLFLOW_TRACKING_URI, or else an
                 SQLite file.
-            outputs: the folder of all runs, in whose `mlflow/` that SQLite file lies.
+            outputs: the folder of all runs, whose `mlflow/` holds that SQLite file.
             mlflow: whether to send to MLflow.
             tensorboard: whether to write an event file.
             required: whether to refuse to start without MLflow.
-            resumed_at: step of the checkpoint that the run goes on from; None for a new run.
-            changes: (old, new) values of the knobs that a resumed run changes.
+            resumed_at: step of the checkpoint that the run resumes from; None for a new run.
+            changes: (old, new) values of the settings that a resumed run changes.
         """
         self._run_dir = run_dir
         self._run_name = run_name
@@ -76,15 +73,16 @@ class Tracker:
         self._required = required
         self._resumed_at = resumed_at
         self._changes = changes or {}
+        self._artifacts: dict[str, Path] = {}  # by their paths in MLflow
+        self._stores: list[BackgroundSync] = []
+        self._to_mlflow: BackgroundSync | None = None
+        self._patience = _SERVER_SECONDS  # for MLflow to answer
         self._record: Record
         self._journal: Journal
-        self._senders: list[Sender] = []
-        self._to_mlflow: Sender | None = None
-        self._patience = _SERVER_SECONDS  # for MLflow to answer
-        self._pictured: Sender | None = None  # to the event file
+        self._earlier_mismatches = 0
 
     def __enter__(self) -> Self:
-        """Writes run.json, repairs the journal of a resumed run, and starts sending.
+        """Writes run.json, repairs the journal of a resumed run, and starts the threads.
 
         Raises:
             OutputError: the run's folder cannot be written.
@@ -93,16 +91,15 @@ class Tracker:
         """
         storage.make_folder(self._run_dir)
         storage.remove_leftovers(self._run_dir)
-        self._journal = Journal(self._run_dir / journal.FILE)
+        sync.import_pictures(self._run_dir)
+        self._journal = Journal(self._run_dir)
         self._record = self._make_record()
         self._record.save(self._run_dir)
+        self._earlier_mismatches = self._record.mismatches
         if self._mlflow:
-            self._to_mlflow = self._start_mlflow()
-            self._senders.append(self._to_mlflow)
+            self._start_mlflow()
         if self._tensorboard:
-            remedy = "resuming the run writes all of it again"
-            self._pictured = Sender("TensorBoard", self._open_tensorboard, remedy=remedy)
-            self._senders.append(self._pictured)
+            self._start("TensorBoard", lambda: sync.open_event_file(self._run_dir))
         return self
 
     def __exit__(
@@ -113,91 +110,80 @@ class Tracker:
     ) -> None:
         """Ends the run as FINISHED, as KILLED if it was asked to stop, or else as FAILED."""
         deadline = time.monotonic() + _CLOSE_SECONDS
-        status = _status(error)
-        for sender in self._senders:
-            sender.end(status)
-        for sender in self._senders:
-            sender.join(deadline)
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        status = "FINISHED" if error is None else "KILLED" if stopped else "FAILED"
+        for store in self._stores:
+            store.end(status)
+        for store in self._stores:
+            store.join(deadline)
         self._record_end(status)  # last: a run that is FINISHED here is so everywhere
 
     @property
     def replay_mismatches(self) -> int:
-        """How many values a step, computed again after a resume, gave otherwise than before."""
-        return self._record.mismatches + self._journal.mismatches
+        """How many values differ where steps were computed again after a resume."""
+        return self._earlier_mismatches + self._journal.mismatches
 
     def scalars(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
-        """Writes values of a step to the journal, and from there to the stores.
-
-        What the journal has for the step already stays as it is, see `Journal.add`.
+        """Logs values of a step. What the journal has for the step stays, see `Journal.add`.
 
         Raises:
             OutputError: the journal cannot be written.
         """
-        mismatches = self.replay_mismatches
-        point = self._journal.add(step, {key: float(value) for key, value in values.items()})
-        if point is not None:
-            self._send(point)
-        if self.replay_mismatches > mismatches:
-            self._send(Tag("replay_mismatches", str(self.replay_mismatches)))
+        self._journal.add(step, {key: float(value) for key, value in values.items()})
+        if self.replay_mismatches > self._record.mismatches:
+            self._record.mismatches = self.replay_mismatches
+            self._record.save(self._run_dir)
 
     def history(self, key: str) -> dict[int, float]:
-        """All values of `key` by step, those of before a resume included."""
+        """All values of `key` by step, including those from before a resume."""
         return self._journal.history(key)
 
     def flush(self) -> None:
-        """Returns when all points so far are safe on the disk, whatever becomes of the process.
-
-        And when the event file, which is where a run that goes on finds its pictures, has these,
-        unless it cannot be written.
+        """Returns when all points and pictures so far are safe on the disk.
 
         Raises:
-            OutputError: the disk does not take the points.
+            OutputError: the disk does not take them.
         """
         self._journal.flush()
-        if self._pictured is not None:
-            self._pictured.wait_for_pictures(_PICTURE_SECONDS)
 
     def image(self, step: int, key: str, pixels: np.ndarray) -> None:
-        """Shows `pixels`, [H, W, 3] uint8 RGB, which must not change afterwards.
-
-        Nothing happens if the stores have a picture of that key and step.
-        """
+        """Logs `pixels`, [H, W, 3] uint8 RGB, unless the run has a picture of that key and step."""
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] != 3:
             received = f"{pixels.shape} {pixels.dtype}"
             raise ValueError(f"A picture must be [H, W, 3] uint8. Received: {key} {received}")
-        self._send(Picture(step, time.time_ns() // 1_000_000, key, pixels))
+        self._journal.add_picture(step, key, pixels)
 
     def artifact(self, path: Path, folder: str) -> None:
-        """Copies a file, or a folder's content, to `folder` in MLflow, over what is there.
+        """Copies a file, or a folder's content, to `folder` in MLflow, replacing what is there.
 
-        The copy is made later: a path that has been removed by then is left out, and of two folders
-        for one place only the second is copied.
+        It is copied later: a path that has been removed by then is left out, and of two folders for
+        one place only the second is copied.
         """
-        self._send(Artifact(path, folder))
+        place = folder if path.is_dir() or not folder else f"{folder}/{path.name}"
+        self._artifacts[place or path.name] = path
 
     def tag(self, name: str, value: str) -> None:
-        """Says something about the run in MLflow, over what was said under that name."""
-        self._send(Tag(name, value))
+        """Sets a tag of the run in run.json and MLflow.
+
+        Raises:
+            OutputError: run.json cannot be written.
+        """
+        self._record.about[name] = value
+        self._record.save(self._run_dir)
+
+    def dataset(self, name: str, *, digest: str, sizes: Mapping[str, int], context: str) -> None:
+        """Logs which data the run reads. sizes: samples of each split; context: what for.
+
+        Raises:
+            OutputError: run.json cannot be written.
+        """
+        self._record.add_dataset(name, digest=digest, sizes=sizes, context=context)
+        self._record.save(self._run_dir)
 
     def wait_for_mlflow(self) -> None:
         """Returns when the run is in MLflow, or MLflow has not answered for as long as it may."""
         if self._to_mlflow is not None:
             self._to_mlflow.wait_until_open(self._patience)
-
-    def text(self, name: str, text: str) -> None:
-        """Keeps a text file in MLflow."""
-        self._send(Text(name, text))
-
-    def dataset(self, name: str, *, digest: str, sizes: Mapping[str, int], context: str) -> None:
-        """Notes which data the run reads. `sizes`: samples of each split; `context`: what for.
-
-        Raises:
-            OutputError: run.json cannot be written.
-        """
-        dataset = Dataset(name, digest, sizes, context)
-        self._record.add_dataset(dataset)
-        self._record.save(self._run_dir)
-        self._send(dataset)
 
     def _make_record(self) -> Record:
         path = self._run_dir / record.FILE
@@ -207,65 +193,36 @@ class Tracker:
         resumed.resume(self._resumed_at, self._changes)
         return resumed
 
-    def _start_mlflow(self) -> Sender:
+    def _start(self, name: str, open_store: Callable[[], Store], **options: bool) -> BackgroundSync:
+        remedy = f"`python -m pwc_exp.sync {self._run_dir}` sends the rest"
+        started = BackgroundSync(name, open_store, remedy=remedy, **options)
+        self._stores.append(started)
+        return started
+
+    def _start_mlflow(self) -> None:
         uri = destination(self._run_dir, self._uri, self._outputs)
         self._patience = _FILE_SECONDS if is_file(uri) else _SERVER_SECONDS
-        sender = Sender(
-            f"MLflow at {without_password(uri)}",
-            self._open_mlflow,
-            remedy=f"`python -m pwc_exp.sync {self._run_dir}` sends the rest",
-            required=self._required,
-        )
-        for point in self._journal.points:  # the store leaves out what it has
-            sender.put(point)
-        if self._required:
-            wrong = sender.wait_until_open(self._patience)
-            if wrong:
-                sender.end("FAILED")
-                self._record_end("FAILED")
-                raise BusyError(f"{wrong}, and tracking.required=true")
-        return sender
+        name = f"MLflow at {without_password(uri)}"
+        self._to_mlflow = self._start(name, self._open_mlflow, required=self._required)
+        if self._required and (wrong := self._to_mlflow.wait_until_open(self._patience)):
+            self._to_mlflow.end("FAILED")
+            self._record_end("FAILED")
+            raise BusyError(f"{wrong}, and tracking.required=true")
 
-    def _record_end(self, status: str) -> None:
-        self._record.end(status)
-        self._record.mismatches = self.replay_mismatches
-        try:
-            self._record.save(self._run_dir)
-        except OutputError as error:  # what ended the run is more worth telling
-            _LOG.warning("The end of the run is not on record: %s", error)
-
-    def _send(self, event: Event) -> None:
-        for sender in self._senders:
-            sender.put(event)
-
-    def _open_tensorboard(self) -> Store:
-        from pwc_exp.tracking.tensorboard import FOLDER, EventFile  # takes long
-
-        return EventFile(self._run_dir / FOLDER, self._journal.points)
-
-    def _open_mlflow(self) -> Store:
-        from pwc_exp.tracking.catch_up import send_pictures
-        from pwc_exp.tracking.mlflow_run import MlflowRun
-
-        run = MlflowRun(
+    def _open_mlflow(self) -> MlflowStore:
+        return MlflowStore(
             self._run_dir,
-            record=self._record,
             params=self._params,
+            artifacts=self._artifacts,
             uri=self._uri,
             experiment=self._experiment,
             outputs=self._outputs,
+            live=True,
         )
-        run.go_on()
-        if self._resumed_at is not None:  # they may have waited in a process that was killed
-            send_pictures(self._run_dir, run)
-        return run
 
-
-def _status(error: BaseException | None) -> str:
-    match error:
-        case None:
-            return "FINISHED"
-        case KeyboardInterrupt() | SystemExit():
-            return "KILLED"
-        case _:
-            return "FAILED"
+    def _record_end(self, status: str) -> None:
+        self._record.end(status)
+        try:
+            self._record.save(self._run_dir)
+        except OutputError as error:  # what ended the run is more important
+            _LOG.warning("The end of the run could not be recorded: %s", error)

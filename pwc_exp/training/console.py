@@ -11,7 +11,7 @@ from pwc_exp.config.data import Dataset
 from pwc_exp.config.schema import BEST_KEY
 from pwc_exp.config.training import TrainConfig, roots_of
 from pwc_exp.data.sample import Sources
-from pwc_exp.tracking.connection import tracking_uri
+from pwc_exp.tracking.mlflow_store import tracking_uri
 from pwc_exp.training.state import RunState
 
 

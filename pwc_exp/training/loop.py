@@ -23,7 +23,7 @@ from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.record import Record
 from pwc_exp.training.console import Summary, header, in_short, progress_bar, table
 from pwc_exp.training.devices import Replicas, make_replicas
-from pwc_exp.training.run_dir import claimed, describe_run, open_tracker, send_checkpoints
+from pwc_exp.training.run_dir import acquire_run_dir, describe_run, open_tracker, send_checkpoints
 from pwc_exp.training.state import RunState
 from pwc_exp.training.validation import EvaluatedSet, Validation
 
@@ -51,7 +51,7 @@ def train(config: TrainConfig, run_dir: Path) -> float:
         stack.enter_context(_device_failures(config, replicas, run_dir))
         changes: dict[str, tuple[Any, Any]] = {}
         if resumed and replicas.is_chief:
-            changes = stack.enter_context(claimed(run_dir, config, resumed=True))
+            changes = stack.enter_context(acquire_run_dir(run_dir, config, resumed=True))
         sources = _build_sources(config)
         state = RunState(config, sources.train, run_dir, replicas)
         if resumed:
@@ -59,7 +59,7 @@ def train(config: TrainConfig, run_dir: Path) -> float:
         else:
             state.begin()
             if replicas.is_chief:  # only now: what is refused before leaves no folder
-                stack.enter_context(claimed(run_dir, config, resumed=False))
+                stack.enter_context(acquire_run_dir(run_dir, config, resumed=False))
         say(header(config, run_dir, state, sources))
         finished = resumed and replicas.is_chief and _is_finished(config, run_dir, state)
         if replicas.any(finished):

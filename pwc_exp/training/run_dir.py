@@ -23,15 +23,16 @@ from pwc_exp.data.sample import Sources
 from pwc_exp.errors import OutputError
 from pwc_exp.stopping import STOP_FILE
 from pwc_exp.tracking import Tracker
-from pwc_exp.tracking.parent import Sweep, sweep_of
-from pwc_exp.tracking.record import place_name
+from pwc_exp.tracking.record import Sweep, place_name, sweep_of
 from pwc_exp.training.state import RunState
 from pwc_exp.weights import STARTED_FROM
 
 
 @contextmanager
-def claimed(run_dir: Path, config: TrainConfig, *, resumed: bool) -> Iterator[dict[str, Any]]:
-    """Makes the folder this process's, and gives the knobs that a resumed run changes.
+def acquire_run_dir(
+    run_dir: Path, config: TrainConfig, *, resumed: bool
+) -> Iterator[dict[str, Any]]:
+    """Locks the run's folder, and yields the settings that a resumed run changes.
 
     Raises:
         OutputError: the folder is that of another run.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pwc_exp.config.sweeps import SECONDS
 from pwc_exp.errors import DataError
 from pwc_exp.tracking import journal
-from pwc_exp.tracking.events import Point
+from pwc_exp.tracking.journal import Point
 
 RATE = "time/steps_per_second"
 

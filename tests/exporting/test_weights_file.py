@@ -23,7 +23,7 @@ from pwc_exp.exporting.weights_file import export_weights, measure
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.pretrained import Card
 from pwc_exp.tracking import journal
-from pwc_exp.tracking.events import Point
+from pwc_exp.tracking.journal import Point
 from pwc_exp.weights import STARTED_FROM, load_weights
 
 SMALL = (

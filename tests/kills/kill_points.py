@@ -36,7 +36,8 @@ SQL = "sqlalchemy.engine.default:DefaultDialect"
 CLIENT = "mlflow.tracking.client:MlflowClient"
 VALIDATION = "pwc_exp.training.validation"
 STATE = "pwc_exp.training.state"
-TENSORBOARD = "pwc_exp.tracking.tensorboard"
+STORE = "pwc_exp.tracking.mlflow_store:MlflowStore"
+EVENTS = "pwc_exp.tracking.tensorboard_store:EventFile"
 
 # In a folder that is new, with an MLflow that has no tables yet.
 START = (
@@ -50,9 +51,11 @@ START = (
     Point("experiment_made", f"{CLIENT}.create_experiment", after, "an experiment, no run"),
     Point("create_before", f"{CLIENT}.create_run", before, "MLflow has not heard of the run"),
     Point("create_after", f"{CLIENT}.create_run", after, "MLflow has a run nobody knows"),
-    Point("ledger_half", WRITE, half, "the same, with half an mlflow.json", r"\.tmp-mlflow\.json"),
+    Point("ids_half", WRITE, half, "the same, with half an mlflow.json", r"\.tmp-mlflow\.json"),
     Point("params_before", f"{CLIENT}.log_batch", before, "a run without its parameters"),
+    Point("events_made", f"{EVENTS}._make", after, "an event file, no tensorboard.json"),
     Point("first_evaluation", f"{VALIDATION}:errors_of", before, "no point yet", call=3),
+    Point("events_state_half", WRITE, half, "half a tensorboard.json", r"\.tmp-tensorboard\.json"),
 )
 # Between two steps and in the writing of points and checkpoints.
 LOOP = (
@@ -91,6 +94,9 @@ LOOP = (
         "one of two evaluated",
         call=4,
     ),
+    Point("png_half", WRITE, half, "half a picture", r"\.tmp-.*png"),
+    Point("png_written", "pwc_exp.tracking.journal:write_picture", after, "a picture not listed"),
+    Point("listed", "pwc_exp.tracking.journal:Journal.add_picture", after, "a picture, no values"),
     Point("drawn", f"{VALIDATION}:Validation._draw", after, "pictures, no values"),
     Point("validated", f"{VALIDATION}:Validation.run", after, "values, no checkpoint"),
     Point("remove_before", "pwc_exp.storage:remove_folder", before, "one too many stays"),
@@ -101,19 +107,20 @@ LOOP = (
 )
 # What a process that goes on does, and the stores' threads.
 STORES = (
-    Point("metrics_before", "pwc_exp.tracking.mlflow_run:MlflowRun._send_metrics", before, "taken"),
+    Point("metrics_before", f"{STORE}._send_metrics", before, "taken"),
     Point("loaded", f"{STATE}:RunState.go_on", after, "loaded, no step made"),
     Point("resume_half", WRITE, half, "half a run.json beside a whole one", r"\.tmp-run\.json"),
     Point("commit_before", f"{SQL}.do_commit", before, "an open transaction of SQLite", call=3),
-    Point("metrics_after", "pwc_exp.tracking.mlflow_run:MlflowRun._send_metrics", after, "no ack"),
-    Point("acked", "pwc_exp.tracking.ledger:Ledger.save", after, "mlflow.json agrees"),
-    Point("picture_before", f"{CLIENT}.log_image", before, "only TensorBoard has it"),
+    Point("metrics_after", f"{STORE}._send_metrics", after, "no ack"),
+    Point("acked", "pwc_exp.tracking.mlflow_store:SyncState.save", after, "mlflow.json agrees"),
+    Point("picture_before", f"{CLIENT}.log_image", before, "only the folder has it"),
     Point("picture_half", f"{CLIENT}._log_artifact_helper", before, "no small copy", r"\.webp"),
     Point("picture_after", f"{CLIENT}.log_image", after, "a picture that must not come twice"),
-    Point("events_half", f"{TENSORBOARD}:_point_record", before, "half an event file", call=3),
-    Point("events_rebuilt", f"{TENSORBOARD}:EventFile._rebuild", after, "two event files"),
-    Point("events_replaced", RENAME, before, "a new event file by the old name", "tfevents"),
-    Point("event_half", f"{TENSORBOARD}:EventFile._write", half, "a torn record"),
+    Point("event_before", "pwc_exp.storage:append", before, "a point only here", "tfevents"),
+    Point("event_half", "pwc_exp.storage:append", half, "a torn record", "tfevents"),
+    Point("event_after", "pwc_exp.storage:append", after, "a record not noted", "tfevents"),
+    Point("events_noted", f"{EVENTS}._write", after, "tensorboard.json agrees", call=2),
+    Point("events_cut", "pwc_exp.storage:truncate", after, "what was not noted", "tfevents"),
 )
 # After the last step.
 END = (
@@ -157,10 +164,7 @@ def install(point: Point, mark: Path) -> None:
     setattr(owner, name, dying)
 
 
-def _write_half(place: Any, content: bytes | str) -> None:
+def _write_half(place: Path, content: bytes | str) -> None:
     data = content.encode() if isinstance(content, str) else content
-    if isinstance(place, Path):
-        with place.open("ab") as file:
-            file.write(data[: len(data) // 2])
-    else:  # an EventFile
-        place._file.write(data[: len(data) // 2])
+    with place.open("ab") as file:
+        file.write(data[: len(data) // 2])

@@ -32,11 +32,12 @@ def main() -> None:
 
 def _import_all() -> None:
     cli.prepare_environment()
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
-    import pwc_exp.tracking.system
-    import pwc_exp.tracking.tensorboard
-    import pwc_exp.training.loop  # noqa: F401
+    import pwc_exp.tracking.sync
+    import pwc_exp.tracking.tensorboard_store
+    import pwc_exp.training.loop
+
+    pwc_exp.tracking.sync.PERIOD = 0.05  # so that a kill meets the stores at work
 
 
 def _train(job: dict[str, Any]) -> None:

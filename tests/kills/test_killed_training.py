@@ -24,7 +24,7 @@ from killed_runs import (
     write_frames,
 )
 
-from pwc_exp.tracking.connection import connect
+from pwc_exp.tracking.mlflow_store import connect
 from pwc_exp.tracking.record import Record
 
 FEW, MANY = 12, 60  # steps

@@ -18,7 +18,7 @@ import yaml
 from pwc_exp import storage
 from pwc_exp.stopping import STOP_FILE
 from pwc_exp.tracking import journal
-from pwc_exp.tracking.events import Point
+from pwc_exp.tracking.journal import Point
 from pwc_exp.tracking.record import Record
 
 REASONS = {13: "RuntimeError: a bug", 14: "pwc_exp.errors.DataError: a.flo: not a flow"}

@@ -15,8 +15,27 @@ from pwc_exp.tracking import journal
 
 WORKER = Path(__file__).with_name("worker.py")
 POINTS = (
-    *("uid_written", "ml_created", "ml_placed", "ml_before", "ml_sent", "ml_acked", "ml_picture"),
-    *("j_torn", "j_written", "j_repaired", "tb_rebuilt", "tb_replaced", "tb_point", "resumed"),
+    *(
+        "uid_written",
+        "tb_made",
+        "ml_created",
+        "ml_placed",
+        "ml_before",
+        "ml_sent",
+        "ml_acked",
+        "ml_picture",
+    ),
+    *(
+        "j_torn",
+        "j_written",
+        "j_repaired",
+        "tb_made",
+        "tb_half",
+        "tb_written",
+        "tb_noted",
+        "resumed",
+        "pic_written",
+    ),
     *("ended", "ml_term"),
 )
 STEPS = list(range(1, 61))

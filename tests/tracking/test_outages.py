@@ -14,10 +14,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from tracked import RUN, TREE, images, in_mlflow, make_tracker, metrics
+from tracked import RUN, TREE, images, in_mlflow, make_tracker, metrics, shown
 
-from pwc_exp.tracking import Tracker, journal, sender
-from pwc_exp.tracking.ledger import Ledger
+from pwc_exp.tracking import Tracker, journal, sync
+from pwc_exp.tracking.mlflow_store import SyncState
 
 PATIENCE = 180.0  # seconds, for a server to start and for points to arrive
 
@@ -61,8 +61,8 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def arrived(root: Path, points: int) -> bool:
-    ledger = Ledger.load(root / RUN)
-    return ledger is not None and ledger.acked == points
+    state = SyncState.load(root / RUN)
+    return state is not None and state.acked == points
 
 
 def train(tracker: Tracker, steps: range) -> list[float]:
@@ -85,14 +85,16 @@ def check(root: Path) -> None:
     ]
     assert len(points) == 150
     assert in_mlflow(root)[1].info.status == "FINISHED"
-    assert {f"images/val~a+step+{step}" for step in range(100, 150, 10)} <= {*images(root)}
+    pictured = range(0, 150, 10)
+    assert images(root) == sorted(f"images/val~a+step+{step}" for step in pictured)
+    assert shown(root) == {"train/loss": list(range(150)), "val/a": list(pictured)}
 
 
 @pytest.mark.slow
 def test_a_server_that_comes_and_goes_gets_everything_and_holds_up_nothing(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender, "_LONGEST_PAUSE", 1.0)
+    monkeypatch.setattr(sync, "_LONGEST_PAUSE", 1.0)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

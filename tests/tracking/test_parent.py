@@ -6,13 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tracked import RUN, make_run, make_sweep, make_tracker
+from tracked import RUN, make_sweep, make_tracker, open_store
 
 from pwc_exp.config.schema import CONFIG_FILE, to_yaml
-from pwc_exp.tracking import parent, record
-from pwc_exp.tracking.mlflow_run import MlflowRun
-from pwc_exp.tracking.parent import sweep_of
-from pwc_exp.tracking.record import UID, Record
+from pwc_exp.tracking import record
+from pwc_exp.tracking.record import UID, Record, sweep_of
 from pwc_exp.training.run_dir import open_tracker
 
 NAME = "model=tiny seed=2"
@@ -40,16 +38,8 @@ def runs(root: Path) -> dict[str, Any]:
     return {run.info.run_name: run for run in found}
 
 
-def open_sweep(root: Path) -> MlflowRun:
-    folder = (root / RUN).parent
-    return MlflowRun(
-        folder,
-        record=Record.load(folder),
-        params={},
-        uri=None,
-        experiment="pwc_exp",
-        outputs=root / "outputs",
-    )
+def open_sweep(root: Path) -> None:
+    open_store(root, RUN.parent)
 
 
 def test_a_child_has_the_name_and_the_tags_of_its_place_in_the_sweep(
@@ -83,10 +73,10 @@ def test_a_child_is_put_below_its_sweep_as_soon_as_that_is_there(
     open_child(root, configure, OFF)
     assert "mlflow.parentRunId" not in runs(root)[NAME].data.tags
     open_sweep(root)
-    make_run(root)  # as a resumed run, and `pwc_exp.sync`, open it
+    open_store(root)  # as a resumed run, and `pwc_exp.sync`, open it
     found = runs(root)
     assert found[NAME].data.tags["mlflow.parentRunId"] == found["outputs/test"].info.run_id
-    assert make_run(root).sent["tags"] == 0
+    assert open_store(root).sent["tags"] == 0
 
 
 def test_a_child_that_goes_on_is_the_same_child(root: Path, configure: Callable[..., Any]) -> None:
@@ -103,10 +93,10 @@ def test_a_child_that_goes_on_is_the_same_child(root: Path, configure: Callable[
 @pytest.mark.parametrize(
     ("file", "content"),
     [
-        (parent.SWEEP_FILE, "{"),
-        (parent.SWEEP_FILE, "[]"),
-        (parent.SWEEP_FILE, '{"children": [{"folder": "another"}]}'),
-        (parent.SWEEP_FILE, '{"children": [7]}'),
+        (record.SWEEP_FILE, "{"),
+        (record.SWEEP_FILE, "[]"),
+        (record.SWEEP_FILE, '{"children": [{"folder": "another"}]}'),
+        (record.SWEEP_FILE, '{"children": [7]}'),
         (record.FILE, "{}"),
         (record.FILE, None),
     ],

@@ -14,8 +14,8 @@ from pwc_exp.config.schema import CONFIG_FILE, to_yaml
 from pwc_exp.errors import BusyError, MissingInputError
 from pwc_exp.sweeps.registration import register_best
 from pwc_exp.tracking import Tracker
-from pwc_exp.tracking.ledger import FILE
-from pwc_exp.tracking.parent import SWEEP_FILE
+from pwc_exp.tracking.mlflow_store import STATE_FILE
+from pwc_exp.tracking.record import SWEEP_FILE
 from pwc_exp.tracking.registry import BEST_TAG
 
 SWEEP = Path("outputs/quick/2026-11-26_21-00-00")
@@ -111,7 +111,11 @@ def test_the_best_run_of_another_sweep_stays_the_best_of_that(root: Path, sweep:
 
 @pytest.mark.parametrize(
     ("lost", "reason"),
-    [(FILE, "pwc_exp.sync"), (f"../{SWEEP_FILE}", "must hold a sweep"), ("checkpoints", "evaluat")],
+    [
+        (STATE_FILE, "pwc_exp.sync"),
+        (f"../{SWEEP_FILE}", "must hold a sweep"),
+        ("checkpoints", "evaluat"),
+    ],
 )
 def test_what_is_missing_is_one_line(root: Path, sweep: Path, lost: str, reason: str) -> None:
     (sweep / "0_seed=1" / lost).rename(root / "lost")

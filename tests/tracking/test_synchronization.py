@@ -19,7 +19,7 @@ from pwc_exp.config.schema import CONFIG_FILE, to_yaml
 from pwc_exp.config.training import DestinationConfig, TrackingConfig
 from pwc_exp.errors import BusyError, ConfigError, DataError, MissingInputError
 from pwc_exp.synchronization import sync
-from pwc_exp.tracking import journal, ledger, record
+from pwc_exp.tracking import journal, mlflow_store, record
 from pwc_exp.tracking.record import Record
 
 NOTHING = "sent     nothing: all of it is there"
@@ -124,7 +124,7 @@ def test_what_one_process_left_over_is_sent(
     killed = Record.load(folder)
     killed.ended = None
     killed.save(folder)
-    (folder / ledger.FILE).unlink()  # as if killed before it was written
+    (folder / mlflow_store.STATE_FILE).unlink()  # as if killed before it was written
     sync(config_of(folder))
     assert len(metrics(root, "train/loss")) == 6
     assert in_mlflow(root)[1].info.status == "KILLED"
@@ -137,9 +137,9 @@ def test_a_run_that_is_trained_now_is_refused(root: Path, run: Run) -> None:
     folder = run()
     with storage.lock(folder / ".lock"), pytest.raises(BusyError, match=r"\.lock is held by"):
         sync(config_of(folder))
-    assert not (folder / ledger.FILE).exists()
+    assert not (folder / mlflow_store.STATE_FILE).exists()
     sync(config_of(folder))
-    assert (folder / ledger.FILE).exists()
+    assert (folder / mlflow_store.STATE_FILE).exists()
 
 
 def test_a_server_that_is_gone_is_one_line(run: Run) -> None:
@@ -154,7 +154,7 @@ def test_a_server_that_is_gone_is_one_line(run: Run) -> None:
 def test_a_run_can_be_sent_to_another_experiment(root: Path, run: Run) -> None:
     folder = run()
     sync(config_of(folder, experiment="other"))
-    assert json.loads((folder / ledger.FILE).read_text())["experiment"] == "other"
+    assert json.loads((folder / mlflow_store.STATE_FILE).read_text())["experiment"] == "other"
     assert len(metrics(root, "train/loss")) == 4
 
 

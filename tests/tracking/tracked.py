@@ -2,17 +2,15 @@
 
 import json
 import threading
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pwc_exp.tracking import Tracker
-from pwc_exp.tracking.events import Event, Item, Point
-from pwc_exp.tracking.mlflow_run import MlflowRun
-from pwc_exp.tracking.parent import SWEEP_FILE
-from pwc_exp.tracking.record import Record
+from pwc_exp.tracking.journal import Point
+from pwc_exp.tracking.mlflow_store import MlflowStore
+from pwc_exp.tracking.record import SWEEP_FILE, Record
 
 TREE = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
 FAR = 30.0  # seconds that no test takes
@@ -33,11 +31,10 @@ def make_tracker(root: Path, **changes: Any) -> Tracker:
     return Tracker(root / RUN, **(options | changes))
 
 
-def make_run(root: Path, **changes: Any) -> MlflowRun:
-    """The run of `make_tracker` in MLflow, opened as a process would that goes on with it."""
-    options: dict[str, Any] = {"params": {}, "uri": None, "experiment": "pwc_exp"}
-    options |= {"record": Record.load(root / RUN), "outputs": root / "outputs"}
-    return MlflowRun(root / RUN, **(options | changes))
+def open_store(root: Path, folder: Path = RUN, **changes: Any) -> MlflowStore:
+    """The run of `make_tracker` in MLflow, opened as by another process."""
+    options: dict[str, Any] = {"params": {}, "artifacts": {}, "uri": None, "experiment": "pwc_exp"}
+    return MlflowStore(root / folder, **(options | {"outputs": root / "outputs"} | changes))
 
 
 def point(step: int, **values: float) -> Point:
@@ -80,35 +77,22 @@ def images(root: Path) -> list[str]:
 
 
 class FakeStore:
-    """Remembers what it gets; refuses while `refusing`, and hangs while `hanging` is clear."""
+    """Notes the statuses it is told; fails `failures` times, and hangs while `free` is clear."""
 
-    def __init__(self) -> None:
-        self.calls: list[list[Event]] = []
-        self.status = ""
-        self.refusing: Callable[[Sequence[Event]], bool] = lambda events: False
-        self.hanging = threading.Event()
-        self.hanging.set()
+    def __init__(self, failures: int = 0) -> None:
+        self.failures = failures
+        self.statuses: list[str | None] = []
+        self.free = threading.Event()
+        self.free.set()
         self.reached = threading.Event()
 
-    def send_points(self, points: Sequence[Point]) -> None:
-        self._take(points)
-
-    def send_item(self, item: Item) -> None:
-        self._take([item])
-
-    def close(self, status: str) -> None:
-        self.status = status
-
-    def _take(self, events: Sequence[Event]) -> None:
+    def sync(self, status: str | None) -> None:
         self.reached.set()
-        self.hanging.wait()
-        if self.refusing(events):
+        self.free.wait()
+        if self.failures:
+            self.failures -= 1
             raise ConnectionError("nobody\nthere")
-        self.calls.append(list(events))
-
-    @property
-    def events(self) -> list[Event]:
-        return [event for call in self.calls for event in call]
+        self.statuses.append(status)
 
 
 def make_sweep(folder: Path, children: dict[str, str]) -> Record:

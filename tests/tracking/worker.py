@@ -15,14 +15,14 @@ import mlflow
 from tracked import TREE, make_tracker
 
 from pwc_exp import storage
-from pwc_exp.tracking import journal
-from pwc_exp.tracking.ledger import Ledger
-from pwc_exp.tracking.mlflow_run import MlflowRun
+from pwc_exp.tracking import journal, sync
+from pwc_exp.tracking.mlflow_store import MlflowStore, SyncState
 from pwc_exp.tracking.record import Record
-from pwc_exp.tracking.tensorboard import EventFile
+from pwc_exp.tracking.tensorboard_store import EventFile
 
 SAVE_EVERY = 5
 PICTURE_EVERY = 4
+APPEND = storage.append
 
 
 def die(*_: Any) -> None:
@@ -30,9 +30,21 @@ def die(*_: Any) -> None:
 
 
 def tear(path: Path, line: str) -> None:
-    with path.open("a") as file:
+    with path.open("a", encoding="latin1") as file:
         file.write(line[: len(line) // 2])
     die()
+
+
+def tear_events(path: Path, data: bytes) -> None:
+    if "tfevents" in path.name:
+        tear(path, data.decode("latin1"))
+    APPEND(path, data)
+
+
+def after_events(path: Path, data: bytes) -> None:
+    APPEND(path, data)
+    if "tfevents" in path.name:
+        die()
 
 
 def after(call: Callable[..., Any], times: int = 1) -> Callable[..., Any]:
@@ -51,24 +63,27 @@ def after(call: Callable[..., Any], times: int = 1) -> Callable[..., Any]:
 POINTS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
     "uid_written": (Record, "save", after(Record.save)),
     "ml_created": (mlflow.MlflowClient, "create_run", after(mlflow.MlflowClient.create_run)),
-    "ml_placed": (Ledger, "save", after(Ledger.save)),
-    "ml_before": (MlflowRun, "_send_metrics", die),
-    "ml_sent": (MlflowRun, "_send_metrics", after(MlflowRun._send_metrics)),
-    "ml_acked": (Ledger, "save", after(Ledger.save)),
+    "ml_placed": (SyncState, "save", after(SyncState.save)),
+    "ml_before": (MlflowStore, "_send_metrics", die),
+    "ml_sent": (MlflowStore, "_send_metrics", after(MlflowStore._send_metrics)),
+    "ml_acked": (SyncState, "save", after(SyncState.save)),
     "ml_picture": (mlflow.MlflowClient, "log_image", after(mlflow.MlflowClient.log_image)),
-    "ml_term": (MlflowRun, "close", die),
+    "ml_term": (MlflowStore, "_set_status", die),
     "j_torn": (storage, "append_line", tear),
     "j_written": (journal, "append", after(journal.append, 2)),
     "j_repaired": (journal, "repair", after(journal.repair)),
-    "tb_rebuilt": (EventFile, "_rebuild", after(EventFile._rebuild)),
-    "tb_replaced": (Path, "rename", die),  # of the rebuilt event file
-    "tb_point": (EventFile, "send_points", after(EventFile.send_points)),
+    "pic_written": (journal, "write_picture", after(journal.write_picture)),
+    "tb_made": (EventFile, "_make", after(EventFile._make)),
+    "tb_half": (storage, "append", tear_events),
+    "tb_written": (storage, "append", after_events),
+    "tb_noted": (EventFile, "_write", after(EventFile._write, 2)),
     "resumed": (Record, "resume", after(Record.resume)),
     "ended": (Record, "end", after(Record.end)),
 }
 
 
 def main(root: Path, point: str, end: int) -> None:
+    sync.PERIOD = 0.05
     checkpoint = root / "checkpoint"
     start = int(checkpoint.read_text()) if checkpoint.exists() else None
     if point in POINTS:

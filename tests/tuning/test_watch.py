@@ -5,8 +5,7 @@ import pytest
 
 from pwc_exp.errors import DataError
 from pwc_exp.tracking import journal
-from pwc_exp.tracking.events import Point
-from pwc_exp.tracking.journal import Journal
+from pwc_exp.tracking.journal import Journal, Point
 from pwc_exp.tuning.watch import RATE, Reading, Watch, measure, seconds
 
 KEY = "val/aepe"
@@ -58,7 +57,7 @@ def test_after_a_resume_no_point_is_told_twice_and_none_is_missed(
         file.write(torn)
     watch = Watch(tmp_path, KEY)
     assert [step for step, _ in watch.look()] == [10, 20]
-    resumed = Journal(path)  # cuts the end off
+    resumed = Journal(path.parent)  # cuts the end off
     for step in (20, 30):
         resumed.add(step, {KEY: 9.0})
     assert watch.look() == [Reading(30, 9.0)]
@@ -112,10 +111,10 @@ def test_steps_without_a_rate_take_as_long_as_their_neighbours() -> None:
 
 
 def test_a_resume_does_not_change_the_seconds(tmp_path: Path, path: Path) -> None:
-    first = Journal(path)
+    first = Journal(path.parent)
     for step in (20, 40, 60):
         first.add(step, {RATE: 10.0})
-    resumed = Journal(path)
+    resumed = Journal(path.parent)
     for step in (40, 60, 80):
         resumed.add(step, {RATE: 1.0 if step < 80 else 10.0})
     assert measure(tmp_path, ["seconds"]) == {"seconds": 8.0}

@@ -5,140 +5,188 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tracked import RUN, TREE, images, in_mlflow, make_run, make_tracker, metrics, point
+from tracked import RUN, TREE, images, in_mlflow, make_tracker, metrics, open_store, point
 
 from pwc_exp import storage
-from pwc_exp.tracking import connection, journal, ledger, tracker
-from pwc_exp.tracking.connection import tracking_uri
-from pwc_exp.tracking.events import Artifact, Dataset, Picture, Tag
-from pwc_exp.tracking.ledger import Ledger, destination
-from pwc_exp.tracking.mlflow_run import MlflowRun
+from pwc_exp.tracking import journal, mlflow_store, tracker
+from pwc_exp.tracking.journal import Journal, Point
+from pwc_exp.tracking.mlflow_store import (
+    STATE_FILE,
+    MlflowStore,
+    SyncState,
+    destination,
+    tracking_uri,
+)
 from pwc_exp.tracking.record import Record
-
-
-@pytest.fixture
-def started(root: Path) -> Path:
-    """The folder of a run that no store knows yet, with its journal."""
-    folder = root / RUN
-    folder.mkdir(parents=True)
-    Record.new("test", {}).save(folder)
-    for step in range(10):
-        journal.append(folder / journal.FILE, point(step))
-    return folder
-
 
 POINTS = [point(step) for step in range(10)]
 EXPECTED = [(step, 1000 + step, float(step)) for step in range(10)]
 
 
-def test_points_sent_twice_are_there_once(root: Path, started: Path) -> None:
-    points = [point(step) for step in range(1500)]
-    make_run(root).send_points(points)
-    run = make_run(root)
-    run._ledger.acked = 700
-    run.send_points(points)
-    assert run.sent["points"] == 800
-    assert len(metrics(root, "train/loss")) == 1500
+@pytest.fixture
+def started(root: Path) -> Path:
+    """The folder of a run that no store knows yet, with ten points."""
+    folder = root / RUN
+    folder.mkdir(parents=True)
+    Record.new("test", {}).save(folder)
+    add(folder, POINTS)
+    return folder
 
 
-def test_a_kill_before_the_ledger_is_written_doubles_nothing(
+def add(folder: Path, points: Sequence[Point]) -> None:
+    for each in points:
+        journal.append(folder / journal.FILE, each)
+
+
+def sync(root: Path, **changes: Any) -> Counter[str]:
+    """Syncs as a new process does, and returns what was sent."""
+    store = open_store(root, **changes)
+    store.sync("FINISHED")
+    return store.sent
+
+
+def test_points_are_sent_in_parts_and_once(root: Path, started: Path) -> None:
+    add(started, [point(step) for step in range(10, 1500)])
+    store = open_store(root)
+    store.sync(None)
+    add(started, [point(1500)])
+    store.sync(None)
+    assert store.sent["points"] == 1501
+    state = SyncState.load(started)
+    assert state is not None
+    assert state.acked == 1501
+    state.acked = 700  # as if a process had been killed before it could note the rest
+    state.save(started)
+    assert sync(root)["points"] == 801
+    assert len(metrics(root, "train/loss")) == 1501
+
+
+def test_a_kill_before_the_state_is_written_doubles_nothing(
     root: Path, started: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = make_run(root)
-    run.send_points(POINTS[:4])
+    store = open_store(root)
     with monkeypatch.context() as kill:
 
-        def die(self: Ledger, run_dir: Path) -> None:
+        def die(self: SyncState, run_dir: Path) -> None:
             raise KeyboardInterrupt
 
-        kill.setattr(Ledger, "save", die)
+        kill.setattr(SyncState, "save", die)
         with pytest.raises(KeyboardInterrupt):
-            run.send_points(POINTS[4:8])
-    again = make_run(root)
-    again.send_points(POINTS)
-    assert again.sent["points"] == 6
+            store.sync(None)
+    assert sync(root)["points"] == 10
     assert metrics(root, "train/loss") == EXPECTED
-
-
-def test_what_has_arrived_is_not_sent_again(root: Path, started: Path) -> None:
-    make_run(root).send_points(POINTS)
-    again = make_run(root)
-    again.send_points(POINTS[:3])
-    again.send_points(POINTS[3:])
-    assert again.sent.total() == 0
-    again.send_points([point(10)])
-    assert again.sent["points"] == 1
-    assert metrics(root, "train/loss") == [*EXPECTED, (10, 1010, 10.0)]
+    assert sync(root).total() == 0
 
 
 def test_points_are_on_the_disk_before_they_are_in_mlflow(
     root: Path, started: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = make_run(root)
+    store = open_store(root)
     order = []
     monkeypatch.setattr(storage, "sync_file", lambda path: order.append(path.name))
-    monkeypatch.setattr(run._client, "log_batch", lambda *a, **k: order.append("log_batch"))
-    run.send_points(POINTS)
+    monkeypatch.setattr(store._client, "log_batch", lambda *a, **k: order.append("log_batch"))
+    store.sync(None)
     assert order == [journal.FILE, "log_batch"]
 
 
-def test_a_run_whose_ledger_was_never_written_is_found_by_its_uid(
-    root: Path, started: Path
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'{"uri": "sqlite:///x"}'])
+def test_a_run_whose_state_is_lost_is_found_by_its_uid(
+    root: Path, started: Path, content: bytes | None
 ) -> None:
-    make_run(root).send_points(POINTS)
-    (started / ledger.FILE).unlink()
-    make_run(root).send_points(POINTS)
+    sync(root)
+    (started / STATE_FILE).unlink()
+    if content is not None:
+        (started / STATE_FILE).write_bytes(content)
+    sync(root)
     assert metrics(root, "train/loss") == EXPECTED  # of the only run
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"uri": "sqlite:///x"}'])
-def test_a_damaged_ledger_is_made_again(root: Path, started: Path, content: bytes) -> None:
-    make_run(root)
-    (started / ledger.FILE).write_bytes(content)
-    make_run(root).send_points(POINTS)
-    assert metrics(root, "train/loss") == EXPECTED
-
-
-def test_a_run_that_somebody_deleted_is_made_anew(root: Path, started: Path) -> None:
-    make_run(root).send_points(POINTS)
+def test_a_run_that_somebody_deleted_is_created_again(root: Path, started: Path) -> None:
+    sync(root)
     client, first = in_mlflow(root)
     client.delete_run(first.info.run_id)
-    make_run(root).send_points(POINTS)
+    sync(root)
     assert metrics(root, "train/loss") == EXPECTED
     assert in_mlflow(root)[1].info.run_id != first.info.run_id
 
 
 def test_another_experiment_gets_the_whole_run(root: Path, started: Path) -> None:
-    make_run(root).send_points(POINTS)
-    make_run(root, experiment="other").send_points(POINTS)
+    sync(root)
+    sync(root, experiment="other")
     assert metrics(root, "train/loss") == EXPECTED
-    assert Ledger.load(started).experiment == "other"  # type: ignore[union-attr]
+    state = SyncState.load(started)
+    assert state is not None
+    assert state.experiment == "other"
 
 
 def test_params_stay_and_only_what_is_missing_is_sent(root: Path, started: Path) -> None:
-    make_run(root, params={"steps": 10, "schedule.lr": 0.1})
-    again = make_run(root, params={"steps": 20, "schedule.lr": 0.1, "new": "x" * 9000})
-    assert again.sent["params"] == 1
+    sync(root, params={"steps": 10, "schedule.lr": 0.1})
+    again = sync(root, params={"steps": 20, "schedule.lr": 0.1, "new": "x" * 9000})
+    assert again["params"] == 1
     params = in_mlflow(root)[1].data.params
     assert (params["steps"], params["schedule.lr"], len(params["new"])) == ("10", "0.1", 6000)
 
 
+def test_tags_of_the_record_are_sent_when_they_change(root: Path, started: Path) -> None:
+    store = open_store(root)
+    record = Record.load(started)
+    record.about["note"] = "first"
+    record.mismatches = 2
+    record.save(started)
+    store.sync(None)
+    record.about["note"] = "second" * 2000
+    record.save(started)
+    store.sync(None)
+    tags = in_mlflow(root)[1].data.tags
+    assert (tags["note"], tags["replay_mismatches"]) == (("second" * 2000)[:8000], "2")
+    assert sync(root)["tags"] == 0
+
+
 def test_pictures_and_data_sets_are_there_once(root: Path, started: Path) -> None:
-    picture = Picture(3, 1003, "val/Ünï/a", TREE)
-    dataset = Dataset("synthetic", "12", {"train": 64}, "train")
+    record = Record.load(started)
+    record.add_dataset("synthetic", digest="12", sizes={"train": 64}, context="train")
+    record.save(started)
+    kept = Journal(started)
+    kept.add_picture(3, "val/Ünï/a", TREE)
     for _ in range(2):
-        run = make_run(root)
+        store = open_store(root)
         for _ in range(2):
-            run.send_item(picture)
-            run.send_item(dataset)
-    run.send_item(picture._replace(step=4))
+            store.sync(None)
+    kept.add_picture(4, "val/Ünï/a", TREE)
+    store.sync(None)
     assert images(root) == ["images/val~_n_~a+step+3", "images/val~_n_~a+step+4"]
     inputs = in_mlflow(root)[1].inputs.dataset_inputs
     assert [used.dataset.profile for used in inputs] == ['{"train": 64}']
+
+
+def test_what_mlflow_refuses_does_not_hold_up_the_rest_and_is_sent_later(
+    root: Path, started: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Journal(started)
+    for step in (1, 2, 3):
+        kept.add_picture(step, "val/a", TREE)
+    store = open_store(root)
+    log_image = store._client.log_image
+
+    def refuse(*arguments: Any, **options: Any) -> None:
+        if options["step"] == 2:
+            raise ValueError("no")
+        log_image(*arguments, **options)
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(store._client, "log_image", refuse)
+        with pytest.raises(ValueError, match="no"):
+            store.sync("FINISHED")
+    assert images(root) == ["images/val~a+step+1", "images/val~a+step+3"]
+    assert in_mlflow(root)[1].info.status == "FINISHED"
+    store.sync("FINISHED")
+    assert len(images(root)) == 3
 
 
 def test_an_artifact_is_sent_again_only_if_it_has_changed(root: Path, started: Path) -> None:
@@ -146,44 +194,37 @@ def test_an_artifact_is_sent_again_only_if_it_has_changed(root: Path, started: P
     checkpoint.mkdir()
     (checkpoint / "manifest.json").write_text("{}")
     (root / "config.yaml").write_text("a: 1")
+    files = {"checkpoints/best": checkpoint, "config.yaml": root / "config.yaml"}
+    files |= {"removed": root / "removed"}
     for expected in (2, 0):
-        run = make_run(root)
-        run.send_item(Artifact(checkpoint, "checkpoints/best"))
-        run.send_item(Artifact(root / "config.yaml", ""))
-        run.send_item(Artifact(root / "removed", ""))
-        assert run.sent["artifacts"] == expected
+        assert sync(root, artifacts=files)["artifacts"] == expected
     (checkpoint / "manifest.json").write_text('{"step": 1}')
-    run.send_item(Artifact(checkpoint, "checkpoints/best"))
-    assert run.sent["artifacts"] == 1
+    assert sync(root, artifacts=files)["artifacts"] == 1
     _, found = in_mlflow(root)
     kept = Path(found.info.artifact_uri.removeprefix("file://"))
     assert (kept / "checkpoints/best/manifest.json").read_text() == '{"step": 1}'
 
 
 def test_status_follows_the_process(root: Path, started: Path) -> None:
-    run = make_run(root)
-    run.close("KILLED", 5000)
+    open_store(root).sync("KILLED", 5000)
     assert in_mlflow(root)[1].info.end_time == 5000
-    again = make_run(root)
+    again = open_store(root)
     assert in_mlflow(root)[1].info.status == "KILLED"
-    again.go_on()
+    again.sync(None)
     assert in_mlflow(root)[1].info.status == "RUNNING"
-    again.send_item(Tag("replay_mismatches", "2"))
-    again.close("FINISHED")
-    _, found = in_mlflow(root)
-    assert found.info.status == "FINISHED"
-    assert found.data.tags["replay_mismatches"] == "2"
+    again.sync("FINISHED")
+    assert in_mlflow(root)[1].info.status == "FINISHED"
 
 
 def test_load_of_the_machine_is_sent_only_by_the_process_that_trains(
     root: Path, started: Path
 ) -> None:
-    make_run(root).send_points(POINTS[:5])
+    sync(root)
     assert "system/cpu_utilization_percentage" not in in_mlflow(root)[1].data.metrics
-    run = make_run(root)
-    run.go_on()
-    run.send_points(POINTS)
-    assert "system/cpu_utilization_percentage" in in_mlflow(root)[1].data.metrics
+    store = open_store(root, live=True)
+    for step in (10, 11):
+        add(started, [point(step)])
+        store.sync(None)
     assert len(metrics(root, "system/cpu_utilization_percentage")) == 1
 
 
@@ -202,12 +243,12 @@ def test_a_run_stays_where_it_is_unless_told_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    Ledger(uri="http://a:5000", experiment="", run_id="").save(tmp_path)
+    SyncState(uri="http://a:5000", experiment="", run_id="").save(tmp_path)
     assert destination(tmp_path, None, tmp_path) == "http://a:5000"
     assert destination(tmp_path, "http://b", tmp_path) == "http://b"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@a:5000")
     assert destination(tmp_path, None, tmp_path) == "http://me:secret@a:5000"
-    Ledger(uri=f"sqlite:///{tmp_path}/moved.db", experiment="", run_id="").save(tmp_path)
+    SyncState(uri=f"sqlite:///{tmp_path}/moved.db", experiment="", run_id="").save(tmp_path)
     assert destination(tmp_path, None, tmp_path) == "http://me:secret@a:5000"
     (tmp_path / "moved.db").touch()
     assert destination(tmp_path, None, tmp_path) == f"sqlite:///{tmp_path}/moved.db"
@@ -216,7 +257,7 @@ def test_a_run_stays_where_it_is_unless_told_otherwise(
 def test_a_created_run_is_created_by_one_request(root: Path) -> None:
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 
-    connection._set_up_environment()
+    mlflow_store._import_mlflow()
     assert MLFLOW_HTTP_REQUEST_MAX_RETRIES.get() == 0
 
 
@@ -248,14 +289,14 @@ def test_a_database_that_cannot_be_used_is_named_and_left_alone(
 def test_full_disk_costs_the_run_a_warning(
     root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(self: MlflowRun, points: Any) -> None:
+    def refuse(self: MlflowStore, points: Any) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(MlflowRun, "_send_metrics", refuse)
+    monkeypatch.setattr(MlflowStore, "_send_metrics", refuse)
     with make_tracker(root, mlflow=True) as tracking:
         tracking.scalars(0, {"train/loss": 1.0})
     assert "disk is full" in caplog.messages[0]
-    assert "1 entries were not sent" in caplog.messages[1]
+    assert "is incomplete at the end of the run" in caplog.messages[-1]
 
 
 @pytest.mark.slow
@@ -291,8 +332,8 @@ def test_runs_that_start_at_once_share_a_new_database(
 
 
 def test_a_run_in_a_moved_folder_is_looked_for_there(root: Path, started: Path) -> None:
-    make_run(root).send_points(POINTS)
-    place = json.loads((started / ledger.FILE).read_text())
+    sync(root)
+    place = json.loads((started / STATE_FILE).read_text())
     moved = root / "elsewhere"
     shutil.move(root / "outputs", moved)
     assert destination(moved / "test/run", None, moved) == f"sqlite:///{moved}/mlflow/mlflow.db"
