@@ -88,7 +88,7 @@ def measure(config: SafetyConfig, folder: Path) -> Measured:
     run = _run_config(config, folder)
     source = build_source(run.data, Split.train)
     state = RunState(run, source, folder, Replicas(tf.distribute.get_strategy()))
-    state.begin()
+    state.initialize()
     batch = next(
         train_feed(
             source,

@@ -62,7 +62,7 @@ def asked_by_file(run_dir: Path) -> str | None:
         return None
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """Prints a line above the progress bar; into a pipe that nobody reads any more, nothing."""
     try:
         tqdm.write(text)

@@ -74,7 +74,7 @@ def main() -> None:
     replicas = make_replicas(gpus=None, cpus=config.devices.cpus, cluster=False)
     source = build_source(config.data, Split.train)
     state = RunState(config, source, folder, replicas)
-    state.begin()
+    state.initialize()
     keep(state)
     whole = advance(state, config, folder, source)
     end = bits(state)

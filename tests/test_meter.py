@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from pwc_exp.training import throughput as module
-from pwc_exp.training.throughput import Meter
+from pwc_exp.training.throughput import Throughput
 
 
 class Clock:
@@ -33,7 +33,7 @@ def batches(clock: Clock, count: int, *, seconds: float) -> Iterator[int]:
 
 
 def test_values_are_means_since_the_last_point() -> None:
-    meter = Meter()
+    meter = Throughput()
     for loss in (1.0, 2.0, 6.0):
         meter.add({"train/loss": loss})
     assert meter.take(batch_size=4)["train/loss"] == 3
@@ -42,12 +42,12 @@ def test_values_are_means_since_the_last_point() -> None:
 
 
 def test_every_batch_is_passed_on() -> None:
-    assert list(Meter().timed(iter("abc"))) == ["a", "b", "c"]
-    assert list(Meter().timed([])) == []
+    assert list(Throughput().timed(iter("abc"))) == ["a", "b", "c"]
+    assert list(Throughput().timed([])) == []
 
 
 def test_the_first_step_which_compiles_is_not_timed(clock: Clock) -> None:
-    meter = Meter()
+    meter = Throughput()
     for _ in meter.timed(batches(clock, 1, seconds=1)):
         clock.now += 60
         meter.add({"train/loss": 1.0})
@@ -55,7 +55,7 @@ def test_the_first_step_which_compiles_is_not_timed(clock: Clock) -> None:
 
 
 def test_speed_and_wait_come_from_the_steps_alone(clock: Clock) -> None:
-    meter = Meter()
+    meter = Throughput()
     for number in meter.timed(batches(clock, 5, seconds=1)):
         clock.now += 30 if number == 0 else 3
         meter.add({"train/loss": 1.0})
@@ -67,7 +67,7 @@ def test_speed_and_wait_come_from_the_steps_alone(clock: Clock) -> None:
 
 
 def test_each_point_times_its_own_steps(clock: Clock) -> None:
-    meter = Meter()
+    meter = Throughput()
     points = []
     for number in meter.timed(batches(clock, 5, seconds=1)):
         clock.now += number

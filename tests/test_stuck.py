@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pwc_exp.training.health import StuckStart, spread_over_inputs
+from pwc_exp.training.health import FailedStartDetector, spread_over_inputs
 
 OPTIONS: dict[str, Any] = {"after": 40, "window": 10, "min_drop": 0.1, "min_spread": 0.01}
 ALIVE = {6: 1.0, 5: 3.0}
 
 
-def fed(losses: list[float]) -> StuckStart:
-    stuck = StuckStart(**OPTIONS)
+def fed(losses: list[float]) -> FailedStartDetector:
+    stuck = FailedStartDetector(**OPTIONS)
     for step, loss in enumerate(losses, start=1):
         stuck.add(step, loss)
     return stuck
@@ -96,7 +96,7 @@ def test_without_any_finite_loss_nothing_is_said_of_it() -> None:
 def test_restored_it_goes_on_as_if_never_stopped(stop: int) -> None:
     losses = list(np.random.default_rng(1).uniform(1, 3, 57))
     unbroken, first = fed(losses), fed(losses[:stop])
-    resumed = StuckStart(**OPTIONS)
+    resumed = FailedStartDetector(**OPTIONS)
     resumed.restore(json.loads(json.dumps(first.state())))
     for step in range(stop + 1, len(losses) + 1):
         resumed.add(step, losses[step - 1])
@@ -107,4 +107,4 @@ def test_restored_it_goes_on_as_if_never_stopped(stop: int) -> None:
 @pytest.mark.parametrize("change", [{"after": 29}, {"window": 0}])
 def test_a_verdict_without_windows_to_compare_is_refused(change: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="after must be at least 3 windows. Received"):
-        StuckStart(**{**OPTIONS, **change})
+        FailedStartDetector(**{**OPTIONS, **change})

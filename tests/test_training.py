@@ -149,7 +149,7 @@ def test_a_run_leaves_its_configuration_curves_checkpoints_and_pictures(
 
     output = capsys.readouterr().out
     assert "2 to validate; crop 32 x 48" in output
-    for text in ("zero flow", "at the start", "now, step 5", f"{end:.3f} px", "best", place["uri"]):
+    for text in ("zero-flow baseline", "at the start", "now, step 5", f"{end:.3f} px", "best", place["uri"]):
         assert text in output
 
     # What training noted of its best weights is what evaluating them gives.
@@ -376,7 +376,7 @@ def test_a_broken_sample_ends_a_run_unless_it_is_to_be_skipped(
     assert len(listed.splitlines()) == 1
     assert capsys.readouterr().out.count("left out") == 1
     again = run(*data, f"data.quarantine={folder}/quarantine.txt")
-    assert "without 1 and 0 of them, in quarantine" in capsys.readouterr().out
+    assert "without 1 and 0 quarantined samples" in capsys.readouterr().out
     assert not (again / "quarantine.txt").exists()
     assert points(again, "train/loss") == points(folder, "train/loss")
     (folder / "all.txt").write_text("".join(f"{n:05d}\tbad\n" for n in range(1, 7)))

@@ -114,7 +114,7 @@ def test_two_workers_train_one_run_and_one_that_is_killed_is_survived(tmp_path: 
     assert chief.returncode == 75, errors[-3000:]
     print(f"the other worker ended {time.monotonic() - killed_at:.1f} s after the kill")
     other.communicate()
-    assert "another worker is gone" in errors
+    assert "another worker is lost" in errors
     folder = the_run(tmp_path / "broken")
     made = max(int(path.name[5:]) for path in (folder / "checkpoints").glob("step-*"))
     steps = -(-made // 12) * 12  # for evaluations and points at the same steps

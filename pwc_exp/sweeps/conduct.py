@@ -14,7 +14,7 @@ from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import SweepError, UserError
 from pwc_exp.report.sweep import SweepSummary, render
 from pwc_exp.report.sweep_text import markdown_table, text_table
-from pwc_exp.stopping import StopSignals, say
+from pwc_exp.stopping import StopSignals, log
 from pwc_exp.sweeps.children import Child
 from pwc_exp.sweeps.folder import FILE, LOCK_FILE, PAGE, PICTURES, TABLE, SweepFolder
 from pwc_exp.sweeps.launch import Launch
@@ -63,7 +63,7 @@ class Conductor:
         storage.make_folder(run_dir)
         told = f"{type(error).__module__}.{type(error).__name__}: {error}\n"
         storage.write_file(run_dir / ERROR_LOG, told.encode())
-        say(f"{child.name}   {self.look_at(child).status}   {error}")
+        log(f"{child.name}   {self.look_at(child).status}   {error}")
         self._tell()
 
     def look_at(self, child: Child, reason: str = "") -> Outcome:
@@ -97,14 +97,14 @@ class Conductor:
 
         def start(child: Child) -> None:
             places[child.number] = f"[{before + len(places) + 1}/{total}] {child.name}"
-            say(f"{places[child.number]}   {self.sweep.log(child)}")
+            log(f"{places[child.number]}   {self.sweep.log(child)}")
 
         for ended in launch(iter(children), start):
             child = ended.child
             outcome = self.look_at(child, ended.reason)
             on_end(child, outcome)
             told = outcome.reason or self.objective.text(outcome)
-            say(f"{places[child.number]}   {outcome.status}   {told}")
+            log(f"{places[child.number]}   {outcome.status}   {told}")
             self._tell()
 
     def best(self) -> Child | None:
@@ -121,7 +121,7 @@ class Conductor:
 
     def close(self, summary: SweepSummary) -> None:
         """Sums up: on the terminal, in the sweep's folder and in MLflow."""
-        say(text_table(summary))
+        log(text_table(summary))
         for name, content in ((PAGE, render(summary)), (TABLE, markdown_table(summary))):
             storage.write_file(self.sweep.path / name, content.encode())
             self.tracker.artifact(self.sweep.path / name, "")
@@ -131,7 +131,7 @@ class Conductor:
             storage.write_file(pictures / f"{name.replace(' ', '_')}.png", png)
             self.tracker.artifact(pictures, PICTURES)
         self.tracker.artifact(self.sweep.path / FILE, "")
-        say(f"sweep   {self.sweep.path}\npage    {self.sweep.path / PAGE}")
+        log(f"sweep   {self.sweep.path}\npage    {self.sweep.path / PAGE}")
         model = self._register()
         self.tracker.tag(_NOTE, f"{model}\n\n{markdown_table(summary)}".strip())
 
@@ -179,7 +179,7 @@ class Conductor:
 
     def _stop_if_asked(self) -> None:
         if self.signals.received is not None:
-            say(f"stopped. To go on: {self._to_go_on()}")
+            log(f"stopped. To go on: {self._to_go_on()}")
             raise SystemExit(128 + self.signals.received)
 
     def _to_go_on(self) -> str:
@@ -211,9 +211,9 @@ class Conductor:
         try:
             registered = register_best(self.sweep.run_dir(best), uri=uri, outputs=outputs)
         except UserError as error:
-            say(f"model   not registered: {error}")
+            log(f"model   not registered: {error}")
             return ""
-        say(f"model   {registered.uri}, version {registered.version}")
+        log(f"model   {registered.uri}, version {registered.version}")
         address = f"#/models/{registered.name}/versions/{registered.version}"
         return f"Best: [{best.name}]({address})"
 

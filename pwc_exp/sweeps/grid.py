@@ -8,7 +8,7 @@ from hydra.core.override_parser.types import Override
 from pwc_exp.config.sweeps import GridConfig
 from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import ConfigError, UserError
-from pwc_exp.stopping import say
+from pwc_exp.stopping import log
 from pwc_exp.sweeps.children import Child, make_child
 from pwc_exp.sweeps.conduct import conducted
 from pwc_exp.sweeps.folder import SweepFolder
@@ -34,7 +34,7 @@ def sweep(config: GridConfig, setting: Setting, arguments: Sequence[str]) -> Non
         outcomes = [conductor.add(child, configs[child.number]) for child in children]
         left = [c for c, o in zip(children, outcomes, strict=True) if o.status != FINISHED]
         if before := len(children) - len(left):
-            say(f"{before} of {len(children)} children have finished before")
+            log(f"{before} of {len(children)} children have finished before")
         launcher = setting.launcher(folder, conductor.signals, at_once=None)
         conductor.run(left, launcher.launch, before=before, total=len(children))
         conductor.close(conductor.summary())

@@ -10,7 +10,7 @@ from pwc_exp.config.sweeps import Direction, OptunaConfig
 from pwc_exp.config.training import OWN, TrainConfig
 from pwc_exp.errors import UserError
 from pwc_exp.report.sweep_summary import SweepSummary
-from pwc_exp.stopping import say
+from pwc_exp.stopping import log
 from pwc_exp.sweeps.children import Child, make_child
 from pwc_exp.sweeps.conduct import Conductor, conducted
 from pwc_exp.sweeps.objective import Objective
@@ -100,7 +100,7 @@ class _Trials:
             child = self._take_on(proposal)
             outcome = self._conductor.outcomes[proposal.number]
             if child and outcome.status in (FINISHED, PRUNED):
-                say(f"{child.name}   {outcome.status} meanwhile")
+                log(f"{child.name}   {outcome.status} meanwhile")
                 self.end(child, outcome)
             elif child:
                 self._begun.append(child)
@@ -128,7 +128,7 @@ class _Trials:
                 try:
                     reached = measure(run_dir, self._search.objectives)
                 except UserError as error:
-                    say(f"{child.name}   {error}")
+                    log(f"{child.name}   {error}")
                     self._search.fail(child.number)
                 else:
                     self._search.tell(child.number, reached)

@@ -19,7 +19,7 @@ from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import ConfigError, OutputError, ResumeError
 from pwc_exp.inputs import check_places
 from pwc_exp.machine import processors
-from pwc_exp.stopping import StopSignals, say
+from pwc_exp.stopping import StopSignals, log
 from pwc_exp.sweeps.children import Child
 from pwc_exp.sweeps.folder import FILE, SweepFolder, newest_alike
 from pwc_exp.sweeps.foreign import run_foreign
@@ -75,7 +75,7 @@ class Setting(NamedTuple):
         if which == "true":
             if found := newest_alike(new.parent, definition):
                 return found
-            say(f"sweep.continue: no sweep in {new.parent} has this definition; a new one begins")
+            log(f"sweep.continue: no sweep in {new.parent} has this definition; a new one begins")
         elif which != "false":
             return SweepFolder.load(Path(continued or ""))
         if (new / FILE).exists():

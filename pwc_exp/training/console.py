@@ -1,4 +1,4 @@
-"""What a run says of itself on the terminal."""
+"""The terminal output of a run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from pwc_exp.training.state import RunState
 
 
 class Summary(NamedTuple):
-    """What a run ends with: AEPE on the samples of a validation set, in pixels."""
+    """AEPE on a validation set, in pixels."""
 
     name: str  # of the data set
     zero_flow: float
@@ -26,7 +26,7 @@ class Summary(NamedTuple):
 
 
 def header(config: TrainConfig, run_dir: Path, state: RunState, sources: Sources) -> str:
-    """The lines that a run begins with."""
+    """The first lines of a run."""
     lines = [
         f"run    {run_dir}",
         f"model  {config.model.name}, {state.model.count_params():,} weights, "
@@ -44,16 +44,18 @@ def header(config: TrainConfig, run_dir: Path, state: RunState, sources: Sources
         lines.append(f"       {prefix}: {source.size:,} samples of {source.name}{place}")
     train, val = (len(build_skipped(config.data, source)) for source in sources[:2])
     if train or val:
-        lines.append(f"       without {train} and {val} of them, in quarantine")
+        lines.append(f"       without {train} and {val} quarantined samples")
     if config.data.name == Dataset.synthetic:
-        lines.append("       generated; for a published data set: data=flyingchairs data.root=...")
+        lines.append(
+            "       generated scenes; for a published data set: data=flyingchairs data.root=..."
+        )
     elif sources.train.ids == sources.val.ids:
-        lines.append("       of one scene only: validation sees the samples that train")
+        lines.append("       one scene only: validation uses the training samples")
     return "\n".join(lines)
 
 
 def progress_bar(config: TrainConfig, state: RunState) -> "tqdm[None]":
-    """The bar of all steps, of which some may be made; none where the chief has no terminal."""
+    """The progress bar; only on a terminal of the chief."""
     return tqdm(
         total=config.steps,
         initial=state.step,
@@ -65,7 +67,7 @@ def progress_bar(config: TrainConfig, state: RunState) -> "tqdm[None]":
 
 
 def in_short(measured: Mapping[str, float]) -> str:
-    """What the progress bar shows of a point."""
+    """The metrics that the progress bar shows."""
     parts = [f"loss {measured['train/loss']:.4g}", f"aepe {measured['train/aepe']:.2f} px"]
     if "time/data_wait" in measured:
         parts.append(f"{measured['time/samples_per_second']:.1f} samples/s")
@@ -74,9 +76,9 @@ def in_short(measured: Mapping[str, float]) -> str:
 
 
 def table(summaries: Sequence[Summary], config: TrainConfig, run_dir: Path) -> str:
-    """The lines that a run ends with."""
+    """The last lines of a run."""
     rows = {
-        "zero flow": [summary.zero_flow for summary in summaries],
+        "zero-flow baseline": [summary.zero_flow for summary in summaries],
         "at the start": [summary.start for summary in summaries],
         f"now, step {config.steps:,}": [summary.end for summary in summaries],
         "best": [summary.best for summary in summaries],

@@ -14,22 +14,22 @@ import numpy as np
 
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.errors import NonFiniteError
-from pwc_exp.stopping import say
+from pwc_exp.stopping import log
 
 RecordBatch = Callable[[int, Batch, Mapping[str, float]], Path]
 MIN_LOSS_SCALE = 1.0  # below, halving it once more helps no gradient
 
 
 class Guard:
-    """Decides about each update whether the run goes on; one that is not finite is never applied.
+    """Ends a run whose updates are not finite; such updates are never applied.
 
     Args:
         source: names the samples.
-        stop: whether an update that is not finite ends the run at once. Where there is a loss
-            scale, updates are held back now and then while it finds its size.
-        limit: updates in a row that may be held back.
-        record: keeps a batch whose update was held back, and all that is needed to repeat it, and
-            returns the folder. Called when the run ends, and for the first that is skipped.
+        stop: whether the first non-finite update ends the run. With a loss scale, updates are
+            skipped now and then while the scale is adapted, and do not.
+        limit: number of updates that may be skipped in a row.
+        record: saves all that is needed to repeat an update, and returns the folder. Called when
+            the run ends, and for the first skipped update.
     """
 
     def __init__(self, source: Source, *, stop: bool, limit: int, record: RecordBatch) -> None:
@@ -38,15 +38,15 @@ class Guard:
         self._limit = limit
         self._record = record
         self._in_a_row = 0
-        self.skipped = 0  # updates that were held back
-        self.unknown = 0  # batches without a single pixel whose flow is known
+        self.skipped = 0  # updates
+        self.unknown = 0  # batches without any valid pixel
 
     def check(self, results: Mapping[str, float], step: int, batch: Batch) -> dict[str, float]:
         """The results without `applied`.
 
         Raises:
-            NonFiniteError: an update was held back, or one too many. It names step and samples,
-                and how to repeat it.
+            NonFiniteError: an update was skipped that ends the run. It names step and samples, and
+                how to repeat it.
         """
         values = dict(results)
         if values["train/valid"] == 0:
@@ -66,15 +66,15 @@ class Guard:
             self._end(values, step, batch)
         if self.skipped == 1 and scale is None:
             box = self._record(step, batch, values)
-            say(f"step {step:>9,}   skipped, loss or gradients are not finite; see {box}")
+            log(f"step {step:>9,}   update skipped: loss or gradients are not finite; see {box}")
         return values
 
     def state(self) -> dict[str, int]:
-        """What is counted, for `restore`."""
+        """The counters, for `restore`."""
         return {"in_a_row": self._in_a_row, "skipped": self.skipped, "unknown": self.unknown}
 
     def restore(self, state: Mapping[str, float]) -> None:
-        """Goes on counting from another guard's `state`."""
+        """Continues from another guard's `state`."""
         self._in_a_row = int(state["in_a_row"])
         self.skipped = int(state["skipped"])
         self.unknown = int(state["unknown"])
@@ -82,9 +82,9 @@ class Guard:
     def _note_unknown(self, step: int, batch: Batch) -> None:
         self.unknown += 1
         if self.unknown == 1:
-            say(
-                f"step {step:>9,}   no pixel of the batch has a known flow: its loss is 0 "
-                f"({self._names(batch)}); further ones are only counted"
+            log(
+                f"step {step:>9,}   no pixel of the batch is valid: its loss is 0 "
+                f"({self._names(batch)}); further such batches are only counted"
             )
 
     def _end(self, values: Mapping[str, float], step: int, batch: Batch) -> None:
@@ -107,10 +107,10 @@ Array = Any  # what NumPy takes for an array
 
 
 def spread_over_inputs(flows: Mapping[int, Array]) -> dict[int, float]:
-    """How far each level's flow depends on the frames, in the unit of `flows`.
+    """How much each level's flow depends on the frames, in the unit of `flows`.
 
-    It is the root mean square, over pixels and components, of the standard deviation over the
-    inputs. A head that has become a constant has 0, whatever flow it gives.
+    The root mean square, over pixels and components, of the standard deviation over the inputs. It
+    is 0 for a head that returns the same flow for all frames.
 
     Args:
         flows: {level: [N, h, w, 2]}, for N different inputs, at least two.
@@ -118,19 +118,19 @@ def spread_over_inputs(flows: Mapping[int, Array]) -> dict[int, float]:
     return {level: _spread(level, np.asarray(flow)) for level, flow in flows.items()}
 
 
-class StuckStart:
-    """Tells whether training from fresh weights has begun to learn.
+class FailedStartDetector:
+    """Detects training from random weights that does not start to learn.
 
-    The first `window` steps are left out: in them the loss falls to that of a flow of zero, stuck
-    or not. The next `window` are compared with the latest.
+    The first `window` steps are left out: in them the loss falls to that of zero flow in any case.
+    The mean loss of the next `window` steps is compared with that of the latest.
 
     Args:
-        after: steps before there is a verdict, at least three windows. tfoptflow's runs that went
-            well had lost 25 and 34 percent of their validation error between steps 1,000 and
-            5,000, https://github.com/philferriere/tfoptflow/issues/30 nothing by step 50,000.
+        after: steps before the first verdict, at least three windows. tfoptflow's good runs had
+            lost 25 and 34 percent of their validation error between steps 1,000 and 5,000;
+            https://github.com/philferriere/tfoptflow/issues/30 nothing by step 50,000.
         window: steps over which the loss is averaged.
         min_drop: share by which the loss must have fallen.
-        min_spread: what `spread_over_inputs` must be at every level, in full-resolution pixels.
+        min_spread: minimum of `spread_over_inputs` at every level, in full-resolution pixels.
             Heads that ignored the frames had at most 0.009, those that learned later at least 0.05
             (the runs of docs/recipes.md and docs/decisions/0008-centered-frames.md).
     """
@@ -146,7 +146,7 @@ class StuckStart:
         self._counts = dict.fromkeys(self._sums, 0)
 
     def add(self, step: int, flow_loss: float) -> None:
-        """Notes the data loss of `step`, the first of which is 1. One that is not finite is not."""
+        """Adds the data loss of `step`, counted from 1. Values that are not finite are left out."""
         if math.isfinite(flow_loss):
             self._sums["current"] += flow_loss
             self._counts["current"] += 1
@@ -157,11 +157,9 @@ class StuckStart:
             self._sums["current"], self._counts["current"] = 0.0, 0
 
     def verdict(self, step: int, spreads: Mapping[int, float]) -> list[str]:
-        """What is wrong after `step`, a line each; nothing is before `after` steps.
+        """What is wrong after `step`, the last that was added, a line each.
 
-        Args:
-            step: the last that was added.
-            spreads: of each level, in full-resolution pixels.
+        spreads: of each level's flow, in full-resolution pixels.
         """
         if step < self._after:
             return []
@@ -183,12 +181,12 @@ class StuckStart:
         return findings
 
     def state(self) -> dict[str, float | int]:
-        """All that `add` has gathered, for `restore`."""
+        """The sums and counts, for `restore`."""
         sums: dict[str, float | int] = {f"{name}_sum": self._sums[name] for name in self._sums}
         return sums | {f"{name}_count": self._counts[name] for name in self._counts}
 
     def restore(self, state: Mapping[str, float | int]) -> None:
-        """Goes on from what `state` returned."""
+        """Continues from another detector's `state`."""
         for name in self._sums:
             self._sums[name] = float(state[f"{name}_sum"])
             self._counts[name] = int(state[f"{name}_count"])

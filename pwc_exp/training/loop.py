@@ -1,4 +1,4 @@
-"""The training loop, and what surrounds it: validation, checkpoints, the record of the run."""
+"""The training loop, with validation, checkpoints and logging."""
 
 import dataclasses
 import math
@@ -18,7 +18,7 @@ from pwc_exp.data import quarantine
 from pwc_exp.data.feed import train_feed
 from pwc_exp.data.sample import Batch, Source, Sources
 from pwc_exp.errors import BusyError, ConfigError, DeviceMemoryError, ResumeError
-from pwc_exp.stopping import STOP_FILE, StopSignals, asked_by_file, say
+from pwc_exp.stopping import STOP_FILE, StopSignals, asked_by_file, log
 from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.record import Record
 from pwc_exp.training.console import Summary, header, in_short, progress_bar, table
@@ -31,16 +31,16 @@ FINISHED = "FINISHED"
 
 
 class End(NamedTuple):
-    """What a run ends with. value: the last one of its `best_metric`."""
+    """The result of a run. value: the last value of its `best_metric`."""
 
     value: float
     summaries: list[Summary]
 
 
 def train(config: TrainConfig, run_dir: Path) -> float:
-    """Trains as `config` says, all about the run in `run_dir`; returns the last `best_metric`.
+    """Trains a network, with all files of the run in `run_dir`; returns the last `best_metric`.
 
-    With `config.resume` the run in `run_dir` goes on. Of several workers only the chief writes.
+    With `config.resume` the run in `run_dir` is resumed. Of several workers only the chief writes.
     """
     devices = config.devices
     replicas = make_replicas(gpus=devices.gpus, cpus=devices.cpus, cluster=devices.cluster)
@@ -55,15 +55,15 @@ def train(config: TrainConfig, run_dir: Path) -> float:
         sources = _build_sources(config)
         state = RunState(config, sources.train, run_dir, replicas)
         if resumed:
-            state.go_on()
+            state.resume()
         else:
-            state.begin()
-            if replicas.is_chief:  # only now: what is refused before leaves no folder
+            state.initialize()
+            if replicas.is_chief:  # only now: what is refused above leaves no folder
                 stack.enter_context(acquire_run_dir(run_dir, config, resumed=False))
-        say(header(config, run_dir, state, sources))
+        log(header(config, run_dir, state, sources))
         finished = resumed and replicas.is_chief and _is_finished(config, run_dir, state)
         if replicas.any(finished):
-            say(f"It has made its {config.steps:,} steps; nothing is left to do")
+            log(f"The run has finished its {config.steps:,} steps: nothing to do")
             return state.metrics.get(config.best_metric, math.nan)
         signals = stack.enter_context(StopSignals())
         tracker = None
@@ -75,8 +75,8 @@ def train(config: TrainConfig, run_dir: Path) -> float:
         end = run(config, run_dir, state, sources, tracker=tracker, signals=signals)
         if tracker is not None:
             send_checkpoints(config, run_dir, tracker)
-    replicas.any(False)  # a worker that left before the chief has told all stores looked like lost
-    say(table(end.summaries, config, run_dir))
+    replicas.any(False)  # a worker that left before the chief has finished would look lost
+    log(table(end.summaries, config, run_dir))
     return end.value
 
 
@@ -89,9 +89,9 @@ def run(
     tracker: Tracker | None,
     signals: StopSignals,
 ) -> End:
-    """The training loop. The step, one optimizer update, is its only clock.
+    """The training loop, from `state.step` on. The step, one optimizer update, is its only clock.
 
-    It goes on from `state.step`. tracker: of the chief; None in other processes.
+    tracker: of the chief; None in other processes.
     """
     validation = _make_validation(config, run_dir, state, sources, tracker)
 
@@ -143,17 +143,17 @@ def _end(config: TrainConfig, validation: Validation) -> End:
 
 
 def _agree(replicas: Replicas, run_dir: Path, *, resumed: bool) -> tuple[Path, bool]:
-    """The chief's folder, and whether its run goes on, in every process."""
+    """The chief's folder, and whether its run is resumed, in every process."""
     folder, _, flag = replicas.agree(f"{run_dir}\n{resumed}").partition("\n")
     return Path(folder), flag == str(True)
 
 
 def _check_devices(config: TrainConfig, replicas: Replicas) -> None:
-    portions = config.accumulate * replicas.count
-    if config.batch_size % portions:
+    microbatches = config.accumulate * replicas.count
+    if config.batch_size % microbatches:
         raise ConfigError(
-            f"batch_size must be a multiple of {portions}: {replicas.count} devices, accumulate="
-            f"{config.accumulate}. Received: {config.batch_size}"
+            f"batch_size must be a multiple of {microbatches}, {replicas.count} devices times "
+            f"accumulate={config.accumulate}. Received: {config.batch_size}"
         )
     if config.xla_step and replicas.count > 1:
         raise ConfigError(f"xla_step must be false with {replicas.count} devices. Received: true")
@@ -161,7 +161,7 @@ def _check_devices(config: TrainConfig, replicas: Replicas) -> None:
 
 @contextmanager
 def _device_failures(config: TrainConfig, replicas: Replicas, run_dir: Path) -> Iterator[None]:
-    """Tells in one line what TensorFlow tells in many."""
+    """Makes one line of TensorFlow's errors of memory and of lost workers."""
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
@@ -169,34 +169,36 @@ def _device_failures(config: TrainConfig, replicas: Replicas, run_dir: Path) -> 
             raise  # a full disk has the same class
         raise DeviceMemoryError(
             f"a batch must fit the memory of the device. Received: batch_size={config.batch_size}, "
-            f"data.crop={config.data.crop}, accumulate={config.accumulate}; a greater accumulate "
-            "needs less, and changes no result"
+            f"data.crop={config.data.crop}, accumulate={config.accumulate}; a larger accumulate "
+            "needs less memory and gives the same result"
         ) from error
     except tf.errors.OpError as error:
         if replicas.workers == 1:
             raise
         reason = " ".join(error.message.split())[:200]
         raise BusyError(
-            f"another worker is gone ({type(error).__name__}: {reason}). Start all of them again "
+            f"another worker is lost ({type(error).__name__}: {reason}). Start all of them again "
             f"with resume={run_dir}"
         ) from error
 
 
 def _is_finished(config: TrainConfig, run_dir: Path, state: RunState) -> bool:
-    """Whether the run has made all its steps and told all stores so.
+    """Whether the run has made all its steps and logged that everywhere.
 
     Raises:
         ResumeError: it has made more.
     """
     if state.step > config.steps:
-        raise ResumeError(f"steps must be at least the {state.step} made. Received: {config.steps}")
+        raise ResumeError(
+            f"steps must be at least {state.step}, the steps made. Received: {config.steps}"
+        )
     return state.step == config.steps and Record.load(run_dir).status == FINISHED
 
 
 def _is_unevaluated(
     config: TrainConfig, state: RunState, tracker: Tracker | None, validation: Validation
 ) -> bool:
-    """Whether the evaluation of the present step is still to be made: it is not when stopping."""
+    """Whether the current step still has to be evaluated, because the run was stopped there."""
     due = _due(state.step, config.eval_every, config.steps)
     made = all(state.step in curve for curve in validation.curves.values())
     return state.replicas.any(tracker is not None and due and not made)
@@ -220,17 +222,17 @@ def _make_validation(
 
 
 def _listed(run_dir: Path, state: RunState) -> Path | None:
-    """Where samples that are left out are noted: only the chief writes."""
+    """Where skipped samples are listed: only the chief writes."""
     return run_dir / quarantine.FILE if state.replicas.is_chief else None
 
 
 def _batches(
     config: TrainConfig, run_dir: Path, state: RunState, source: Source
 ) -> Iterator[Batch]:
-    """The batches that are left, of each the part of this worker."""
+    """The remaining batches, of each the part of this worker."""
     listed = _listed(run_dir, state)
     skipped = build_skipped(config.data, source)
-    if listed is not None and listed.exists():  # what this run has left out before
+    if listed is not None and listed.exists():  # samples skipped before a resume
         known = quarantine.read(listed)
         skipped |= {number for number, name in enumerate(source.ids) if name in known}
     return train_feed(
@@ -260,22 +262,22 @@ def _log(config: TrainConfig, state: RunState, tracker: Tracker | None, bar: "tq
         return
     tracker.scalars(state.step, measured)
     bar.set_postfix_str(in_short(measured))
-    if bar.disable:  # no terminal, so no bar
-        say(f"step {state.step:>9,}   {in_short(measured)}")
+    if bar.disable:  # not a terminal
+        log(f"step {state.step:>9,}   {in_short(measured)}")
 
 
 def _judge_start(config: TrainConfig, state: RunState, validation: Validation) -> bool:
-    """Warns of a start that leads nowhere; whether it began again, with other weights."""
+    """Warns of a failed start; whether training was restarted with new weights."""
     if config.init_from is not None:
-        return False  # the weights have learnt before
+        return False  # the weights are trained
     findings = state.findings(validation.spreads)
     if not state.replicas.any(bool(findings)):
         return False
     for finding in findings:
-        say(f"step {state.step:>9,}   stuck? {finding}")
+        log(f"step {state.step:>9,}   failed start? {finding}")
     reseeded = config.on_stuck == OnStuck.reseed and state.reseed()
     if reseeded:
-        say(f"step {state.step:>9,}   weights of another seed")
+        log(f"step {state.step:>9,}   restarted with new weights")
     return reseeded
 
 
@@ -283,14 +285,16 @@ def _save(
     config: TrainConfig, state: RunState, tracker: Tracker | None, metrics: Mapping[str, float]
 ) -> None:
     if tracker is not None:
-        tracker.flush()  # first: what a checkpoint lies behind is on the disk
+        tracker.flush()  # first: metrics up to a checkpoint must be on the disk
         state.save(metrics, keep_best=config.keep_best)
 
 
 def _stop(run_dir: Path, step: int, signals: StopSignals) -> NoReturn:
-    """Ends a run that was asked to: its state is on the disk."""
-    number = signals.received or signal.SIGTERM  # of another worker, or of the file
+    """Exits after a request to stop; the state is saved."""
+    number = (
+        signals.received or signal.SIGTERM
+    )  # another worker got it, or the stop file was written
     if reason := asked_by_file(run_dir):
-        say(f"asked to stop: {reason}")
-    say(f"stopped after step {step:,}. To go on: python -m pwc_exp.train resume={run_dir}")
+        log(f"stop requested: {reason}")
+    log(f"stopped after step {step:,}. To resume: python -m pwc_exp.train resume={run_dir}")
     raise SystemExit(128 + number)

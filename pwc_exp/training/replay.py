@@ -1,4 +1,4 @@
-"""Repeats an update that was not finite, from its black box, and looks for where that began."""
+"""Repeats a non-finite update from its recording, and shows where it became non-finite."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -13,25 +13,25 @@ from pwc_exp.config.schema import CONFIG_FILE, load
 from pwc_exp.data.sample import Batch
 from pwc_exp.errors import DataError
 from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.training.state import BATCH_PREFIX, Trained
+from pwc_exp.training.state import BATCH_PREFIX, TrainState
 
 
 def replay(config: ReplayConfig) -> bool:
-    """Prints the update beside what was recorded of it; whether it came out the same."""
+    """Prints the repeated update beside the recorded one; whether they are equal."""
     box = Path(config.box).absolute()
     of_run = load(box.parent.parent / CONFIG_FILE)
     recorded = checkpoints.load(box)
     if not any(name.startswith(BATCH_PREFIX) for name in recorded.arrays):
-        raise DataError(f"box: {box} is a checkpoint, no black box: it holds no batch")
+        raise DataError(f"box: {box} is a checkpoint, not a recorded update: it has no batch")
     parts = {name: recorded.arrays[BATCH_PREFIX + name] for name in Batch._fields}
     batch = Batch(**{name: tf.constant(part) for name, part in parts.items()})
-    trained = Trained.make(of_run)
+    trained = TrainState.make(of_run)
     before = {
         name: recorded.arrays[name] for name in recorded.arrays if not name.startswith(BATCH_PREFIX)
     }
     checkpoints.restore(trained.variables, recorded._replace(arrays=before))
     metrics = recorded.manifest.metrics
-    if "train/loss_scale" in metrics:  # it has been lowered since
+    if "train/loss_scale" in metrics:  # it was lowered later
         trained.optimizer.dynamic_scale.assign(metrics["train/loss_scale"])
     levels = list(_of_levels(trained.model, batch))
     received = {name: float(value) for name, value in trained.train_step(batch).items()}
@@ -46,7 +46,7 @@ def _print_results(recorded: Mapping[str, float], received: Mapping[str, float])
     for name, value in recorded.items():
         print(f"{name:<18}{value:>16.6g}{received[name]:>16.6g}")
     same = all(_same(value, received[name]) for name, value in recorded.items())
-    print("the same, to the last bit" if same else "not the same")
+    print("identical" if same else "not identical")
     return same
 
 
@@ -55,11 +55,11 @@ def _same(first: float, second: float) -> bool:
 
 
 def _of_batch(parts: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """What there is to say about the input."""
+    """Statistics of the input."""
     known = parts["valid"] > 0
     speed = np.linalg.norm(parts["flow"], axis=-1)[known]
     fastest = f", the fastest {speed.max():.1f} px" if speed.size else ""
-    yield f"batch: {len(known)} examples, {known.mean():.1%} of their pixels known{fastest}"
+    yield f"batch: {len(known)} examples, {known.mean():.1%} of their pixels valid{fastest}"
     for name in ("frame1", "frame2", "flow"):
         where = known if name == "flow" else np.ones_like(known)
         bad = ~np.isfinite(parts[name][where]).all(axis=-1)
@@ -68,7 +68,7 @@ def _of_batch(parts: Mapping[str, np.ndarray]) -> Iterator[str]:
 
 
 def _of_levels(model: PWCNet, batch: Batch) -> Iterator[str]:
-    """Where the network's values stop being finite, from the coarsest level on."""
+    """The number of non-finite values at each level, from the coarsest on."""
     flows = tf.function(model)((batch.frame1, batch.frame2))
     for level, flow in flows.items():
         values = flow.numpy()

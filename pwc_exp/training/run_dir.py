@@ -1,4 +1,4 @@
-"""The folder of a run, which one process has at a time, and what the stores are told of it."""
+"""The folder of a run, locked by one process at a time, and its tracker."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -45,7 +45,7 @@ def acquire_run_dir(
     with storage.lock(run_dir / LOCK_FILE):
         storage.remove_leftovers(run_dir)
         if resumed:
-            (run_dir / STOP_FILE).unlink(missing_ok=True)  # it was obeyed
+            (run_dir / STOP_FILE).unlink(missing_ok=True)  # the request has been met
         changes = free_changes(load(file), config) if resumed else {}
         if changes or not resumed:
             storage.write_file(file, to_yaml(config).encode())
@@ -60,7 +60,7 @@ def open_tracker(
     *,
     resumed: bool,
 ) -> Tracker:
-    """What the curves, pictures and files of a run are given to."""
+    """The tracker of a run's metrics, pictures and files."""
     sweep = sweep_of(run_dir)
     return Tracker(
         run_dir,
@@ -79,7 +79,7 @@ def open_tracker(
 
 
 def describe_run(tracker: Tracker, run_dir: Path, state: RunState, sources: Sources) -> None:
-    """Tells the stores its configuration and data, and which weights it took from another run."""
+    """Logs the configuration, the data sets and the weights taken from another run."""
     tracker.artifact(run_dir / CONFIG_FILE, "")
     if state.transfer is not None:
         storage.write_file(run_dir / TRANSFER_FILE, state.transfer.details().encode())
@@ -91,7 +91,7 @@ def describe_run(tracker: Tracker, run_dir: Path, state: RunState, sources: Sour
 
 
 def send_checkpoints(config: TrainConfig, run_dir: Path, tracker: Tracker) -> None:
-    """Has the checkpoints that people ask for copied to MLflow."""
+    """Logs the best and the last checkpoint to MLflow."""
     for name, path in checkpoints.best_and_last(
         run_dir / CHECKPOINTS, key=config.best_metric
     ).items():
@@ -99,7 +99,7 @@ def send_checkpoints(config: TrainConfig, run_dir: Path, tracker: Tracker) -> No
 
 
 def _tags(config: TrainConfig, sweep: Sweep | None) -> dict[str, str]:
-    """What runs are searched by: see docs/sweeps.md."""
+    """Tags to search runs by: see docs/sweeps.md."""
     found = {"kind": "run", "dataset": name_of(config.data), "recipe": config.name}
     return found | ({"parent": sweep.name} if sweep else {})
 

@@ -20,24 +20,24 @@ from pwc_exp.machine import processors
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.transfer import Transfer
 from pwc_exp.optimizers.adam import Average
-from pwc_exp.stopping import say
+from pwc_exp.stopping import log
 from pwc_exp.tracking.provenance import library_versions
 from pwc_exp.training.devices import Replicas
-from pwc_exp.training.health import Guard, StuckStart
+from pwc_exp.training.health import FailedStartDetector, Guard
 from pwc_exp.training.step import TrainStep, make_train_step
-from pwc_exp.training.throughput import Meter
+from pwc_exp.training.throughput import Throughput
 from pwc_exp.weights import WeightsInfo, load_weights, transfer_weights
 
-BLACK_BOX = "blackbox"  # folder in that of a run: batches whose updates were not finite
-BATCH_PREFIX = "batch/"  # of the arrays of a batch in a black box
-# Starts: when there is a verdict, and what it needs. StuckStart says where the figures come from.
+BLACK_BOX = "blackbox"  # folder of a run: recordings of non-finite updates
+BATCH_PREFIX = "batch/"  # names of the arrays of a recorded batch
+# Detection of failed starts; FailedStartDetector says where the figures come from.
 STUCK_AFTER, STUCK_WINDOW = 5000, 1000  # steps
 MIN_DROP = 0.1  # share of the loss
 MIN_SPREAD = 0.01  # px
 MAX_RESEEDS = 3  # of one run
-MAX_FAILED_SAVES = 3  # checkpoints in a row that a full disk may cost
+MAX_FAILED_SAVES = 3  # in a row, on a full disk
 _SEEDS_APART = 7919
-DATA = "data"  # key of the fingerprint: digest of the training samples
+DATA = "data"  # fingerprint key: digest of the training samples
 
 
 class RunState:
@@ -53,10 +53,10 @@ class RunState:
     def __init__(
         self, config: TrainConfig, source: Source, run_dir: Path, replicas: Replicas
     ) -> None:
-        self.step = 0  # updates made, those that were held back included
-        self.metrics: Mapping[str, float] = {}  # of the checkpoint that it goes on from
-        self.origin: WeightsInfo | None = None  # of the first weights, if they are not fresh
-        self.transfer: Transfer | None = None  # what was taken of them, if not all had to be
+        self.step = 0  # updates made, including skipped ones
+        self.metrics: Mapping[str, float] = {}  # of the checkpoint that was restored
+        self.origin: WeightsInfo | None = None  # of initial weights that are not random
+        self.transfer: Transfer | None = None  # with init_match=overlap
         self._config = config
         self._folder = run_dir / CHECKPOINTS
         self._boxes = run_dir / BLACK_BOX
@@ -65,8 +65,8 @@ class RunState:
         self._reseeds = 0
         self._failed_saves = 0
         with replicas.strategy.scope():
-            self.trained = Trained.make(config)
-        self.meter = Meter()
+            self.trained = TrainState.make(config)
+        self.meter = Throughput()
         self.guard = Guard(
             source,
             stop=config.on_nonfinite == OnNonFinite.stop,
@@ -74,14 +74,14 @@ class RunState:
             record=self._record_batch,
         )
         self._stuck = _new_watch()
-        self._begun = 0  # step at which the present weights were fresh
+        self._begun = 0  # step of the last reseed
         self._told: set[str] = set()
 
     def advance(self, batch: Batch) -> int:
-        """Makes one update with this worker's part of a batch, and returns the step it was.
+        """Makes one update with this worker's part of a batch, and returns its step.
 
         Raises:
-            NonFiniteError: it must not be made; see `Guard`. Nothing has changed.
+            NonFiniteError: it is not finite and ends the run; see `Guard`. Nothing has changed.
         """
         step = self.step + 1
         results = self.trained.train_step(self.replicas.scatter(batch))
@@ -92,9 +92,9 @@ class RunState:
         return step
 
     def findings(self, spreads: Mapping[int, float]) -> list[str]:
-        """Signs of a start that leads nowhere, a line each, if they have not been told before.
+        """New signs of a failed start, a line each.
 
-        spreads: of the levels' flow, see `spread_over_inputs`; empty where nothing was drawn.
+        spreads: of the levels' flow, see `spread_over_inputs`; empty if nothing was drawn.
         """
         found = self._stuck.verdict(self.step - self._begun, spreads)
         new = [finding for finding in found if _topic(finding) not in self._told]
@@ -103,16 +103,16 @@ class RunState:
 
     @property
     def model(self) -> PWCNet:
-        """What is trained."""
+        """The network that is trained."""
         return self.trained.model
 
     @property
     def evaluated(self) -> PWCNet:
-        """The network that is validated: the average of the weights, if there is one."""
+        """The network that is validated: the moving average of the weights, if there is one."""
         return self.trained.average.model if self.trained.average else self.model
 
-    def begin(self) -> None:
-        """Sets the first weights."""
+    def initialize(self) -> None:
+        """Sets the initial weights."""
         if self._config.init_from:
             path = Path(self._config.init_from)
             if self._config.init_match == InitMatch.overlap:
@@ -121,26 +121,26 @@ class RunState:
                 self.origin = load_weights(self.model, path)
         self._start_average()
 
-    def go_on(self) -> None:
-        """Restores the newest intact checkpoint of the run; without any, it begins again.
+    def resume(self) -> None:
+        """Restores the newest intact checkpoint of the run; without any, starts anew.
 
         Raises:
             DataError: all checkpoints are damaged.
-            ResumeError: the newest is not of this configuration, or of other samples.
+            ResumeError: the newest is of another configuration or other samples.
         """
         found = checkpoints.newest_intact(self._folder) if self.replicas.is_chief else None
         name = self.replicas.agree(found.path.name if found else "")
         if not name:
-            self.begin()
+            self.initialize()
             return
         self.restore(found or checkpoints.load(self._folder / name))
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Sets everything to what it was when `checkpoint` was saved."""
+        """Restores everything as it was when `checkpoint` was saved."""
         then = checkpoint.manifest.fingerprint
         if then[DATA] != self._fingerprint[DATA]:
             raise ResumeError(
-                "data.root must hold the samples that the run began with. Their digest was "
+                "data.root must hold the samples that the run started with. Their digest was "
                 f"{then[DATA]}. Received: {self._fingerprint[DATA]}"
             )
         self._warn_of_other_bits(then)
@@ -153,9 +153,9 @@ class RunState:
         self.step, self.metrics = checkpoint.step, checkpoint.manifest.metrics
 
     def save(self, metrics: Mapping[str, float], *, keep_best: int) -> None:
-        """Writes a checkpoint of this step, and removes those that are not to be kept.
+        """Writes a checkpoint of this step, and removes those that need not be kept.
 
-        A full disk is told and survived twice in a row: the checkpoint before stays.
+        A full disk is reported and survived twice in a row; the previous checkpoint is kept.
 
         Raises:
             DiskFullError: the third time.
@@ -174,14 +174,14 @@ class RunState:
             self._failed_saves += 1
             if self._failed_saves == MAX_FAILED_SAVES:
                 raise
-            say(f"step {self.step:>9,}   no checkpoint: {error}; the one before is kept")
+            log(f"step {self.step:>9,}   no checkpoint: {error}; the previous one is kept")
         else:
             self._failed_saves = 0
 
     def check_space(self, *, keep_best: int) -> None:
-        """Refuses a disk that has no room for the checkpoints that the run is to keep.
+        """Checks that the disk has room for the checkpoints of the run.
 
-        Those that are not, and what a process left that was killed, make room first.
+        Superfluous checkpoints, and leftovers of a killed process, are removed first.
 
         Raises:
             DiskFullError: it has not.
@@ -190,13 +190,13 @@ class RunState:
         size = sum(np.asarray(variable).nbytes for variable in self.trained.variables.values())
         kept = len(checkpoints.list_checkpoints(self._folder))
         storage.make_folder(self._folder)
-        # One more than stays is there while the newest is written.
+        # One more exists while the newest is written.
         storage.check_space(self._folder, size * max(1, keep_best + 3 - kept))
 
     def reseed(self) -> bool:
-        """Takes fresh weights of another seed; False once that has been done often enough.
+        """Restarts with weights of another seed; False after `MAX_RESEEDS`.
 
-        Schedule and step go on; what the optimizer has gathered is forgotten.
+        Schedule and step continue; the optimizer's moments are reset.
         """
         if self._reseeds == MAX_RESEEDS:
             return False
@@ -228,11 +228,11 @@ class RunState:
         }
         return {**counted, "reseeds": self._reseeds, "begun": self._begun}
 
-    def _counters(self) -> dict[str, Meter | Guard | StuckStart]:
+    def _counters(self) -> dict[str, Throughput | Guard | FailedStartDetector]:
         return {"meter": self.meter, "guard": self.guard, "stuck": self._stuck}
 
     def _record_batch(self, step: int, batch: Batch, results: Mapping[str, float]) -> Path:
-        """Writes a black box: the batch, all variables, and what came out. Of the chief's part."""
+        """Records an update: batch, all variables, results; of the chief's part of the batch."""
         if not self.replicas.is_chief:
             return self._boxes
         if (old := self._boxes / f"step-{step:08d}").exists():  # from before a resume
@@ -252,17 +252,17 @@ class RunState:
         others = [key for key in now if then.get(key) != now[key]]
         if others and self.replicas.is_chief:
             changes = ", ".join(f"{key} {then.get(key)} -> {now[key]}" for key in others)
-            say(f"resume: not to the last bit, for {changes}")
+            log(f"resume: not bit for bit, because of {changes}")
 
 
-def _new_watch() -> StuckStart:
-    return StuckStart(
+def _new_watch() -> FailedStartDetector:
+    return FailedStartDetector(
         after=STUCK_AFTER, window=STUCK_WINDOW, min_drop=MIN_DROP, min_spread=MIN_SPREAD
     )
 
 
 def _topic(finding: str) -> str:
-    """What a finding is about, without its numbers: the loss, or a level."""
+    """What a finding is about: the loss, or a level."""
     return finding.partition(":")[0].partition(" in ")[0]
 
 
@@ -272,8 +272,8 @@ def _below(prefix: str, values: Mapping[str, Scalar]) -> dict[str, Any]:
     }
 
 
-class Trained(NamedTuple):
-    """The variables of a run, and what updates them."""
+class TrainState(NamedTuple):
+    """The variables of a run, and the step that updates them."""
 
     model: PWCNet
     optimizer: keras.optimizers.Optimizer
@@ -282,7 +282,7 @@ class Trained(NamedTuple):
 
     @classmethod
     def make(cls, config: TrainConfig) -> Self:
-        """With fresh weights, on the devices of the strategy in scope."""
+        """With random weights, on the devices of the strategy in scope."""
         keras.utils.set_random_seed(config.seed)
         model = build_model(config.model, config.precision)
         optimizer = build_optimizer(
@@ -307,7 +307,7 @@ class Trained(NamedTuple):
 
     @property
     def variables(self) -> dict[str, checkpoints.Variable]:
-        """All of them, by the names they have in a checkpoint."""
+        """All variables, by their names in a checkpoint."""
         averages = self.average.model.variables if self.average else []
         return {
             **checkpoints.named_state(self.model, self.optimizer),
@@ -316,7 +316,7 @@ class Trained(NamedTuple):
 
 
 def environment(replicas: Replicas) -> dict[str, str]:
-    """What the bits of a result depend on beside the configuration."""
+    """What the bits of a result depend on, apart from the configuration."""
     threads = tf.config.threading
     return {
         **library_versions(),

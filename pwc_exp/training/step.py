@@ -1,7 +1,7 @@
-"""The training step: gradients of a batch, and the update that they make, in one compiled call.
+"""The training step: the gradients of a batch and the update they make, in one compiled call.
 
-Gradients are summed over the replicas before they are used: all replicas come to the same decision,
-where Keras's `LossScaleOptimizer` and `global_clipnorm` would ask each for its own.
+Gradients are summed over the replicas before they are used, so that all replicas decide alike;
+Keras's `LossScaleOptimizer` and `global_clipnorm` would decide in each replica on its own.
 
 Letters: B batch, H height, W width.
 """
@@ -22,21 +22,93 @@ TrainStep = Callable[[Batch], dict[str, tf.Tensor]]
 
 
 class Sums(NamedTuple):
-    """What a step reports, as sums over portions and replicas; scalars."""
+    """The metrics of a step, as sums over micro-batches and replicas; scalars."""
 
-    loss: tf.Tensor  # shares of its mean over the batch
+    loss: tf.Tensor  # contributions to its mean over the batch
     flow_loss: tf.Tensor
-    error: tf.Tensor  # of the known pixels, px
-    known: tf.Tensor  # pixels
+    error: tf.Tensor  # endpoint errors of the valid pixels, px
+    valid: tf.Tensor  # number of valid pixels
     pixels: tf.Tensor
 
 
-class Optimization:
-    """An optimizer with its loss scale, and the average that follows the weights.
+def make_train_step(
+    model: PWCNet,
+    optimizer: keras.optimizers.Optimizer,
+    loss_fn: LossFn,
+    *,
+    l2: float,
+    l2_biases: bool,
+    clip_norm: float | None = None,
+    accumulate: int = 1,
+    average: Average | None = None,
+    xla: bool = False,
+) -> TrainStep:
+    """One optimizer update on a batch, compiled, on every replica of the strategy in scope.
 
     Args:
-        optimizer: built here. Of a `LossScaleOptimizer` the scale and its rules are used.
-        weights: what is trained.
+        model: the network to train.
+        optimizer: is built here. Of a `LossScaleOptimizer` the scale and its rules are used.
+        loss_fn: (flows, target, valid) -> data loss, a mean over the batch.
+        l2: coefficient γ of ½ Σ w², added to the loss as in the original.
+        l2_biases: whether the sum includes biases.
+        clip_norm: gradients with a larger global norm are scaled down to it.
+        accumulate: number of micro-batches that a replica's batch is split into, to save memory.
+        average: a moving average of the weights, updated with them.
+        xla: compile all of it with XLA; for one replica.
+
+    Returns:
+        batch, as returned by `Replicas.scatter` -> {"train/loss": data loss and penalty,
+        "train/flow_loss": data loss, "train/aepe": px, "train/valid": share of valid pixels,
+        "train/grad_norm": global norm before clipping, "train/lr", with a loss scale
+        "train/loss_scale", "applied": False if loss or gradients were not finite: then the update
+        was skipped and no weight has changed}.
+    """
+    strategy = tf.distribute.get_strategy()
+    update = Update(optimizer, model.trainable_variables, average)
+    gradients_of = Gradients(
+        model,
+        update,
+        loss_fn,
+        l2=l2,
+        l2_biases=l2_biases,
+        clip_norm=clip_norm,
+        accumulate=accumulate,
+    )
+
+    @tf.function(reduce_retracing=False, jit_compile=xla or None)
+    def train_step(batch: Batch) -> dict[str, tf.Tensor]:
+        gradients, *per_replica = strategy.run(gradients_of, args=(batch,))
+        sums, norm = tf.nest.map_structure(
+            lambda value: strategy.experimental_local_results(value)[0], per_replica
+        )
+        scale = tf.identity(update.loss_scale)
+        norm /= scale
+        applied = tf.math.is_finite(sums.loss) & tf.math.is_finite(norm)
+        results = {
+            "train/loss": sums.loss,
+            "train/flow_loss": sums.flow_loss,
+            "train/aepe": tf.math.divide_no_nan(sums.error, sums.valid),
+            "train/valid": sums.valid / sums.pixels,
+            "train/grad_norm": norm,
+            "train/lr": tf.identity(optimizer.learning_rate),
+            **({"train/loss_scale": scale} if update.scaled else {}),
+            "applied": applied,
+        }
+        if applied:  # a condition of the graph: AutoGraph
+            update.apply(gradients)
+        else:
+            update.skip()
+        return results
+
+    return train_step
+
+
+class Update:
+    """An optimizer with its loss scale, and the moving average of the weights.
+
+    Args:
+        optimizer: is built here.
+        weights: the variables to train.
         average: None if there is none.
     """
 
@@ -50,32 +122,27 @@ class Optimization:
         self.scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         self._optimizer = optimizer
         self._inner = optimizer.inner_optimizer if self.scaled else optimizer
-        # What it would sum over the replicas is their sum already.
+        # The gradients it gets are summed over the replicas already.
         self._inner._all_reduce_sum_gradients = list
         self._weights = weights
         self._average = average
         self._strategy = tf.distribute.get_strategy()
 
     @property
-    def learning_rate(self) -> tf.Tensor:
-        """That of the next update."""
-        return tf.identity(self._optimizer.learning_rate)
-
-    @property
     def loss_scale(self) -> tf.Tensor | float:
-        """What losses are multiplied by, so that no gradient vanishes in half precision."""
+        """The factor of the loss that keeps gradients from vanishing in half precision."""
         return self._optimizer.dynamic_scale.value if self.scaled else 1.0
 
     def apply(self, gradients: Sequence[tf.Tensor]) -> None:
-        """Makes an update. gradients: of all replicas, as `strategy.run` returned them."""
+        """Updates the weights. gradients: of all replicas, as returned by `strategy.run`."""
         self._strategy.run(self._apply_in_replica, args=(gradients,))
         if self.scaled:
             self._grow()
         if self._average is not None:
             self._average.follow(self._weights, self._inner.iterations)
 
-    def hold_back(self) -> None:
-        """Makes no update: half the loss scale may make the next one finite."""
+    def skip(self) -> None:
+        """Changes no weight; halves the loss scale, so that the next update may be finite."""
         if self.scaled:
             self._optimizer.step_counter.assign(0)
             self._optimizer.dynamic_scale.assign(self.loss_scale * 0.5)
@@ -95,22 +162,12 @@ class Optimization:
 
 
 class Gradients:
-    """The gradients of a batch, of which each replica has its part.
-
-    Args:
-        model: what is trained.
-        optimization: has the loss scale.
-        loss_fn: (flows, target, valid) -> data loss, a mean over the batch.
-        l2: coefficient of ½ Σ w², added to the loss.
-        l2_biases: whether the sum runs over biases as well.
-        clip_norm: gradients whose global norm is greater are scaled down to this norm.
-        accumulate: portions of equal size that a replica computes one after the other.
-    """
+    """The gradients of a batch that is split over replicas; see `make_train_step`."""
 
     def __init__(
         self,
         model: PWCNet,
-        optimization: Optimization,
+        update: Update,
         loss_fn: LossFn,
         *,
         l2: float,
@@ -121,7 +178,7 @@ class Gradients:
         weights = model.trainable_variables
         self._model = model
         self._weights = weights
-        self._optimization = optimization
+        self._update = update
         self._loss_fn = loss_fn
         self._l2 = l2
         self._penalised = (
@@ -132,34 +189,35 @@ class Gradients:
         self._replicas: int = tf.distribute.get_strategy().num_replicas_in_sync
 
     def __call__(self, batch: Batch) -> tuple[list[tf.Tensor], Sums, tf.Tensor]:
-        """In a replica, with its part of the batch: what is the same in all replicas afterwards.
+        """Runs in a replica, on its part of the batch; the results are equal in all replicas.
 
         Returns:
             The clipped gradients of the whole batch, times the loss scale; the sums over it; the
-            norm of the gradients before they were clipped, times the loss scale.
+            norm of the gradients before clipping, times the loss scale.
         """
-        gradients, sums = self._of_part(batch)
+        gradients, sums = self._accumulated(batch)
         if self._replicas > 1:
             context = tf.distribute.get_replica_context()
             gradients, sums = context.all_reduce(tf.distribute.ReduceOp.SUM, (gradients, sums))
         norm = tf.linalg.global_norm(gradients)
-        if self._clip_norm is not None:  # where the norm is not finite, it makes all of them NaN
-            limit = self._clip_norm * self._optimization.loss_scale
+        if self._clip_norm is not None:  # a norm that is not finite makes all of them NaN
+            limit = self._clip_norm * self._update.loss_scale
             gradients, _ = tf.clip_by_global_norm(gradients, limit, use_norm=norm)
         return gradients, sums, norm
 
-    def _of_part(self, batch: Batch) -> tuple[list[tf.Tensor], Sums]:
-        """The sum over all portions; one is in memory at a time."""
+    def _accumulated(self, batch: Batch) -> tuple[list[tf.Tensor], Sums]:
+        """The sum over all micro-batches, of which one at a time is in memory."""
         count = self._accumulate
         if count == 1:
-            return self._of_portion(batch)
+            return self._of_microbatch(batch)
         size = batch.index.shape[0] // count
-        portions = Batch(*(tf.reshape(part, [count, size, *part.shape[1:]]) for part in batch))
+        microbatches = Batch(*(tf.reshape(part, [count, size, *part.shape[1:]]) for part in batch))
 
         def add_next(
             number: tf.Tensor, gradients: list[tf.Tensor], sums: Sums
         ) -> tuple[tf.Tensor, list[tf.Tensor], Sums]:
-            more, more_sums = self._of_portion(Batch(*(part[number] for part in portions)))
+            microbatch = Batch(*(part[number] for part in microbatches))
+            more, more_sums = self._of_microbatch(microbatch)
             added = [a + b for a, b in zip(gradients, more, strict=True)]
             return number + 1, added, Sums(*(a + b for a, b in zip(sums, more_sums, strict=True)))
 
@@ -172,108 +230,34 @@ class Gradients:
         )
         return gradients, sums
 
-    def _of_portion(self, batch: Batch) -> tuple[list[tf.Tensor], Sums]:
-        portions = self._accumulate * self._replicas
+    def _of_microbatch(self, batch: Batch) -> tuple[list[tf.Tensor], Sums]:
+        parts = self._accumulate * self._replicas
         with tf.GradientTape() as tape:
             flows = self._model((batch.frame1, batch.frame2), training=True)
             flow_loss = self._loss_fn(flows, batch.flow, batch.valid)
-            loss = flow_loss + self._penalty()
-            target = loss * (self._optimization.loss_scale / portions)
-        gradients = tape.gradient(target, self._weights)
+            loss = flow_loss
+            if self._penalised:
+                squares = [tf.nn.l2_loss(weight.value) for weight in self._penalised]
+                loss += self._l2 * tf.add_n(squares)
+            scaled_loss = loss * (self._update.loss_scale / parts)
+        gradients = tape.gradient(scaled_loss, self._weights)
         estimate = self._model.full_resolution(flows)
-        error, known = _known_error(estimate, batch.flow, batch.valid)
+        error, valid = _error_of_valid(estimate, batch.flow, batch.valid)
         sums = Sums(
-            loss=loss / portions,
-            flow_loss=flow_loss / portions,
+            loss=loss / parts,
+            flow_loss=flow_loss / parts,
             error=error,
-            known=known,
+            valid=valid,
             pixels=tf.cast(tf.size(batch.valid), tf.float32),
         )
         return gradients, sums
 
-    def _penalty(self) -> tf.Tensor:
-        squares = [tf.nn.l2_loss(weight.value) for weight in self._penalised]
-        return self._l2 * tf.add_n(squares) if squares else 0.0
-
 
 @tf.function(jit_compile=True)  # as one operation: 4 times faster
-def _known_error(
+def _error_of_valid(
     estimate: tf.Tensor, target: tf.Tensor, valid: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The sum of the endpoint errors of the known pixels, in pixels, and their count."""
+    """The sum of the endpoint errors of the valid pixels, in pixels, and their number."""
     known = valid > 0
     error = tf.where(known, endpoint_error(estimate, target), 0.0)
     return tf.reduce_sum(error), tf.reduce_sum(tf.cast(known, tf.float32))
-
-
-def make_train_step(
-    model: PWCNet,
-    optimizer: keras.optimizers.Optimizer,
-    loss_fn: LossFn,
-    *,
-    l2: float,
-    l2_biases: bool,
-    clip_norm: float | None = None,
-    accumulate: int = 1,
-    average: Average | None = None,
-    xla: bool = False,
-) -> TrainStep:
-    """One optimizer update on a batch, compiled, on every replica of the strategy in scope.
-
-    Args:
-        model: what is trained.
-        optimizer: built here. Of a `LossScaleOptimizer` the scale and its rules are used.
-        loss_fn: (flows, target, valid) -> data loss, a mean over the batch.
-        l2: coefficient γ of ½ Σ w², added to the loss as in the original.
-        l2_biases: whether the sum runs over biases as well.
-        clip_norm: gradients whose global norm is greater are scaled down to this norm.
-        accumulate: a replica's part of the batch goes through the network in so many portions of
-            equal size, one after the other, to save memory.
-        average: a moving average of the weights that follows every update.
-        xla: let XLA compile all of it. For one replica.
-
-    Returns:
-        batch, as `Replicas.scatter` gives it -> {"train/loss": data loss and penalty,
-        "train/flow_loss": data loss, "train/aepe": px, "train/valid": share of pixels with known
-        flow, "train/grad_norm": global norm before it is clipped, "train/lr", with a loss scale
-        "train/loss_scale", "applied": False if the update was held back because loss or gradients
-        were not finite: then no weight has changed}.
-    """
-    strategy = tf.distribute.get_strategy()
-    optimization = Optimization(optimizer, model.trainable_variables, average)
-    gradients_of = Gradients(
-        model,
-        optimization,
-        loss_fn,
-        l2=l2,
-        l2_biases=l2_biases,
-        clip_norm=clip_norm,
-        accumulate=accumulate,
-    )
-
-    @tf.function(reduce_retracing=False, jit_compile=xla or None)
-    def train_step(batch: Batch) -> dict[str, tf.Tensor]:
-        gradients, *per_replica = strategy.run(gradients_of, args=(batch,))
-        sums, norm = tf.nest.map_structure(
-            lambda value: strategy.experimental_local_results(value)[0], per_replica
-        )
-        scale = tf.identity(optimization.loss_scale)
-        norm /= scale
-        applied = tf.math.is_finite(sums.loss) & tf.math.is_finite(norm)
-        results = {
-            "train/loss": sums.loss,
-            "train/flow_loss": sums.flow_loss,
-            "train/aepe": tf.math.divide_no_nan(sums.error, sums.known),
-            "train/valid": sums.known / sums.pixels,
-            "train/grad_norm": norm,
-            "train/lr": optimization.learning_rate,
-            **({"train/loss_scale": scale} if optimization.scaled else {}),
-            "applied": applied,
-        }
-        if applied:  # a condition of the graph: AutoGraph
-            optimization.apply(gradients)
-        else:
-            optimization.hold_back()
-        return results
-
-    return train_step

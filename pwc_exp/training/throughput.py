@@ -1,4 +1,4 @@
-"""What a training loop measures of itself between two points of its curves."""
+"""Means of the training metrics, and the throughput of the loop, between two log points."""
 
 import time
 from collections import defaultdict
@@ -8,11 +8,11 @@ from typing import TypeVar
 _T = TypeVar("_T")
 
 
-class Meter:
-    """Averages the values of steps, and tells how their time was spent.
+class Throughput:
+    """Averages the metrics of steps, and measures how their time was spent.
 
-    A step's time is its wait for data and what the caller does until `add`; evaluations, pictures
-    and checkpoints, which come after, are not in it. Nor is the very first step, which compiles.
+    The time of a step is its wait for data and the work until `add`, without evaluations, pictures
+    and checkpoints, which come later. The first step, which compiles, is left out.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Meter:
         self._compiled = False
 
     def timed(self, batches: Iterable[_T]) -> Iterator[_T]:
-        """The same batches; notes how long each is waited for."""
+        """The same batches; measures the wait for each."""
         iterator = iter(batches)
         while True:
             self._asked = time.perf_counter()
@@ -37,7 +37,7 @@ class Meter:
             yield batch
 
     def add(self, values: Mapping[str, float]) -> None:
-        """Notes the values of the step that has just been made with the last batch."""
+        """Adds the metrics of the step that was made with the last batch."""
         for name, value in values.items():
             self._sums[name] += value
         self._steps += 1
@@ -48,17 +48,17 @@ class Meter:
         self._compiled = True
 
     def state(self) -> dict[str, float]:
-        """What has been added since the last `take`, without the times; for `restore`."""
+        """The sums since the last `take`, without the times, for `restore`."""
         return {**self._sums, "steps": self._steps}
 
     def restore(self, state: Mapping[str, float]) -> None:
-        """Goes on where another meter's `state` was taken."""
+        """Continues from another object's `state`."""
         self._sums.clear()
         self._sums.update(state)
         self._steps = int(self._sums.pop("steps"))
 
     def take(self, *, batch_size: int) -> dict[str, float]:
-        """Means since the last call; steps and samples per second, share of time waited."""
+        """Means since the last call; steps and samples per second; share of time spent waiting."""
         means = {name: total / self._steps for name, total in self._sums.items()}
         seconds = self._waited + self._worked
         if seconds > 0:

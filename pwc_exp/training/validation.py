@@ -1,4 +1,4 @@
-"""The errors and pictures of a network on validation samples, again and again during a run."""
+"""Validation during a run: errors and pictures of the validation sets."""
 
 import functools
 import logging
@@ -24,7 +24,7 @@ from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.pictures import panel_of
 from pwc_exp.scoring.intervals import interval_of
 from pwc_exp.scoring.metrics import BY_NAME
-from pwc_exp.stopping import say
+from pwc_exp.stopping import log
 from pwc_exp.tracking import Tracker
 from pwc_exp.training.devices import Replicas
 from pwc_exp.training.health import spread_over_inputs
@@ -33,16 +33,16 @@ COLUMNS = (COUNT, *SUMS)  # of a sample
 
 
 class Errors(NamedTuple):
-    """What an evaluation found; `python -m pwc_exp.evaluate` finds more, and takes longer."""
+    """The errors of an evaluation; `python -m pwc_exp.evaluate` computes more."""
 
     means: dict[str, float]  # of the split, see `mean_of_sums`
     samples: list[dict[str, float]]  # the sums of each, see `error_sums`
     scenes: list[str]  # of the samples
 
     def interval(self) -> dict[str, float]:
-        """Where the AEPE lies in 95 % of the draws of scenes, as `evaluate` draws them.
+        """The 95 % bootstrap interval of the AEPE over scenes, as in `evaluate`.
 
-        lower, upper: in pixels. Empty if fewer than two scenes, or no finite error, are known.
+        lower, upper: in pixels. Empty with fewer than two scenes, or errors that are not finite.
         """
         drawn = BootstrapConfig()
         found = interval_of(
@@ -53,11 +53,11 @@ class Errors(NamedTuple):
 
 
 class EvaluatedSet(NamedTuple):
-    """A set of samples that is evaluated.
+    """A validation set.
 
     prefix: of its metrics and pictures: val, or val/<name> of another data set.
-    batches, pictured: its samples, those of this worker, and those that are drawn.
-    zero_flow: AEPE of a flow of zero, in pixels.
+    batches, pictured: this worker's samples, and those to draw.
+    zero_flow: AEPE of the zero-flow baseline, in pixels.
     """
 
     prefix: str
@@ -68,15 +68,16 @@ class EvaluatedSet(NamedTuple):
 
 
 class Validation:
-    """Evaluates the network with steps that are compiled once; each sample once in all processes.
+    """Evaluates a network with steps that are compiled once; each sample in one process.
 
     Args:
-        model: what is evaluated.
-        folder: of the run, where samples that cannot be read are noted; None: nowhere.
+        model: the network to evaluate.
+        folder: the run folder, where unreadable samples are listed; None: they are not.
         tracker: of the chief; None in other processes, which draw nothing.
 
-    sets: what is evaluated. curves: {key: {step: value}} of the AEPE of each and of `best_metric`,
-    before a resume as well. spreads: of the levels' flow over the pictures, in full-res pixels.
+    sets: the validation sets. curves: {key: {step: value}} of the AEPE of each and of
+    `best_metric`, including those before a resume. spreads: of the levels' flow over the pictured
+    samples, in full-resolution pixels.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class Validation:
         self.spreads: dict[int, float] = {}
 
     def run(self, step: int) -> dict[str, float]:
-        """Logs the errors and pictures of `step`, and returns the errors by their keys."""
+        """Logs the errors and pictures of `step`; returns the errors by their keys."""
         points: dict[str, float] = {}
         for each in self.sets:
             errors = errors_of(self._eval_step, each.batches, each.source, replicas=self._replicas)
@@ -124,20 +125,20 @@ class Validation:
             curve[step] = points[key]
         if self._tracker is not None:
             self._draw(step, self._tracker)
-            # Before the values, which say that the evaluation of this step has been made: a run
-            # that is killed in between makes it again, and no picture is lost. All values are one
-            # line of the journal, so that no set is without those of a step.
+            # Before the values, which mark this step as evaluated: a run that is killed in between
+            # evaluates it again, and no picture is lost. All values are one line of the journal, so
+            # that either all sets have a value at this step or none.
             self._tracker.flush()
             self._tracker.scalars(step, points)
             shown = [key for key in points if key.endswith("/aepe")]
-            say(f"step {step:>9,}   " + ", ".join(f"{key} {points[key]:.3f} px" for key in shown))
+            log(f"step {step:>9,}   " + ", ".join(f"{key} {points[key]:.3f} px" for key in shown))
         return points
 
     def _prepare(self, prefix: str, source: Source, data: DataConfig) -> EvaluatedSet:
         listed = None
         if self._folder is not None:
             name = prefix.replace("/", "-")
-            # Of other data sets, in files of their own: ids may be those of training samples.
+            # Separate files for other data sets, whose ids may equal those of training samples.
             listed = self._folder / (quarantine.FILE if prefix == OWN else f"quarantine-{name}.txt")
         make_feed = functools.partial(build_eval_feed, data, source, listed=listed)
         batches = make_feed(
@@ -155,7 +156,7 @@ class Validation:
         self.spreads = next((found for found in spreads if found), self.spreads)
 
     def _draw_set(self, step: int, tracker: Tracker, drawn: EvaluatedSet) -> dict[int, float]:
-        """Draws samples of a set; how far each level's flow depends on them, if that is known."""
+        """Draws samples of a set; returns how much each level's flow depends on them, if known."""
         flows: list[dict[int, np.ndarray]] = []
         for batch in drawn.pictured:
             levels = self._levels(batch)
@@ -171,7 +172,7 @@ class Validation:
 
 
 def geometric_mean(errors: Sequence[float]) -> float:
-    """The mean for errors of different magnitudes: each counts by its ratio, not by its pixels."""
+    """The mean of errors of different magnitudes, in which each counts by its ratio."""
     with np.errstate(divide="ignore"):  # of 0, which makes the mean 0
         return float(np.exp(np.mean(np.log(errors))))
 
@@ -179,7 +180,7 @@ def geometric_mean(errors: Sequence[float]) -> float:
 def errors_of(
     eval_step: EvalStep, batches: Iterable[Batch], source: Source, *, replicas: Replicas
 ) -> Errors:
-    """Runs a compiled step over all batches of `source`, those of other workers too.
+    """Runs a compiled step over all batches of `source`, including those of other workers.
 
     batches: those of this worker. All workers get the same errors, in the order of the source.
     """
@@ -197,7 +198,7 @@ def errors_of(
 
 
 def _is_unexpected(record: logging.LogRecord) -> bool:
-    """Not TensorFlow's warning of many traces: evaluation has one for each size of frames."""
+    """Filters TensorFlow's retracing warning: evaluation traces once per size of frames."""
     message = record.getMessage()
     expected = "make_eval_step" in message or "make_levels" in message
     return not (expected and "retracing" in message)

@@ -191,7 +191,7 @@ def stop(run: Run, number: signal.Signals, wait: Callable[[Run, Process], None])
         assert ended.code in {0, ENDS[number], -number}
     elif "stopping after this step" in ended.errors:
         assert ended.code == ENDS[number]
-        assert f"To go on: python -m pwc_exp.train resume={run.folder}" in ended.output
+        assert f"To resume: python -m pwc_exp.train resume={run.folder}" in ended.output
         assert run.newest == max(ended.steps, default=run.newest)
         assert Record.load(run.folder).status == "KILLED"
         assert run.status == "KILLED"
