@@ -46,18 +46,16 @@ from pwc_exp.config.training import (
 )
 from pwc_exp.data import datasets, quarantine
 from pwc_exp.data.augmentation import augment
-from pwc_exp.data.feed import EvalFeed, OnBad, stop
-from pwc_exp.data.file_source import FileSource
 from pwc_exp.data.halfres import check_finished
-from pwc_exp.data.mixed_source import MixedSource
+from pwc_exp.data.pipeline import EvalFeed, OnBad, stop
 from pwc_exp.data.sample import Sample, Source
-from pwc_exp.data.scenes.driving import DrivingLimits
-from pwc_exp.data.scenes.film import FilmLimits
-from pwc_exp.data.scenes.layers import LookLimits
-from pwc_exp.data.scenes.motion import MotionLimits
-from pwc_exp.data.scenes.outlines import OutlineLimits
-from pwc_exp.data.scenes.synthetic import Kind, SyntheticSource
+from pwc_exp.data.source import FileSource, MixedSource
 from pwc_exp.data.splits import take_split
+from pwc_exp.data.synthetic.film import FilmLimits
+from pwc_exp.data.synthetic.layers import DrivingLimits, LookLimits
+from pwc_exp.data.synthetic.motion import MotionLimits
+from pwc_exp.data.synthetic.outlines import OutlineLimits
+from pwc_exp.data.synthetic.source import Kind, SyntheticSource
 from pwc_exp.errors import ConfigError, DataError, UserError
 from pwc_exp.flow import losses
 from pwc_exp.flow.losses import LossFn

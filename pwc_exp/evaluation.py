@@ -14,11 +14,11 @@ from pwc_exp.config.commands import EvaluateConfig, Unit
 from pwc_exp.config.data import DataConfig, FilesConfig, Hd1kConfig, KittiConfig, MixConfig, Truth
 from pwc_exp.config.schema import CONFIG_FILE, flatten, load
 from pwc_exp.data import quarantine
-from pwc_exp.data.companions import Origin as Place
-from pwc_exp.data.companions import origins
-from pwc_exp.data.feed import EvalFeed
-from pwc_exp.data.mixed_source import MixedSource
+from pwc_exp.data.annotations import Origin as Place
+from pwc_exp.data.annotations import origins
+from pwc_exp.data.pipeline import EvalFeed
 from pwc_exp.data.sample import Batch, Source
+from pwc_exp.data.source import MixedSource
 from pwc_exp.findings import METRICS_FILE, SAMPLES_FILE, as_csv, as_json, as_table, as_text
 from pwc_exp.flow_sources import FlowSource, build_flow_sources
 from pwc_exp.gallery import Gallery

@@ -22,11 +22,11 @@ from pwc_exp.config.commands import PipelineConfig
 from pwc_exp.config.data import Split, SyntheticConfig
 from pwc_exp.config.schema import VARIANTS
 from pwc_exp.data.augmentation.augment import Augment, basic
-from pwc_exp.data.feed import train_feed
-from pwc_exp.data.file_source import FileSource
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo
+from pwc_exp.data.pipeline import train_feed
 from pwc_exp.data.sample import Example, Sample, Source
+from pwc_exp.data.source import FileSource
 
 CORES = 16  # of the machine that the rates are extrapolated to
 FAR_STEP = 1_000_000  # where a run begins, to show that it takes no longer than at step 0

@@ -14,8 +14,8 @@ from keras import ops
 from pwc_exp.config.commands import Baseline, EvaluateConfig
 from pwc_exp.config.schema import CONFIG_FILE, load
 from pwc_exp.data.formats.io import read_flow
-from pwc_exp.data.mixed_source import distinct
 from pwc_exp.data.sample import Batch, Source
+from pwc_exp.data.source import distinct
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.flow.resize import pad, unpad
 from pwc_exp.inference import Levels, make_estimate, make_levels

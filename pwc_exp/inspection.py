@@ -20,14 +20,14 @@ from pwc_exp.config.commands import (
 )
 from pwc_exp.config.data import DataConfig, FilesConfig, MixConfig, Split
 from pwc_exp.data import check as checking
-from pwc_exp.data import convention, quarantine, statistics
-from pwc_exp.data.datasets.known import known_pairs
+from pwc_exp.data import convention, quarantine
+from pwc_exp.data import stats as statistics
+from pwc_exp.data.datasets import known_pairs
 from pwc_exp.data.datasets.layout import IncompleteError
-from pwc_exp.data.feed import EvalFeed, train_feed
-from pwc_exp.data.file_source import read_sample, read_truth
 from pwc_exp.data.formats.images import write_image
-from pwc_exp.data.mixed_source import distinct
+from pwc_exp.data.pipeline import EvalFeed, train_feed
 from pwc_exp.data.sample import Sample
+from pwc_exp.data.source import distinct, read_sample, read_truth
 from pwc_exp.data.splits import take_split
 from pwc_exp.errors import ConfigError, DataError
 from pwc_exp.machine import processors

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from pwc_exp.data.companions import Origin, companions
+from pwc_exp.data.annotations import Origin, read_annotations
 from pwc_exp.data.sample import Batch, Source
 from pwc_exp.flow_sources import FlowSource
 from pwc_exp.gallery import Gallery
@@ -86,7 +86,7 @@ def _pairs(flow_source: FlowSource, batches: Iterable[Batch]) -> Iterator[_Pair]
 
 
 def _score(pair: _Pair, source: Source, origin: Origin) -> dict[str, float]:
-    masks = companions(source, pair.number, origin)
+    masks = read_annotations(source, pair.number, origin)
     plain = fine = None
     if masks.stored is not None and origin.sample is not None:
         flow, known = masks.stored

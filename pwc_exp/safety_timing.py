@@ -32,7 +32,7 @@ from pwc_exp.config.training import (
     TrackingConfig,
     TrainConfig,
 )
-from pwc_exp.data.feed import train_feed
+from pwc_exp.data.pipeline import train_feed
 from pwc_exp.data.sample import Batch
 from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.sync import PERIOD

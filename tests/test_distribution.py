@@ -111,9 +111,10 @@ def test_an_overflow_on_the_second_worker_only_skips_the_step_on_both() -> None:
 def test_the_parts_of_two_workers_are_the_batches_of_one(
     worker: int, configure: Callable[..., Any]
 ) -> None:
+
     from pwc_exp.build import build_augment, build_source
     from pwc_exp.config.data import Split
-    from pwc_exp.data.feed import train_feed
+    from pwc_exp.data.pipeline import train_feed
 
     config = configure("train", "data.crop=[64,64]", "data.train_size=7", "augment=basic")
     source = build_source(config.data, Split.train)

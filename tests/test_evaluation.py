@@ -17,8 +17,8 @@ from pwc_exp import checkpoints
 from pwc_exp.build import build_model, build_source
 from pwc_exp.config.data import Split
 from pwc_exp.config.schema import CONFIG_FILE, to_yaml
-from pwc_exp.data.feed import EvalFeed
 from pwc_exp.data.formats.io import read_flow, write_flo
+from pwc_exp.data.pipeline import EvalFeed
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.evaluation import evaluate
 from pwc_exp.flow_sources import of_files

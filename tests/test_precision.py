@@ -11,7 +11,7 @@ import tensorflow as tf
 from pwc_exp import machine
 from pwc_exp.build import build_loss, build_model, build_source
 from pwc_exp.config.data import Split
-from pwc_exp.data.feed import eval_batches
+from pwc_exp.data.pipeline import eval_batches
 
 NETWORK = "model.normalize_features=false"
 SIZE = ("data.crop=[64,96]", "data.val_size=2", "model.center_frames=true")

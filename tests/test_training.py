@@ -149,7 +149,14 @@ def test_a_run_leaves_its_configuration_curves_checkpoints_and_pictures(
 
     output = capsys.readouterr().out
     assert "2 to validate; crop 32 x 48" in output
-    for text in ("zero-flow baseline", "at the start", "now, step 5", f"{end:.3f} px", "best", place["uri"]):
+    for text in (
+        "zero-flow baseline",
+        "at the start",
+        "now, step 5",
+        f"{end:.3f} px",
+        "best",
+        place["uri"],
+    ):
         assert text in output
 
     # What training noted of its best weights is what evaluating them gives.

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from tqdm.contrib.concurrent import thread_map
 
 from pwc_exp.data.convention import judge, weigh
-from pwc_exp.data.file_source import Decoded
 from pwc_exp.data.formats.headers import Size
 from pwc_exp.data.formats.images import inspect_frame, inspect_mask
 from pwc_exp.data.formats.io import inspect_flow
 from pwc_exp.data.sample import Sample
-from pwc_exp.data.walk import walk
+from pwc_exp.data.source import Decoded
 from pwc_exp.errors import MissingInputError, UserError
 
 SUSPICIOUS_MAGNITUDE = 1000.0  # pixels
@@ -88,11 +88,18 @@ def check_samples(
     read: decodes a sample; None: only headers and lengths of files are looked at.
     expected: pairs of the complete data set, where that is known.
     """
-    check = partial(_check_pair, read=read)
     sizes: Counter[Size] = Counter()
     errors: list[Finding] = []
     notes: list[Finding] = []
-    for found in walk(check, samples, workers=workers, title="check"):
+    for found in thread_map(
+        partial(_check_pair, read=read),
+        samples,
+        max_workers=workers,
+        desc="check",
+        unit="pair",
+        disable=None,
+        leave=False,
+    ):
         sizes.update([found.size] if found.size else [])
         errors += found.errors
         notes += found.notes

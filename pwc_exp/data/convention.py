@@ -12,10 +12,11 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
+from tqdm.contrib.concurrent import thread_map
 
-from pwc_exp.data.file_source import Decoded
+from pwc_exp.data.order import spread
 from pwc_exp.data.sample import Sample
-from pwc_exp.data.walk import spread, walk
+from pwc_exp.data.source import Decoded
 from pwc_exp.errors import UserError
 
 # Measured on 20 real pairs of 5 data sets: the right reading has at least 0.18 over each rival;
@@ -93,7 +94,15 @@ def find_convention(
             return error
 
     chosen = spread([sample for sample in samples if sample.flow is not None], limit)
-    results = list(walk(weigh_sample, chosen, workers=workers, title="convention"))
+    results = thread_map(
+        weigh_sample,
+        chosen,
+        max_workers=workers,
+        desc="convention",
+        unit="pair",
+        disable=None,
+        leave=False,
+    )
     found = judge([result for result in results if isinstance(result, Evidence)])
     failures = [f"not read: {result}" for result in results if isinstance(result, UserError)]
     return found._replace(remarks=found.remarks + failures)

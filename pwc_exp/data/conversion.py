@@ -1,25 +1,24 @@
-"""Work done once over many files: in parallel, shown as it goes, and continued after a stop.
+"""Work done once over many files: in parallel, behind a progress bar, and resumed after a stop.
 
-Each output is one file, written whole (storage.write_file): what is there is done. The workers are
-threads, for decoding and encoding release the interpreter's lock; each process would import
+Each output is one file, written whole (storage.write_file): what exists is complete. The workers
+are threads, for decoding and encoding release the interpreter's lock; each process would import
 TensorFlow again, and could take a GPU's memory.
 """
 
-import fcntl
+import errno
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
-from tqdm import tqdm
+import filelock
+from tqdm.contrib.concurrent import thread_map
 
 from pwc_exp.errors import OutputError, UserError
 from pwc_exp.storage import make_folder, remove_leftovers
 
-_PART = 1000  # jobs handed to the workers at once: the list of a large data set stays small
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}  # of some cluster file systems
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +36,7 @@ class Outcome(NamedTuple):
     """What became of the jobs."""
 
     made: int
-    kept: int  # their output was there
+    kept: int  # their output existed
     failures: list[UserError]  # in the order of the jobs; none of these has an output
 
 
@@ -49,7 +48,7 @@ def convert(
     workers: int,
     label: str,
 ) -> Outcome:
-    """Calls work(item, output) for every job whose output is not there.
+    """Calls work(item, output) for every job whose output does not exist.
 
     An input that is refused does not stop the others; an output that cannot be written does. Two
     processes never work in one `folder`, which holds all outputs: the second one waits.
@@ -57,8 +56,6 @@ def convert(
     Raises:
         OutputError: an output cannot be written, because the disk is full for example.
     """
-    if not _missing(jobs):  # also where nothing may be written
-        return Outcome(0, len(jobs), [])
 
     def attempt(job: Job[Item]) -> UserError | None:
         try:
@@ -70,46 +67,33 @@ def convert(
             return error
         return None
 
-    failures = []
-    with _alone(folder):
-        missing = _missing(jobs)  # another process may have made them meanwhile
-        _sweep(missing)
-        kept = len(jobs) - len(missing)
-        bar = tqdm(total=len(jobs), initial=kept, desc=label, unit="file", disable=None)
-        # In this order an interrupted run lets the workers finish what they have begun.
-        with bar, ThreadPoolExecutor(workers) as pool:
-            for start in range(0, len(missing), _PART):
-                for failure in pool.map(attempt, missing[start : start + _PART]):
-                    bar.update()
-                    if failure is not None:
-                        failures.append(failure)
-    return Outcome(len(missing) - len(failures), kept, failures)
+    def missing() -> list[Job[Item]]:
+        return [job for job in jobs if not job.output.exists()]
 
-
-def _missing(jobs: Sequence[Job[Item]]) -> list[Job[Item]]:
-    return [job for job in jobs if not job.output.exists()]
-
-
-def _sweep(jobs: Sequence[Job]) -> None:
-    """Removes what killed processes left of the outputs of `jobs`."""
-    for parent in {job.output.parent for job in jobs}:
-        remove_leftovers(parent)
+    if not missing():  # also where nothing may be written
+        return Outcome(0, len(jobs), [])
+    with _locked(folder):
+        left = missing()  # another process may have made them meanwhile
+        for parent in {job.output.parent for job in left}:
+            remove_leftovers(parent)
+        bar = {"desc": label, "unit": "file", "disable": None}
+        results = thread_map(attempt, left, max_workers=workers, **bar)
+    failures = [result for result in results if result is not None]
+    return Outcome(len(left) - len(failures), len(jobs) - len(left), failures)
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Holds the lock of `folder`, made if it is not there; a killed process gives it back."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds the lock of `folder`, which is made if need be; a killed process loses it."""
     make_folder(folder)
-    path = folder / ".lock"
+    lock = filelock.FileLock(folder / ".lock")
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+        lock.acquire()
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from None
+        if error.errno not in _NO_LOCKS:
+            raise OutputError(f"{lock.lock_file} cannot be written: {error.strerror}.") from None
+        _log.warning("%s cannot be locked (%s): run one at a time.", folder, error.strerror)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError as error:  # some cluster file systems have no locks
-            _log.warning("%s cannot be locked (%s): run one at a time.", path, error.strerror)
         yield
     finally:
-        os.close(descriptor)
+        lock.release()

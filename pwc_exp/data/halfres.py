@@ -53,7 +53,7 @@ def halve(root: Path, out: Path, *, workers: int) -> Summary:
     Called again it makes what is missing. Until everything is made, a file in `out` says so.
 
     Raises:
-        MissingInputError: nothing of FlyingThings3D lies in `root`.
+        MissingInputError: nothing of FlyingThings3D is in `root`.
         OutputError: `out` is `root`, or cannot be written.
     """
     if out.resolve() == root.resolve():
@@ -158,7 +158,7 @@ def _check(item: _Input, size: Size) -> None:
         )
     for frame in item.frames:
         frame_is = size
-        with suppress(UserError):  # no such frame; or a damaged one, which is told for itself
+        with suppress(UserError):  # no such frame; or a damaged one, which is reported for itself
             frame_is = inspect_frame(frame)
         if frame_is != size:
             raise DataError(

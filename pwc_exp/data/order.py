@@ -6,7 +6,7 @@ a part, every epoch of that part takes each example once, in an order of its own
 
 import math
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +15,9 @@ from pwc_exp.data.sample import Part
 
 _RESOLUTION = 1000  # shares are rounded to so many parts of the whole
 _SEEDS_APART = 7919  # between the parts of a source, so that no two have one order
+
+
+_T = TypeVar("_T")
 
 
 class Turns(NamedTuple):
@@ -39,6 +42,13 @@ def turns_of(weights: Sequence[float]) -> Turns:
     rank = np.concatenate([np.arange(c) for c in count])
     order = np.argsort(due, kind="stable")
     return Turns(part[order], rank[order], count)
+
+
+def spread(items: Sequence[_T], limit: int | None) -> Sequence[_T]:
+    """At most `limit` of the items, evenly spread over them; all of them without a limit."""
+    if limit is None or limit >= len(items):
+        return items
+    return [items[number * len(items) // limit] for number in range(limit)]
 
 
 def example_of(number: tf.Tensor, parts: Sequence[Part], *, seed: int) -> tf.Tensor:

@@ -1,15 +1,19 @@
 """From a source to batches. Batch n of a run is a function of (seed, n) and of nothing else.
 
+`train_batches` and `eval_batches` are tf.data pipelines. `train_feed` and `EvalFeed` are what
+training and evaluation iterate over: they name a file that cannot be read, and skip it if allowed.
+
 Letters: B batch, H height, W width.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import tensorflow as tf
 
 from pwc_exp.data.augmentation.augment import Augment
-from pwc_exp.data.order import example_of, substitutes
+from pwc_exp.data.order import example_of, spread, substitutes
 from pwc_exp.data.sample import Batch, Example, Source
+from pwc_exp.errors import DataError, UserError
 
 
 def train_batches(
@@ -74,12 +78,6 @@ def eval_batches(
     return batches.prefetch(2)
 
 
-def evenly_spread(size: int, limit: int | None) -> list[int]:
-    """All of the indices 0 .. size-1, or `limit` of them from end to end."""
-    count = size if limit is None else min(limit, size)
-    return [number * size // count for number in range(count)]
-
-
 def _pad(example: Example, multiple: int) -> Example:
     free = -tf.shape(example.valid) % multiple
     padded = []
@@ -87,3 +85,185 @@ def _pad(example: Example, multiple: int) -> Example:
         paddings = [[0, free[0]], [0, free[1]], [0, 0]]
         padded.append(tf.pad(part, paddings[: part.shape.rank]))
     return Example(*padded)
+
+
+MOST_BAD = 0.05  # share of the examples that may be left out; one always may
+
+OnBad = Callable[[str, UserError], None]  # (sample id, why): raises, or has the sample left out
+
+
+def stop(_: str, error: UserError) -> None:
+    """Lets no sample be left out."""
+    raise error
+
+
+def train_feed(
+    source: Source,
+    *,
+    batch_size: int,
+    crop: Sequence[int],
+    augment: Augment,
+    seed: int,
+    start_step: int,
+    steps: int,
+    workers: int | None = None,
+    skipped: Collection[int] = (),
+    on_bad: OnBad = stop,
+    device: str | None = None,
+    shard: tuple[int, int] = (0, 1),
+) -> Iterator[Batch]:
+    """Yields the batches start_step .. steps-1 of a run.
+
+    A sample that cannot be read raises the error that names its file, unless `on_bad` returns:
+    then the next sample of its part takes its place from there on, also in the batch that failed,
+    as it does for the examples `skipped`.
+
+    shard: (number, count); only this part of each batch, of equal parts in order.
+    device: where batches of whole frames, all of one size, are cut and augmented; None means that
+    the processor does so for each example, ahead of the training step.
+    """
+    bad = set(skipped)
+    augment_batch = None
+    if device is not None:
+        augment_batch = _make_augment_batch(augment, crop, seed, device)
+    step = start_step
+    while step < steps:
+        batches = train_batches(
+            source,
+            batch_size=batch_size,
+            crop=crop,
+            augment=augment if device is None else None,
+            seed=seed,
+            start_step=step,
+            steps=steps,
+            workers=workers,
+            skipped=bad,
+            shard=shard,
+        )
+        size = batch_size // shard[1]
+        try:
+            for batch in batches:
+                first = step * batch_size + shard[0] * size
+                yield batch if augment_batch is None else augment_batch(batch, first)
+                step += 1
+        except tf.errors.OpError as error:
+            if device is not None and "to the batch" in str(error):
+                raise DataError(
+                    f"augment.device needs frames of one size. Those of {source.name} differ."
+                ) from None
+            table = substitutes(source.parts, bad)
+            first = step * batch_size + shard[0] * size
+            numbers = range(first, first + size)
+            indices = [table[_index(number, source, seed)] for number in numbers]
+            bad.add(_find_bad(source, indices, len(bad), error, on_bad))
+
+
+class EvalFeed:
+    """Examples of `source` once, whole, in batches; see `eval_batches`. Can be iterated again.
+
+    limit: so many examples, evenly spread over the source; None: all. shard: (number, count); of
+    these only every count-th. skipped, on_bad: as in `train_feed`, but nothing takes the place of a
+    sample that is left out. `indices` are those that it takes.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        batch_size: int,
+        multiple: int,
+        limit: int | None = None,
+        shard: tuple[int, int] = (0, 1),
+        skipped: Collection[int] = (),
+        on_bad: OnBad = stop,
+    ) -> None:
+        self._source = source
+        self._batch_size = batch_size
+        self._multiple = multiple
+        self._on_bad = on_bad
+        chosen = spread(range(source.size), limit)[shard[0] :: shard[1]]
+        self.indices = [index for index in chosen if index not in skipped]
+        self._bad = len(chosen) - len(self.indices)
+        self._dataset = self._batches(self.indices)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yields every batch, from the first."""
+        left, batches = self.indices, self._dataset
+        while left:
+            taken: set[int] = set()
+            try:
+                for batch in batches:
+                    taken.update(batch.index.numpy().tolist())
+                    yield batch
+                return
+            except tf.errors.OpError as error:
+                left = [index for index in left if index not in taken]
+                bad = _find_bad(self._source, left, self._bad, error, self._on_bad)
+                self._bad += 1
+                left.remove(bad)
+                self.indices = [index for index in self.indices if index != bad]
+                self._dataset = self._batches(self.indices)
+                batches = self._batches(left)
+        if self._bad and not self.indices:
+            raise DataError(f"No sample of {self._source.name} can be read.")
+
+    def _batches(self, indices: Sequence[int]) -> tf.data.Dataset:
+        return eval_batches(
+            self._source, indices, batch_size=self._batch_size, multiple=self._multiple
+        )
+
+
+def _make_augment_batch(
+    augment: Augment, crop: Sequence[int], seed: int, device: str
+) -> Callable[[Batch, int], Batch]:
+    """(batch of whole frames, number of its first sample) -> batch of windows."""
+
+    def change(parts: tuple[Example, tf.Tensor]) -> Example:
+        example, own_seed = parts
+        return augment(example, crop=crop, seed=own_seed)
+
+    @tf.function
+    def change_all(batch: Batch, first: tf.Tensor) -> Batch:
+        numbers = first + tf.range(tf.shape(batch.index, tf.int64)[0])
+        seeds = tf.stack([tf.fill(tf.shape(numbers), tf.constant(seed, tf.int64)), numbers], 1)
+        signature = Example(*(tf.TensorSpec(None, part.dtype) for part in batch[:4]))
+        examples = (Example(*batch[:4]), seeds)
+        changed = tf.map_fn(change, examples, fn_output_signature=signature)
+        return Batch(*Example(*changed), batch.index)
+
+    def augment_batch(batch: Batch, first: int) -> Batch:
+        with tf.device(device):
+            return change_all(batch, tf.constant(first, tf.int64))
+
+    return augment_batch
+
+
+def _index(number: int, source: Source, seed: int) -> int:
+    return int(example_of(tf.constant(number, tf.int64), source.parts, seed=seed))
+
+
+def _find_bad(
+    source: Source,
+    indices: Iterable[int],
+    left_out: int,
+    error: tf.errors.OpError,
+    on_bad: OnBad,
+) -> int:
+    """The first of `indices` that cannot be read, if `on_bad` has it left out.
+
+    Raises:
+        UserError: `on_bad` does not, or too many have been left out.
+        OpError: all can be read; `error` has another cause.
+    """
+    for index in map(int, indices):
+        failure = source.failure(index)
+        if failure is None:
+            continue
+        on_bad(source.ids[index], failure)
+        if left_out + 1 > max(1, MOST_BAD * source.size):
+            raise DataError(
+                f"{left_out + 1} of {source.size} samples of {source.name} cannot be read, more "
+                f"than {MOST_BAD:.0%}. The last: {failure}"
+            ) from None
+        return index
+    raise error

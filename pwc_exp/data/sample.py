@@ -25,7 +25,7 @@ class Sample(NamedTuple):
     invalid: Path | None = None  # mask (image or .npy): nonzero where the flow is not to be used
     flow_stride: int = 1  # every so many-th row and column of the flow file belongs to a pixel
     split: str | None = None  # train or val where the data set itself says so
-    # What only an evaluation reads, see `companions`.
+    # What only an evaluation reads, see annotations.py.
     occlusion: Path | None = None  # mask: nonzero where hidden in frame2
     visible: Path | None = None  # flow file that is valid only where visible in both frames
     objects: Path | None = None  # mask: nonzero on objects that move by themselves

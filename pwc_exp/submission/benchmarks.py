@@ -10,7 +10,7 @@ import numpy as np
 
 from pwc_exp.config.commands import BenchmarkName
 from pwc_exp.data.datasets import kitti, sintel, spring
-from pwc_exp.data.datasets.unscored import kitti_test, sintel_test, spring_test
+from pwc_exp.data.datasets.benchmarks import kitti_test, sintel_test, spring_test
 from pwc_exp.data.formats.arrays import HDF5_MAGIC
 from pwc_exp.data.formats.headers import PNG_MAGIC, Size
 from pwc_exp.data.formats.io import FLO_MAGIC, write_flo, write_flo5, write_kitti_png

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.data.file_source import read_sample
 from pwc_exp.data.sample import Sample
+from pwc_exp.data.source import read_sample
 from pwc_exp.flow.metrics import COUNT, error_sums, mean_of_sums
 from pwc_exp.submission.benchmarks import Benchmark
 

@@ -15,7 +15,7 @@ from pwc_exp.build import build_augment, build_on_bad, build_skipped, build_sour
 from pwc_exp.config.data import Split
 from pwc_exp.config.training import OWN, OnStuck, TrainConfig
 from pwc_exp.data import quarantine
-from pwc_exp.data.feed import train_feed
+from pwc_exp.data.pipeline import train_feed
 from pwc_exp.data.sample import Batch, Source, Sources
 from pwc_exp.errors import BusyError, ConfigError, DeviceMemoryError, ResumeError
 from pwc_exp.stopping import STOP_FILE, StopSignals, asked_by_file, log

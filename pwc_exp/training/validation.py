@@ -15,8 +15,8 @@ from pwc_exp.config.commands import BootstrapConfig
 from pwc_exp.config.data import DataConfig
 from pwc_exp.config.training import MEAN_AEPE, METRICS, OWN, TrainConfig
 from pwc_exp.data import quarantine
-from pwc_exp.data.companions import origins
-from pwc_exp.data.feed import EvalFeed
+from pwc_exp.data.annotations import origins
+from pwc_exp.data.pipeline import EvalFeed
 from pwc_exp.data.sample import Batch, Source, Sources
 from pwc_exp.flow.metrics import COUNT, SUMS, mean_of_sums
 from pwc_exp.inference import EvalStep, make_estimate, make_eval_step, make_levels

@@ -1,10 +1,27 @@
-"""Augmentation: exact values, honest masks, nothing random but the seed."""
+"""Augmentation: exact values, masks, randomness from the seed, flow that explains the frames."""
+
+from collections.abc import Callable
+from functools import cache, partial
+from itertools import product
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from analytic_scene import visible_example
+from numpy_warp import RIGHT, errors_of_readings, right_reading_is_best, sample, warping_error
 
-from pwc_exp.data.augmentation.augment import basic, mirror_left_right, mirror_up_down, random_crop
+from pwc_exp.data.augmentation.augment import (
+    basic,
+    heavy,
+    mirror_left_right,
+    mirror_up_down,
+    modern,
+    random_crop,
+)
+from pwc_exp.data.formats.images import read_frame
+from pwc_exp.data.formats.io import read_flow
 from pwc_exp.data.sample import Example
 
 HEIGHT, WIDTH = 5, 8
@@ -128,3 +145,280 @@ def test_a_map_gives_what_eager_execution_gives() -> None:
         )
         for part, other in zip(example, eager, strict=True):
             np.testing.assert_array_equal(part, other)
+
+
+Recipe = partial[Example]
+
+PLAIN = ("asymmetry", "brightness", "contrast", "saturation", "hue", "gamma", "noise")
+NO_ERASER: dict[str, Any] = {"eraser_probability": 0.0, "eraser_patches": 2, "eraser_size": 10.0}
+NO_COLOURS = dict.fromkeys(PLAIN, 0.0) | NO_ERASER
+COLOURS = NO_COLOURS | {
+    "asymmetry": 0.5,
+    "brightness": 0.4,
+    "contrast": 0.4,
+    "saturation": 0.4,
+    "hue": 50.0,
+    "gamma": 0.3,
+    "noise": 0.05,
+}
+GEOMETRY: dict[str, Any] = {
+    "flip_left_right": 0.5,
+    "flip_up_down": 0.5,
+    "geometry_probability": 1.0,
+    "min_zoom": 0.8,
+    "max_zoom": 1.6,
+    "squeeze": 0.2,
+    "rotate": 20.0,
+    "relative_translate": 0.05,
+    "relative_rotate": 4.0,
+    "relative_zoom": 0.05,
+}
+MILD = GEOMETRY | {
+    "flip_up_down": 0.0,
+    "max_zoom": 1.3,
+    "rotate": 0.0,
+    "relative_rotate": 0.0,
+}
+SMALL: dict[str, Any] = {
+    "flip_left_right": 0.5,
+    "flip_up_down": 0.5,
+    "translate_probability": 0.5,
+    "translate": 0.1,
+    "scale_probability": 0.5,
+    "scale": 0.1,
+}
+RECIPES: dict[str, Recipe] = {
+    "heavy": partial(heavy, **SMALL),
+    "modern": partial(modern, **GEOMETRY, **NO_COLOURS),
+    "modern for sparse truth": partial(modern, **MILD, **NO_COLOURS),
+    "modern with colours": partial(
+        modern, **GEOMETRY, **COLOURS | {"eraser_probability": 0.5, "noise": 0.02}
+    ),
+}
+GEOMETRIC = {name: augment for name, augment in RECIPES.items() if "colours" not in name}
+every_recipe = pytest.mark.parametrize("augment", RECIPES.values(), ids=RECIPES.keys())
+every_geometry = pytest.mark.parametrize("augment", GEOMETRIC.values(), ids=GEOMETRIC.keys())
+
+RECIPE_HEIGHT, RECIPE_WIDTH = 20, 28
+CROP = (12, 16)
+LARGE = (192, 320)
+
+
+def sparse_example(share: float = 0.6) -> Example:
+    """Frame 1 holds (row, column, 0) / 32; flow tells every pixel from all others."""
+    rows, columns = np.mgrid[:RECIPE_HEIGHT, :RECIPE_WIDTH].astype(np.float32)
+    frame1 = np.dstack([rows, columns, 0 * rows]) / np.float32(32)
+    known = (np.random.default_rng(0).uniform(size=(RECIPE_HEIGHT, RECIPE_WIDTH)) < share).astype(
+        np.float32
+    )
+    flow = np.dstack([3 * rows + 1, 3 * columns + 1]) * known[..., None]
+    return Example(*(tf.constant(part) for part in (frame1, 0.9 * frame1, flow, known)))
+
+
+@cache
+def compiled(augment: Recipe, crop: tuple[int, int]) -> Callable[..., Example]:
+    """One trace for frames of all sizes, as sources of files need it."""
+    shapes = ([None, None, 3], [None, None, 3], [None, None, 2], [None, None])
+    example = Example(*(tf.TensorSpec(shape, tf.float32) for shape in shapes))
+
+    @tf.function(input_signature=[example, tf.TensorSpec([2], tf.int64)])
+    def make(example: Example, seed: tf.Tensor) -> Example:
+        return augment(example, crop=crop, seed=seed)
+
+    return make
+
+
+def many(augment: Recipe, example: Example, crop: tuple[int, int], count: int) -> list[Example]:
+    make = compiled(augment, crop)
+    return [arrays(make(example, seed_of(number))) for number in range(count)]
+
+
+def arrays(example: Example) -> Example:
+    return Example(*(part.numpy() for part in example))
+
+
+def into_content(example: Example) -> np.ndarray:
+    """Valid pixels whose target lies in a part of frame 2 that is not black."""
+    height, width = example.valid.shape
+    rows, columns = np.mgrid[:height, :width]
+    x = np.clip(columns + example.flow[..., 0], 0, width - 1).ravel()
+    y = np.clip(rows + example.flow[..., 1], 0, height - 1).ravel()
+    content = np.zeros((height, width), bool)
+    content[1:-1, 1:-1] = True
+    for axis, step in product((0, 1), (1, -1)):  # at its edge content is mixed with black
+        content &= np.roll(example.frame2.max(axis=-1) > 0.1, step, axis)
+    hits = sample(content[..., None].astype(np.float32), x, y).reshape(height, width)
+    return (example.valid > 0) & (hits == 1)
+
+
+@every_geometry
+@pytest.mark.parametrize("number", range(2))
+def test_frame2_warped_by_the_flow_is_frame1_as_well_as_before(
+    augment: Recipe, number: int
+) -> None:
+    scene = visible_example(number)
+    assert warping_error(*scene[:3], scene.valid > 0) < 0.002
+    example = Example(*(tf.constant(part) for part in scene))
+    for made in many(augment, example, LARGE, 10):
+        mask = into_content(made)
+        assert mask.mean() > 0.25
+        errors = errors_of_readings(made.frame1, made.frame2, made.flow, mask)
+        assert right_reading_is_best(errors, factor=4)
+        assert errors[RIGHT] < 0.003  # the frames were sampled once more
+
+
+def real_example(root: Path, names: str) -> Example:
+    """names: common{frame 1,frame 2,flow}."""
+    common, _, rest = names.rstrip("}").partition("{")
+    frame1, frame2, flow = (root / f"{common}{name}" for name in rest.split(","))
+    parts = (read_frame(frame1), read_frame(frame2), *read_flow(flow))
+    return Example(*(tf.constant(part) for part in parts))
+
+
+@every_geometry
+@pytest.mark.parametrize(
+    "names",
+    [
+        "FlyingChairs_release/data/00002_{img1.ppm,img2.ppm,flow.flo}",
+        "MPI-Sintel/training/{clean/cave_2/frame_0002.png,clean/cave_2/frame_0003.png,"
+        "flow/cave_2/frame_0002.flo}",
+        "kitti2015/training/{image_2/000000_10.png,image_2/000000_11.png,flow_noc/000000_10.png}",
+    ],
+    ids=["chairs", "sintel", "kitti"],
+)
+def test_flow_of_real_pairs_explains_frame1_better_than_seven_misreadings(
+    augment: Recipe, names: str, shared: Path
+) -> None:
+    example = real_example(shared / "data", names)
+    for made in many(augment, example, LARGE, 3):
+        errors = errors_of_readings(made.frame1, made.frame2, made.flow, into_content(made))
+        assert right_reading_is_best(errors, factor=1.3)
+
+
+@every_recipe
+def test_parts_are_finite_and_in_range_and_of_static_shape(augment: Recipe) -> None:
+    example = sparse_example()
+    for made in many(augment, example, CROP, 30):
+        assert [part.shape for part in made] == [(*CROP, 3), (*CROP, 3), (*CROP, 2), CROP]
+        assert all(np.isfinite(part).all() for part in made)
+        for frame in (made.frame1, made.frame2):
+            assert frame.min() >= 0
+            assert frame.max() <= 1
+        assert set(np.unique(made.valid)) <= {0.0, 1.0}
+        assert (made.flow[made.valid == 0] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["heavy", "modern with colours"])
+def test_a_map_gives_the_bits_of_eager_execution_and_a_batch_the_same_to_rounding(
+    name: str,
+) -> None:
+    augment, example = RECIPES[name], sparse_example()
+
+    def made(number: tf.Tensor) -> Example:
+        end = 100 + tf.cast(number, tf.int32)  # frames of unknown size, as sources of files have
+        parts = Example(*(part[:end, :end] for part in example))
+        return augment(parts, crop=CROP, seed=tf.stack([tf.constant(7, tf.int64), number]))
+
+    mapped = tf.data.Dataset.range(4).map(made, num_parallel_calls=2)
+    spec = mapped.element_spec
+    assert [part.shape for part in spec] == [(*CROP, 3), (*CROP, 3), (*CROP, 2), CROP]
+    batch = tf.function(
+        lambda: tf.map_fn(made, tf.range(4, dtype=tf.int64), fn_output_signature=spec)
+    )()
+    for number, (one, *others) in enumerate(zip(mapped, *batch, strict=True)):
+        eager = made(tf.constant(number, tf.int64))
+        for part, other, expected in zip(one, others, eager, strict=True):
+            np.testing.assert_array_equal(part, expected)
+            np.testing.assert_allclose(other, expected, rtol=1e-6, atol=1e-5)
+
+
+def assert_a_window(made: Example, example: Example) -> None:
+    """`made` is cut out of `example`, bit for bit."""
+    top, left = (made.frame1[0, 0, :2] * 32).astype(int)
+    for part, whole in zip(made, example, strict=True):
+        cut = whole[top : top + CROP[0], left : left + CROP[1]]
+        np.testing.assert_array_equal(part, cut)
+
+
+STILL = {"flip_left_right": 0.0, "flip_up_down": 0.0}
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        partial(heavy, **SMALL | STILL | {"translate_probability": 0.0, "scale_probability": 0.0}),
+        partial(modern, **GEOMETRY | STILL | {"geometry_probability": 0.0}, **NO_COLOURS),
+    ],
+    ids=["heavy", "modern"],
+)
+def test_probability_0_is_a_plain_crop(augment: Recipe) -> None:
+    example = sparse_example()
+    places = set()
+    for number in range(8):
+        made = arrays(augment(example, crop=CROP, seed=seed_of(number)))
+        assert_a_window(made, example)
+        places.add(tuple(made.frame1[0, 0]))
+    assert len(places) > 4
+
+
+@every_recipe
+def test_a_frame_of_the_size_of_the_crop_is_accepted_and_a_smaller_one_refused(
+    augment: Recipe,
+) -> None:
+    example = Example(*(part[: CROP[0], : CROP[1]] for part in sparse_example()))
+    for made in many(augment, example, CROP, 5):
+        assert made.valid.mean() > 0.1
+    with pytest.raises(tf.errors.InvalidArgumentError, match="smaller than the crop"):
+        augment(example, crop=(CROP[0], CROP[1] + 1), seed=seed_of(0))
+
+
+@every_geometry
+def test_lone_measurements_never_become_more(augment: Recipe) -> None:
+    example = sparse_example(share=0.3)
+    lone = np.zeros((RECIPE_HEIGHT, RECIPE_WIDTH), np.float32)
+    lone[::2, ::2] = example.valid.numpy()[::2, ::2]
+    example = example._replace(flow=example.flow * lone[..., None], valid=tf.constant(lone))
+    for made in many(augment, example, CROP, 30):
+        assert 0 < made.valid.sum() <= lone.sum()
+
+
+def test_colours_leave_flow_and_mask_alone() -> None:
+    example = sparse_example()
+    plain = many(RECIPES["modern"], example, CROP, 10)
+    coloured = many(RECIPES["modern with colours"], example, CROP, 10)
+    for one, other in zip(plain, coloured, strict=True):
+        np.testing.assert_array_equal(one.flow, other.flow)
+        np.testing.assert_array_equal(one.valid, other.valid)
+        assert np.abs(one.frame1 - other.frame1).mean() > 0.005
+
+
+def test_patches_are_in_frame2_only() -> None:
+    erasing: Recipe = partial(modern, **GEOMETRY, **NO_COLOURS | {"eraser_probability": 1.0})
+    example = sparse_example()
+    plain = many(RECIPES["modern"], example, CROP, 3)
+    for number, one in enumerate(plain):
+        other = arrays(erasing(example, crop=CROP, seed=seed_of(number)))
+        assert not np.array_equal(one.frame2, other.frame2)
+        np.testing.assert_allclose(other.frame1, one.frame1, atol=1e-6)
+        np.testing.assert_allclose(other.flow, one.flow, atol=1e-4)
+
+
+def test_frames_have_noise_of_their_own() -> None:
+    grey = tf.fill([40, 40, 3], 0.5)
+    example = Example(grey, grey, tf.zeros([40, 40, 2]), tf.ones([40, 40]))
+    noisy: Recipe = partial(modern, **GEOMETRY, **NO_COLOURS | {"noise": 0.05})
+    for number in range(3):
+        made = arrays(noisy(example, crop=(24, 24), seed=seed_of(number)))
+        assert min(made.frame1.std(), made.frame2.std()) > 1e-4
+        correlation = np.corrcoef(made.frame1.ravel(), made.frame2.ravel())[0, 1]
+        assert abs(correlation) < 0.15
+
+
+def test_pixels_that_show_nothing_of_frame1_are_not_valid() -> None:
+    white = Example(*(tf.ones([*CROP, *part.shape[2:]]) for part in sparse_example()))
+    shares = []
+    for made in many(RECIPES["heavy"], white, CROP, 30):
+        np.testing.assert_array_equal(made.valid, made.frame1[..., 0] > 0.999)
+        shares.append(made.valid.mean())
+    assert min(shares) < 0.9
+    assert max(shares) == 1

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from pwc_exp.data.check import Kind, Report, bad_samples, check_samples, text, to_json
-from pwc_exp.data.file_source import Decoded, read_sample
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo
 from pwc_exp.data.sample import Sample
+from pwc_exp.data.source import Decoded, read_sample
 
 HEIGHT, WIDTH = 40, 50
 SHIFT = np.array([6, -3], np.float32)  # (x, y)

@@ -17,8 +17,8 @@ from pwc_exp.data.convention import (
     to_json,
     weigh,
 )
-from pwc_exp.data.file_source import Decoded
 from pwc_exp.data.sample import Sample
+from pwc_exp.data.source import Decoded
 from pwc_exp.errors import DataError
 
 HEIGHT, WIDTH = 60, 90

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from pwc_exp.data.formats.headers import Size
-from pwc_exp.data.scenes import film
-from pwc_exp.data.scenes.film import Film, FilmLimits, develop, draw_film, make_noise
+from pwc_exp.data.synthetic import film
+from pwc_exp.data.synthetic.film import Film, FilmLimits, develop, draw_film, make_noise
 
 SIZE = Size(30, 44)
 HEIGHT, WIDTH = SIZE

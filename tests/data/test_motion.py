@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from pwc_exp.data.formats.headers import Size
-from pwc_exp.data.scenes.motion import (
+from pwc_exp.data.synthetic.motion import (
     Motion,
     MotionLimits,
     draw_motion,

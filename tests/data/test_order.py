@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.data.order import example_of, substitutes, turns_of
+from pwc_exp.data.order import example_of, spread, substitutes, turns_of
 from pwc_exp.data.sample import Part
 
 
@@ -75,3 +75,11 @@ def test_a_skipped_example_is_replaced_by_the_next_of_its_part() -> None:
     assert substitutes(parts, {1, 2, 4}).tolist() == [0, 0, 0, 3, 5, 5]
     assert substitutes(parts, {0}).tolist() == [1, 1, 2, 3, 4, 5]
     assert substitutes(parts, {3, 4, 5}).tolist() == [0, 1, 2, 3, 4, 5]  # nothing else is left
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [(None, "abcdefghij"), (99, "abcdefghij"), (10, "abcdefghij"), (3, "adg"), (1, "a"), (0, "")],
+)
+def test_a_limit_is_spread_evenly(limit: int | None, expected: str) -> None:
+    assert "".join(spread("abcdefghij", limit)) == expected

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.data.scenes.outlines import (
+from pwc_exp.data.synthetic.outlines import (
     FAR,
     STRAND,
     OutlineLimits,

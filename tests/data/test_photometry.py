@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.data.augmentation.photometry import add_noise, erase_patches, jitter_colours
+from pwc_exp.data.augmentation.photometry import (
+    ColourLimits,
+    add_noise,
+    erase_patches,
+    jitter_colours,
+)
 
 HEIGHT, WIDTH = 24, 40
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -26,7 +31,9 @@ def jittered(
     number: int, *frames: tf.Tensor, asymmetry: float = 0.0, **ranges: float
 ) -> list[np.ndarray]:
     options: dict[str, Any] = NEUTRAL | ranges
-    changed = jitter_colours(frames, seed=seed_of(number), asymmetry=asymmetry, **options)
+    changed = jitter_colours(
+        frames, seed=seed_of(number), limits=ColourLimits(asymmetry, **options)
+    )
     return [frame.numpy() for frame in changed]
 
 

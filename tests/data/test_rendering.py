@@ -7,8 +7,8 @@ from numpy_warp import sample
 from scenes import HEIGHT, MOVING, WIDTH, eroded, source_of
 
 from pwc_exp.data.formats.headers import Size
-from pwc_exp.data.scenes import rendering
-from pwc_exp.data.scenes.rendering import Drawing, Rendered, make_renderer
+from pwc_exp.data.synthetic import rendering
+from pwc_exp.data.synthetic.rendering import Drawing, Rendered, make_renderer
 
 SIZE = Size(HEIGHT, WIDTH)
 SETTINGS = MOVING | {"speed_shares": [0.2, 0.5, 0.3], "coherence": 0.2, "layers": 7, "soft": 0.2}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.data.augmentation.affine import Affine, about, compose, rotation
+from pwc_exp.data.augmentation.geometry import Affine, about, compose, rotation
 from pwc_exp.data.augmentation.resampling import View, resample
 from pwc_exp.data.sample import Example
 

@@ -28,7 +28,7 @@ from scenes import (
 from pwc_exp.build import build_kind
 from pwc_exp.config.data import SceneConfig
 from pwc_exp.data.sample import Example
-from pwc_exp.data.scenes.synthetic import Kind, Scene, SyntheticSource
+from pwc_exp.data.synthetic.source import Kind, Scene, SyntheticSource
 
 GREY_LEVEL = 1 / 255
 PROGRAM = """

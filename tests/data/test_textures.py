@@ -10,8 +10,8 @@ from numpy_warp import sample as numpy_sample
 from scenes import MOVING, scenes_of, source_of
 
 from pwc_exp.data.formats.images import write_image
-from pwc_exp.data.scenes import textures
-from pwc_exp.data.scenes.textures import SIDE, cut_tiles, load_textures
+from pwc_exp.data.synthetic import textures
+from pwc_exp.data.synthetic.textures import SIDE, cut_tiles, load_textures
 from pwc_exp.errors import DataError, MissingInputError
 
 

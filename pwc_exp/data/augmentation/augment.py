@@ -9,8 +9,18 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from pwc_exp.data.augmentation.geometry import draw_change, draw_signs, draw_small_change
-from pwc_exp.data.augmentation.photometry import add_noise, erase_patches, jitter_colours
+from pwc_exp.data.augmentation.geometry import (
+    ViewLimits,
+    draw_change,
+    draw_signs,
+    draw_small_change,
+)
+from pwc_exp.data.augmentation.photometry import (
+    ColourLimits,
+    add_noise,
+    erase_patches,
+    jitter_colours,
+)
 from pwc_exp.data.augmentation.resampling import resample
 from pwc_exp.data.sample import Example
 
@@ -56,7 +66,7 @@ def heavy(
     """Cuts a random window, mirrors, moves frame 2 by whole pixels, and scales both frames.
 
     The recipe of tfoptflow, with what the window shows taken from the whole frames, exact flow, and
-    no truth for pixels that show nothing. All probabilities are independent.
+    no ground truth for pixels that show nothing. All probabilities are independent.
 
     Args:
         example: frames at least as large as the crop.
@@ -90,24 +100,11 @@ def modern(
     seed: tf.Tensor,
     flip_left_right: float,
     flip_up_down: float,
-    geometry_probability: float,
-    min_zoom: float,
-    max_zoom: float,
-    squeeze: float,
-    rotate: float,
-    relative_translate: float,
-    relative_rotate: float,
-    relative_zoom: float,
-    asymmetry: float,
-    brightness: float,
-    contrast: float,
-    saturation: float,
-    hue: float,
-    gamma: float,
     noise: float,
     eraser_probability: float,
     eraser_patches: int,
     eraser_size: float,
+    **limits: float,
 ) -> Example:
     """Changes geometry and colours as FlowNet2, RAFT and AutoFlow do.
 
@@ -122,24 +119,11 @@ def modern(
         seed: [2] integers.
         flip_left_right: probability.
         flip_up_down: probability.
-        geometry_probability: of all that follows down to relative_zoom; else a plain crop.
-        min_zoom: smallest factor of both frames; log-uniform up to max_zoom; above 1 enlarges.
-        max_zoom: largest factor of both frames.
-        squeeze: largest log of width over height: 0.2 stretches by up to e^0.2.
-        rotate: degrees, either way.
-        relative_translate: of frame 2, either way, as a share of the crop's width and height.
-        relative_rotate: of frame 2, degrees, either way.
-        relative_zoom: of frame 2, largest log of its factor, either way.
-        asymmetry: probability that the frames' colours change each on its own, not alike.
-        brightness: 0.4 is a factor of 0.6 to 1.4.
-        contrast: 0.4 is a factor of 0.6 to 1.4 about the mean luma of both frames.
-        saturation: 0.4 is a factor of 0.6 to 1.4 of the distance from grey of the same luma.
-        hue: degrees in the plane of I and Q of YIQ, either way.
-        gamma: largest log of the exponent, either way.
         noise: largest standard deviation of what is added, of the range [0, 1], for each frame.
         eraser_probability: of hiding parts of frame 2 behind its mean colour; flow stays known.
         eraser_patches: at most so many of them.
         eraser_size: longest side of a patch, pixels; the shortest is half of it.
+        limits: all of ViewLimits and ColourLimits.
     """
     seeds = tf.random.split(seed, 6)
     view = draw_change(
@@ -147,27 +131,12 @@ def modern(
         size=_checked_size(example, crop),
         crop=crop,
         signs=draw_signs(seeds[0], flip_left_right=flip_left_right, flip_up_down=flip_up_down),
-        probability=geometry_probability,
-        min_zoom=min_zoom,
-        max_zoom=max_zoom,
-        squeeze=squeeze,
-        rotate=rotate,
-        relative_translate=relative_translate,
-        relative_rotate=relative_rotate,
-        relative_zoom=relative_zoom,
+        limits=ViewLimits(**{name: limits.pop(name) for name in ViewLimits._fields}),
     )
     frame1, frame2, flow, valid = resample(example, crop, view)
-    if any((brightness, contrast, saturation, hue, gamma)):
-        frame1, frame2 = jitter_colours(
-            [frame1, frame2],
-            seed=seeds[2],
-            asymmetry=asymmetry,
-            brightness=brightness,
-            contrast=contrast,
-            saturation=saturation,
-            hue=hue,
-            gamma=gamma,
-        )
+    colours = ColourLimits(**limits)
+    if any(colours[1:]):
+        frame1, frame2 = jitter_colours([frame1, frame2], seed=seeds[2], limits=colours)
     if noise:
         frame1 = add_noise(frame1, seed=seeds[3], strength=noise)
         frame2 = add_noise(frame2, seed=seeds[4], strength=noise)

@@ -1,17 +1,38 @@
-"""Random views: where the window lies in the frames, how it is turned, scaled and mirrored.
+"""Random views: where the window is in the frames, how it is turned, scaled and mirrored.
 
 Zoom above 1 enlarges. Letters: K candidates, of which the first that fits is taken.
 """
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from pwc_exp.data.augmentation.affine import Affine, about, compose, inverse, rotation, transform
-from pwc_exp.data.augmentation.resampling import View
+from pwc_exp.data.augmentation.resampling import (
+    Affine,
+    View,
+    about,
+    compose,
+    inverse,
+    rotation,
+    transform,
+)
 
 _CANDIDATES = 16
+
+
+class ViewLimits(NamedTuple):
+    """How far `draw_change` may go; either way, but for the zooms of both frames."""
+
+    geometry_probability: float  # of any change but mirroring
+    min_zoom: float  # smallest factor of both frames; log-uniform up to max_zoom; above 1 enlarges
+    max_zoom: float  # largest factor of both frames
+    squeeze: float  # largest log of width over height: 0.2 stretches by up to e^0.2
+    rotate: float  # degrees
+    relative_translate: float  # of frame 2, as a share of the crop's width and height
+    relative_rotate: float  # of frame 2, degrees
+    relative_zoom: float  # of frame 2, largest log of its factor
 
 
 def draw_signs(seed: tf.Tensor, *, flip_left_right: float, flip_up_down: float) -> tf.Tensor:
@@ -60,27 +81,21 @@ def draw_change(
     size: tf.Tensor,
     crop: Sequence[int],
     signs: tf.Tensor,
-    probability: float,
-    min_zoom: float,
-    max_zoom: float,
-    squeeze: float,
-    rotate: float,
-    relative_translate: float,
-    relative_rotate: float,
-    relative_zoom: float,
+    limits: ViewLimits,
 ) -> View:
-    """Draws a view that lies inside of both frames, with the given probability; else a plain crop.
+    """Draws a view inside of both frames, with the probability of `limits`; else a plain crop.
 
     Of K candidates the first counts that has a place at all, then any such place is equally
     likely. If none has one, it is a plain crop too. size: [2] int32 (height, width) of the frames.
-    signs: [2], -1 mirrors x, y, also of the plain crop. For the rest see `modern`.
+    signs: [2], -1 mirrors x, y, also of the plain crop.
     """
     seeds = tf.random.split(seed, 3)
-    chosen = tf.random.stateless_uniform([], seeds[0]) < probability
+    chosen = tf.random.stateless_uniform([], seeds[0]) < limits.geometry_probability
     is_changed = chosen & (tf.range(_CANDIDATES + 1) < _CANDIDATES)  # the last is the plain crop
-    highest = [squeeze, rotate, relative_translate, relative_translate, relative_rotate]
-    highest = tf.constant([math.log(max_zoom), *highest, relative_zoom])
-    lowest = tf.concat([[math.log(min_zoom)], -highest[1:]], axis=0)
+    shift = limits.relative_translate
+    highest = [limits.squeeze, limits.rotate, shift, shift, limits.relative_rotate]
+    highest = tf.constant([math.log(limits.max_zoom), *highest, limits.relative_zoom])
+    lowest = tf.concat([[math.log(limits.min_zoom)], -highest[1:]], axis=0)
     share = tf.random.stateless_uniform([_CANDIDATES + 1, 7], seeds[1])
     draws = tf.where(is_changed[:, None], lowest + (highest - lowest) * share, 0.0)
     place = tf.random.stateless_uniform([2], seeds[2])

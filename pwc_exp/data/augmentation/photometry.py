@@ -7,6 +7,7 @@ Strengths are drawn by TensorFlow, and pixels changed by functions that XLA comp
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -17,26 +18,28 @@ _GREY = np.tile(_LUMA, (3, 1))  # colour -> its luma, three times
 _QUARTER_TURN = np.array([[0, 0, 0], [0, 0, -1], [0, 1, 0]])  # of hue, luma dropped
 
 
-def jitter_colours(
-    frames: Sequence[tf.Tensor],
-    *,
-    seed: tf.Tensor,
-    asymmetry: float,
-    brightness: float,
-    contrast: float,
-    saturation: float,
-    hue: float,
-    gamma: float,
-) -> list[tf.Tensor]:
-    """Changes the colours of all frames alike, or with probability `asymmetry` of each on its own.
+class ColourLimits(NamedTuple):
+    """How far `jitter_colours` may go, either way."""
 
-    For the ranges see `modern`. A frame becomes (matrix · colour + offset)^gamma, clipped to [0, 1]
-    before the power.
+    asymmetry: float  # probability that the frames' colours change each on its own, not alike
+    brightness: float  # 0.4 is a factor of 0.6 to 1.4
+    contrast: float  # 0.4 is a factor of 0.6 to 1.4 about the mean luma of all frames
+    saturation: float  # 0.4 is a factor of 0.6 to 1.4 of the distance from grey of the same luma
+    hue: float  # degrees in the plane of I and Q of YIQ
+    gamma: float  # largest log of the exponent
+
+
+def jitter_colours(
+    frames: Sequence[tf.Tensor], *, seed: tf.Tensor, limits: ColourLimits
+) -> list[tf.Tensor]:
+    """Changes the colours of all frames alike, or with some probability of each on its own.
+
+    A frame becomes (matrix · colour + offset)^gamma, clipped to [0, 1] before the power.
     """
     seeds = tf.random.split(seed, 2)
-    ranges = tf.constant([brightness, contrast, saturation, hue, gamma])
+    ranges = tf.constant(limits[1:])  # without the asymmetry
     draws = tf.random.stateless_uniform([len(frames), 5], seeds[0], -1.0, 1.0) * ranges
-    apart = tf.random.stateless_uniform([], seeds[1]) < asymmetry
+    apart = tf.random.stateless_uniform([], seeds[1]) < limits.asymmetry
     draws = tf.where(apart, draws, draws[:1])
     return list(_change_colours(tuple(frames), draws))
 

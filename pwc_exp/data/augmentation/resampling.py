@@ -1,6 +1,7 @@
 """A window of the training size, seen through an affine map, with exact flow and an honest mask.
 
-Letters: H height, W width of the frames; h, w of the window; N = h w, its pixels row by row.
+Points are (x, y) in pixels. Letters: H height, W width of the frames; h, w of the window; N = h w,
+its pixels row by row. Leading dimensions of maps, here '...', hold many maps at once.
 
 With A the map from the window to frame 1 and M the motion that is added, point x of the window lies
 at A x in frame 1, and what is seen there lies at M A⁻¹ (A x + flow(A x)) in the window of frame 2.
@@ -24,13 +25,19 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from pwc_exp.data.augmentation.affine import Affine, compose, inverse
 from pwc_exp.data.sample import Example
 
 _AGREEMENT = 1.0  # px, per component; neighbours that differ more belong to different objects
 _ROUNDING = 1e-3  # px, that a point may lie outside of the frame
 _NEIGHBOURS = ((0, 0), (1, 0), (0, 1), (1, 1))  # steps right and down
 _PADDED = 64  # frames of a size not known beforehand are padded to multiples of it
+
+
+class Affine(NamedTuple):
+    """Maps point x to linear x + offset."""
+
+    linear: tf.Tensor  # [..., 2, 2]
+    offset: tf.Tensor  # [..., 2]
 
 
 class View(NamedTuple):
@@ -53,6 +60,36 @@ class _Neighbours(NamedTuple):
     blend: tf.Tensor  # bilinear
     nearest: tf.Tensor  # of the nearest
     spread: tf.Tensor  # between highest and lowest
+
+
+def transform(affine: Affine, points: tf.Tensor) -> tf.Tensor:
+    """Maps points, columns [2, N], by each map, to [..., 2, N]."""
+    return affine.linear @ points + affine.offset[..., None]
+
+
+def compose(outer: Affine, inner: Affine) -> Affine:
+    """The map that applies `inner`, then `outer`."""
+    offset = tf.linalg.matvec(outer.linear, inner.offset) + outer.offset
+    return Affine(outer.linear @ inner.linear, offset)
+
+
+def inverse(affine: Affine) -> Affine:
+    """The map that undoes `affine`; exact for mirrorings and for shifts by whole pixels."""
+    (a, b), (c, d) = (tf.unstack(row, axis=-1) for row in tf.unstack(affine.linear, axis=-2))
+    determinant = (a * d - b * c)[..., None, None]
+    linear = tf.stack([tf.stack([d, -b], -1), tf.stack([-c, a], -1)], -2) / determinant
+    return Affine(linear, -tf.linalg.matvec(linear, affine.offset))
+
+
+def about(centre: tf.Tensor, linear: tf.Tensor) -> Affine:
+    """The map with this linear part, [..., 2, 2], that leaves `centre`, [2], where it is."""
+    return Affine(linear, centre - tf.linalg.matvec(linear, centre))
+
+
+def rotation(angle: tf.Tensor) -> tf.Tensor:
+    """Matrices, [..., 2, 2], of angles in radians; with y down, a positive one turns clockwise."""
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    return tf.stack([tf.stack([cos, -sin], -1), tf.stack([sin, cos], -1)], -2)
 
 
 def resample(example: Example, crop: Sequence[int], view: View) -> Example:

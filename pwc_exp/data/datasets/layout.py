@@ -43,13 +43,13 @@ class Tree:
         )
 
     def received(self) -> str:
-        """What lies in the root, for messages."""
+        """What is in the root, for messages."""
         if not self.root.is_dir():
             return "no such folder"
         return ", ".join(self.names(self.root)[:5]) or "an empty folder"
 
     def names(self, folder: Path, suffix: str = "") -> list[str]:
-        """Sorted names of what lies in a folder and ends so; none where there is no folder."""
+        """Sorted names of what is in a folder and ends so; none where there is no folder."""
         return sorted(name for name in self._listing(folder) if name.endswith(suffix))
 
     def stems(self, folder: Path, suffix: str) -> set[str]:
@@ -101,16 +101,16 @@ class Tree:
         return self._listings[folder]
 
 
-def one_of(knob: str, value: str, known: Sequence[str]) -> str:
-    """The value of a knob, if it is a known one."""
+def one_of(setting: str, value: str, known: Sequence[str]) -> str:
+    """The value of a setting, if it is a known one."""
     if value not in known:
-        raise ValueError(f"{knob} must be one of {', '.join(known)}. Received: {value}")
+        raise ValueError(f"{setting} must be one of {', '.join(known)}. Received: {value}")
     return value
 
 
-def one_or_both(knob: str, value: str, known: Sequence[str]) -> tuple[str, ...]:
-    """What a knob asks for: one of the known values, or all of them where it says `both`."""
-    return tuple(known) if value == "both" else (one_of(knob, value, (*known, "both")),)
+def one_or_both(setting: str, value: str, known: Sequence[str]) -> tuple[str, ...]:
+    """What a setting asks for: one of the known values, or all of them where it says `both`."""
+    return tuple(known) if value == "both" else (one_of(setting, value, (*known, "both")),)
 
 
 def pair_starts(

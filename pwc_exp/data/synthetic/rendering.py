@@ -15,11 +15,11 @@ import numpy as np
 import tensorflow as tf
 
 from pwc_exp.data.formats.headers import Size
-from pwc_exp.data.scenes import textures
-from pwc_exp.data.scenes.film import Film
-from pwc_exp.data.scenes.layers import Layers, Look
-from pwc_exp.data.scenes.motion import WAVES, Motion, Points, move, move_points, trace
-from pwc_exp.data.scenes.outlines import CUTS, Outlines, edge_distance, hole_distance
+from pwc_exp.data.synthetic import textures
+from pwc_exp.data.synthetic.film import Film
+from pwc_exp.data.synthetic.layers import Layers, Look
+from pwc_exp.data.synthetic.motion import WAVES, Motion, Points, move, move_points, trace
+from pwc_exp.data.synthetic.outlines import CUTS, Outlines, edge_distance, hole_distance
 
 TILE = Size(32, 64)
 _MARGIN = 8.0  # pixels by which a box is larger than the points of its outline

@@ -20,13 +20,17 @@ from pwc_exp.data.cache import Cache, Record
 from pwc_exp.data.formats.headers import Size
 from pwc_exp.data.formats.images import scaled
 from pwc_exp.data.sample import Example, Part
-from pwc_exp.data.scenes.driving import DrivingLimits, draw_driving_layers
-from pwc_exp.data.scenes.film import FilmLimits, compress, develop, draw_film, make_noise
-from pwc_exp.data.scenes.layers import LookLimits, draw_flat_layers
-from pwc_exp.data.scenes.motion import MotionLimits, rounds_of
-from pwc_exp.data.scenes.outlines import OutlineLimits
-from pwc_exp.data.scenes.rendering import Drawing, make_renderer, prepare
-from pwc_exp.data.scenes.textures import load_textures
+from pwc_exp.data.synthetic.film import FilmLimits, compress, develop, draw_film, make_noise
+from pwc_exp.data.synthetic.layers import (
+    DrivingLimits,
+    LookLimits,
+    draw_driving_layers,
+    draw_flat_layers,
+)
+from pwc_exp.data.synthetic.motion import MotionLimits, rounds_of
+from pwc_exp.data.synthetic.outlines import OutlineLimits
+from pwc_exp.data.synthetic.rendering import Drawing, make_renderer, prepare
+from pwc_exp.data.synthetic.textures import load_textures
 from pwc_exp.errors import UserError
 
 _VERSION = 2  # of the generator: another one makes other scenes from the same settings

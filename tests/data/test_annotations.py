@@ -7,12 +7,11 @@ import pytest
 import tensorflow as tf
 from scenes import source_of
 
-from pwc_exp.data.companions import companions, datasets, origins
+from pwc_exp.data.annotations import datasets, origins, read_annotations
 from pwc_exp.data.datasets import kitti, sintel
-from pwc_exp.data.file_source import FileSource
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo, write_kitti_png
-from pwc_exp.data.mixed_source import MixedSource
+from pwc_exp.data.source import FileSource, MixedSource
 
 SIZE = (4, 6)  # of all frames here
 
@@ -55,8 +54,8 @@ def test_sintel_s_occlusions_and_what_its_invalid_mask_hides_are_read(tmp_path: 
     source = write_sintel(tmp_path)
     first, second = origins(source)
     assert (first.dataset, first.scene) == ("sintel", "alley_1")
-    assert companions(source, 0, first) == (None, None, None)
-    found = companions(source, 1, second)
+    assert read_annotations(source, 0, first) == (None, None, None)
+    found = read_annotations(source, 1, second)
     assert found.occlusion is not None and found.stored is not None
     assert found.occlusion.sum() == 8
     flow, known = found.stored
@@ -66,12 +65,12 @@ def test_sintel_s_occlusions_and_what_its_invalid_mask_hides_are_read(tmp_path: 
 
 def test_kitti_s_hidden_pixels_are_those_that_noc_lacks(tmp_path: Path) -> None:
     source = write_kitti(tmp_path, "occ")
-    found = companions(source, 0, origins(source)[0])
+    found = read_annotations(source, 0, origins(source)[0])
     assert found.occlusion is not None and found.foreground is not None
     assert (found.occlusion.sum(), found.foreground.sum()) == (8, 4)
     assert found.stored is None
     noc = write_kitti(tmp_path, "noc")
-    assert companions(noc, 0, origins(noc)[0]).occlusion is None
+    assert read_annotations(noc, 0, origins(noc)[0]).occlusion is None
 
 
 def test_examples_of_a_mix_keep_their_data_set_and_scene(tmp_path: Path) -> None:
@@ -80,12 +79,12 @@ def test_examples_of_a_mix_keep_their_data_set_and_scene(tmp_path: Path) -> None
     found = origins(mix)
     assert datasets(found) == ["kitti-1", "sintel", "kitti-2"]
     assert [origin.scene for origin in found] == ["000000_10", "alley_1", "alley_1", "000000_10"]
-    assert companions(mix, 2, found[2]).occlusion is not None
+    assert read_annotations(mix, 2, found[2]).occlusion is not None
 
 
 def test_a_generator_knows_what_is_hidden() -> None:
     source = source_of(seed=1, size=(64, 96))
-    found = companions(source, 1, origins(source)[1]).occlusion
+    found = read_annotations(source, 1, origins(source)[1]).occlusion
     np.testing.assert_array_equal(found, source.scene(tf.constant(1)).occlusion.numpy() > 0)
     assert found is not None and found.any()
 
@@ -94,4 +93,4 @@ def test_a_damaged_mask_is_named(tmp_path: Path) -> None:
     source = write_sintel(tmp_path)
     (tmp_path / "training/occlusions/alley_1/frame_0002.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match="occlusions/alley_1/frame_0002.png"):
-        companions(source, 1, origins(source)[1])
+        read_annotations(source, 1, origins(source)[1])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pwc_exp.data.sample import Sample
-from pwc_exp.data.statistics import (
+from pwc_exp.data.stats import (
     EDGES,
     Statistics,
     Tally,

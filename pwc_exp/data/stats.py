@@ -10,10 +10,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from tqdm.contrib.concurrent import thread_map
 
 from pwc_exp.data.formats.headers import Size
+from pwc_exp.data.order import spread
 from pwc_exp.data.sample import Sample
-from pwc_exp.data.walk import spread, walk
 
 EDGES = (0, 1, 2, 5, 10, 20, 40, 80, 160, 320, 640, math.inf)  # of the bins, pixels
 SPEEDS = {"s0_10": (0, 10), "s10_40": (10, 40), "s40_plus": (40, math.inf)}  # Sintel's, pixels
@@ -75,11 +76,14 @@ def flow_statistics(
     """
     chosen = [sample for sample in samples if sample.flow is not None]
     return summarize(
-        walk(
+        thread_map(
             lambda sample: tally(sample.id, *read(sample)),
             spread(chosen, limit),
-            workers=workers,
-            title="statistics",
+            max_workers=workers,
+            desc="statistics",
+            unit="pair",
+            disable=None,
+            leave=False,
         )
     )
 

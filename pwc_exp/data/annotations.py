@@ -1,4 +1,4 @@
-"""What a data set knows about its pairs beside frames and flow: scene, occlusion, objects.
+"""What a data set says about its pairs beside frames and flow: scene, occlusion, objects.
 
 Letters: H height, W width; s is the stride of the flow file.
 """
@@ -9,12 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.data.file_source import FileSource
 from pwc_exp.data.formats.images import read_mask
 from pwc_exp.data.formats.io import read_flow
-from pwc_exp.data.mixed_source import MixedSource
 from pwc_exp.data.sample import Sample, Source
-from pwc_exp.data.scenes.synthetic import SyntheticSource
+from pwc_exp.data.source import FileSource, MixedSource
+from pwc_exp.data.synthetic.source import SyntheticSource
 
 
 class Origin(NamedTuple):
@@ -25,7 +24,7 @@ class Origin(NamedTuple):
     sample: Sample | None  # its files; None: it is generated
 
 
-class Companions(NamedTuple):
+class Annotations(NamedTuple):
     """Masks of a pair; None where the data set has none."""
 
     occlusion: np.ndarray | None = None  # [H, W] bool, hidden in frame 2
@@ -46,7 +45,7 @@ def origins(source: Source) -> list[Origin]:
     return [Origin(source.name, name, None) for name in source.ids]
 
 
-def companions(source: Source, index: int, origin: Origin) -> Companions:
+def read_annotations(source: Source, index: int, origin: Origin) -> Annotations:
     """Reads the masks of example `index`; or asks the generator, which knows what is hidden.
 
     `stored` is read only where masks or a stride keep parts of the file from the example.
@@ -56,9 +55,9 @@ def companions(source: Source, index: int, origin: Origin) -> Companions:
     """
     sample = origin.sample
     if sample is None:
-        return Companions(occlusion=_generated_occlusion(source, index))
+        return Annotations(occlusion=_generated_occlusion(source, index))
     masked = sample.valid is not None or sample.invalid is not None
-    return Companions(
+    return Annotations(
         occlusion=_occlusion(sample),
         foreground=None if sample.objects is None else read_mask(sample.objects),
         stored=read_flow(sample.flow)

@@ -1,23 +1,26 @@
 """What the layers of generated scenes are cut from: photographs and procedural patterns.
 
-Photographs are cut into square tiles at two or three scales. Patterns are generated once, when the
-textures are loaded. All of them are one tensor of packed texels, mirrored beyond their edges.
+Photographs are cut into square tiles at two or three scales. Patterns (noise octaves, gradients,
+stripes, checks, dots, bricks, blotches and fallen leaves) are functions of (seed, number), made
+once, when the textures are loaded. All are one tensor of packed texels, mirrored beyond their
+edges.
 
 Letters: T textures, S their side.
 """
 
 import functools
 import hashlib
+import math
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import skimage
 import tensorflow as tf
 
 from pwc_exp.data.formats.images import read_frame
-from pwc_exp.data.scenes.patterns import draw_pattern
+from pwc_exp.data.order import spread
 from pwc_exp.errors import MissingInputError
 
 SIDE = 512  # pixels of a texture
@@ -43,7 +46,6 @@ PHOTOGRAPHS = (
     "retina.jpg",
     "rocket.jpg",
 )
-_T = TypeVar("_T")
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm"})
 
 
@@ -70,7 +72,7 @@ def load_textures(folder: str | None, *, patterns: bool) -> Textures:
     if folder is not None:
         paths = _pictures(Path(folder))
         each = max(MOST // len(paths), 1)
-        tiles += [tile for path in paths for tile in _spread(cut_tiles(read_frame(path)), each)]
+        tiles += [tile for path in paths for tile in spread(cut_tiles(read_frame(path)), each)]
     photographs = len(tiles)
     if patterns:
         tiles += [draw_pattern(_PATTERN_SEED, number, SIDE) for number in range(PATTERNS)]
@@ -138,7 +140,7 @@ def _tiles(image: np.ndarray) -> list[np.ndarray]:
     places = [(top, left) for top in starts[0] for left in starts[1]]
     return [
         pixels[top : top + SIDE, left : left + SIDE]
-        for top, left in _spread(places, _TILES_PER_SCALE)
+        for top, left in spread(places, _TILES_PER_SCALE)
     ]
 
 
@@ -146,13 +148,6 @@ def _starts(length: int) -> list[int]:
     """Where tiles begin so that they cover a length, overlapping by less than two thirds."""
     count = 1 + -(-(length - SIDE) * 3 // (2 * SIDE)) if length >= SIDE * 5 // 4 else 1
     return [round(place) for place in np.linspace(0, length - SIDE, count)]
-
-
-def _spread(items: list[_T], most: int) -> list[_T]:
-    """At most so many of the items, from end to end."""
-    if len(items) <= most:
-        return items
-    return [items[number * len(items) // most] for number in range(most)]
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -163,4 +158,102 @@ def _pictures(folder: Path) -> list[Path]:
         raise MissingInputError(
             f"No pictures ({', '.join(sorted(_SUFFIXES))}) in the folder of textures: {folder}"
         )
-    return _spread(paths, MOST)
+    return list(spread(paths, MOST))
+
+
+_PALETTE = 10  # colours of the leaves of one texture
+_LEAVES = 160
+_KINDS = ("noise", "gradient", "stripes", "checks", "dots", "bricks", "blotches", "leaves")
+
+
+def draw_pattern(seed: int, number: int, side: int) -> np.ndarray:
+    """Pattern `number`, [S, S, 3] uint8 RGB."""
+    rng = np.random.default_rng([seed, number])
+    kind = _KINDS[number % len(_KINDS)]
+    fields = [_octaves(rng, side) for _ in range(2)]
+    if kind == "leaves":
+        image = _leaves(rng, side)
+    else:
+        one, other = _colours(rng, 2)
+        image = one + _share(rng, kind, side, fields[0])[..., None] * (other - one)
+    grain, cloud = 0.12 * rng.random() ** 2, 0.25 * rng.random() ** 2
+    image = image + grain * fields[0][..., None] + cloud * fields[1][..., None]
+    return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
+
+
+def _share(rng: np.random.Generator, kind: str, side: int, field: np.ndarray) -> np.ndarray:
+    """How much of the second of two colours each texel has, [S, S] in [0, 1]."""
+    if kind == "noise":
+        return 0.5 + 0.25 * field
+    # Patterns are bent by noise, more or less, and turned.
+    place = np.arange(side) / side
+    bend = 0.15 * rng.random() ** 3
+    turn = math.pi * rng.random()
+    x, y = place + bend * field, place[:, None] + bend * np.roll(field, side // 3)
+    u, v = math.cos(turn) * x + math.sin(turn) * y, math.cos(turn) * y - math.sin(turn) * x
+    if kind == "gradient":
+        return np.asarray(
+            0.5 + 0.5 * np.sin((1 + 2 * rng.random()) * math.pi * u + 6 * field * bend)
+        )
+    along, across = 3 * 12 ** rng.random(2)  # periods
+    threshold, sharpness = rng.uniform(-0.5, 0.5), 1 + 9 * rng.random()
+    columns, rows = np.sin(2 * math.pi * along * u), np.sin(2 * math.pi * across * v)
+    if kind == "stripes":
+        signed = columns - threshold
+    elif kind == "checks":
+        signed = 4 * columns * rows
+    elif kind == "dots":
+        signed = columns + np.sin(2 * math.pi * along * v) - 1 - threshold
+    elif kind == "bricks":
+        row = np.floor(v * across)
+        joint = np.minimum(
+            0.46 - np.abs((u * along / 2 + 0.5 * (row % 2)) % 1 - 0.5),
+            0.4 - np.abs((v * across) % 1 - 0.5),
+        )
+        signed = 12 * joint
+    else:  # blotches
+        signed = field - threshold
+    return np.clip(0.5 + 0.5 * sharpness * signed, 0, 1)
+
+
+def _octaves(rng: np.random.Generator, side: int) -> np.ndarray:
+    """A periodic field of normal values, [S, S], whose amplitude falls with the frequency."""
+    slope, turn = rng.uniform(0.7, 1.9), math.pi * rng.random()
+    stretch = 1 + 12 * rng.random() ** 4  # grain along one direction, as of wood or hair
+    down, right = np.fft.fftfreq(side, 1 / side)[:, None], np.fft.rfftfreq(side, 1 / side)
+    along = math.cos(turn) * right + math.sin(turn) * down
+    across = math.cos(turn) * down - math.sin(turn) * right
+    frequency = np.sqrt(along**2 * stretch + across**2 / stretch)
+    amplitude = np.where(frequency > 0, np.maximum(frequency, 1.0) ** -slope, 0.0)
+    parts = rng.standard_normal((2, *amplitude.shape))
+    field: np.ndarray = np.fft.irfft2(amplitude * (parts[0] + 1j * parts[1]), (side, side))
+    return field / field.std()
+
+
+def _colours(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Colours of any brightness, most of them pale, [count, 3]."""
+    brightness = rng.uniform(0.1, 0.9, (count, 1))
+    saturation = 0.25 * rng.random((count, 1))
+    return np.clip(brightness + saturation * rng.standard_normal((count, 3)), 0, 1)
+
+
+def _leaves(rng: np.random.Generator, side: int) -> np.ndarray:
+    """Discs and bars of many sizes that fall over each other (Lee et al., IJCV 2001)."""
+    palette = _colours(rng, _PALETTE)
+    image = np.broadcast_to(palette[0], (side, side, 3)).copy()
+    radii = np.sort(1 / rng.uniform(4 / side, 60 / side, _LEAVES) * rng.uniform(0.5, 1, _LEAVES))
+    for radius in radii[::-1]:
+        centre, turn = rng.uniform(0, side, 2), math.pi * rng.random()
+        squeeze, is_round = 1 + 4 * rng.random() ** 2, rng.random() < 0.6
+        colour = palette[rng.integers(_PALETTE)] + rng.uniform(-0.06, 0.06)
+        low = np.maximum(np.floor(centre - 1.5 * radius), 0).astype(int)
+        high = np.minimum(np.ceil(centre + 1.5 * radius) + 1, side).astype(int)
+        x = np.arange(low[0], high[0]) - centre[0]
+        y = np.arange(low[1], high[1])[:, None] - centre[1]
+        along = (math.cos(turn) * x + math.sin(turn) * y) / radius
+        across = (math.cos(turn) * y - math.sin(turn) * x) / radius * squeeze
+        reach = np.hypot(along, across) if is_round else np.maximum(abs(along), abs(across))
+        inside = np.clip((1 - reach) * radius + 0.5, 0, 1)[..., None]
+        part = image[low[1] : high[1], low[0] : high[0]]
+        part += inside * (colour * (1 + 0.2 * along[..., None]) - part)
+    return image
