@@ -39,8 +39,7 @@ def _check_names(checked: Config) -> None:
     """Refuses models that are not there or do not fit, and baselines whose package is missing."""
     if isinstance(checked, NetworkConfig):
         for run, weights in checked.networks:
-            found = pretrained.select(run=run, weights=weights, model=checked.model)
-            checked.check_model(found.model)
+            pretrained.select(run=run, weights=weights, model=checked.model)
     match checked:
         case BenchmarkConfig():
             for name in checked.models:

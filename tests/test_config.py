@@ -30,7 +30,6 @@ NEEDS = {
     "data_fetch": ["data=synthetic"],
     "export": ["weights=somewhere", "out=somewhere"],
     "serve": ["weights=somewhere"],
-    "benchmark_export": ["weights=somewhere", "exported=somewhere"],
     **{
         f"data={name}": ["data.root=somewhere"]
         for name, schema in DATASETS.items()

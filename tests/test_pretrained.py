@@ -126,15 +126,6 @@ def test_a_model_that_contradicts_the_card_is_refused(shipped: Path, configure: 
         selected("small", contradiction)
 
 
-def test_a_size_that_the_model_of_the_weights_cannot_take_is_refused(
-    shipped: Path, configure: Configure
-) -> None:
-    chosen = ("weights=small", f"exported={shipped}")
-    check_places(configure("benchmark_export", *chosen, "size=[8,16]"), Path())
-    with pytest.raises(ConfigError, match="size must be a multiple of 8"):
-        check_places(configure("benchmark_export", *chosen, "size=[8,12]"), Path())
-
-
 def test_weights_that_say_nothing_of_their_model_need_one(tmp_path: Path) -> None:
     (tmp_path / "bare.safetensors").touch()
     with pytest.raises(ConfigError, match=r"model must be chosen: weights=.*bare.safetensors"):

@@ -434,9 +434,8 @@ class BenchmarkConfig(Settings):
     models: list[str] = list_of()  # more choices of the group model, timed alternately with it
     run: str | None = None  # training run whose best checkpoint is used for the error
     weights: str | None = None  # weights that are used for the error: name, run, checkpoint or file
-    frames: list[str] | None = (
-        None  # two images for the error; null: pairs of data, or a photograph
-    )
+    exported: str | None = None  # folder of an export: its formats are timed beside the network
+    frames: list[str] | None = None  # two images for the error; null: pairs of data or a photograph
     inference_size: list[int] = list_of(448, 1024)  # frame size (height, width), in pixels
     train_size: list[int] = list_of(384, 448)  # frame size (height, width), in pixels
     train_batch_size: int = positive(4)  # examples per training step
@@ -465,43 +464,6 @@ class PipelineConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check(len(self.crop) == 2, "crop", "must be [height, width]", self.crop)
-
-
-@dataclass(kw_only=True)
-class SafetyConfig(Settings):
-    """Overhead of checks, metrics and checkpoints beside the training steps."""
-
-    model: ModelConfig
-    loss: LossConfig
-    optimizer: OptimizerConfig
-    train_size: list[int] = list_of(384, 448)  # frame size (height, width), in pixels
-    train_batch_size: int = positive(4)  # examples per training step
-    repeats: int = positive(10)  # timed steps and checkpoints
-    folder: str = "."  # on the disk to measure; temporary files are removed
-    uri: str | None = None  # MLflow; null: an SQLite file in that folder
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_size("train_size", self.train_size, 2**self.model.levels)
-        check_level_weights(self.model, self.loss)
-
-
-@dataclass(kw_only=True)
-class ExportTimingConfig(NetworkConfig):
-    """Inference time of exported formats, beside the network itself."""
-
-    exported: str  # folder of the export
-    size: list[int] = positive([448, 1024])  # frame size (height, width), in pixels
-    repeats: int = positive(5)  # timed calls of each format
-    xla: bool = True  # compile the network's decoder with XLA where that is faster
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_one_of(self, "run", "weights")
-
-    def check_model(self, model: ModelConfig) -> None:
-        """Refuses a frame size that the strides of the pyramid do not divide."""
-        check_size("size", self.size, 2**model.levels)
 
 
 @dataclass(kw_only=True)

@@ -113,6 +113,3 @@ class NetworkConfig(Settings):
     def networks(self) -> list[NetworkChoice]:
         """The networks that the command needs."""
         return [NetworkChoice(self.run, self.weights)] if self.uses_network else []
-
-    def check_model(self, model: ModelConfig) -> None:
-        """Refuses values that do not fit the model of the weights, once that is known."""

@@ -24,13 +24,11 @@ from pwc_exp.config.commands import (
     DescribeConfig,
     EvaluateConfig,
     ExportConfig,
-    ExportTimingConfig,
     ExportWeightsConfig,
     LeaderboardConfig,
     PipelineConfig,
     PredictConfig,
     ReplayConfig,
-    SafetyConfig,
     ServeConfig,
     SubmitConfig,
     SyncConfig,
@@ -82,8 +80,6 @@ Config = (
     | DescribeConfig
     | BenchmarkConfig
     | PipelineConfig
-    | ExportTimingConfig
-    | SafetyConfig
     | DataCheckConfig
     | DataStatsConfig
     | DataIndexConfig
@@ -108,8 +104,6 @@ COMMANDS: dict[str, type[Config]] = {
     "describe": DescribeConfig,
     "benchmark": BenchmarkConfig,
     "benchmark_pipeline": PipelineConfig,
-    "benchmark_export": ExportTimingConfig,
-    "benchmark_safety": SafetyConfig,
     "data_check": DataCheckConfig,
     "data_stats": DataStatsConfig,
     "data_index": DataIndexConfig,

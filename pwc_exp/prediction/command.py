@@ -1,11 +1,10 @@
-"""The command: every pair of a source through the network, and what is made of its flow."""
+"""The command: every pair of a source goes through the network, and its results are written."""
 
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,22 +12,13 @@ from tqdm import tqdm
 
 from pwc_exp import storage
 from pwc_exp.config.commands import Direction, PredictConfig
-from pwc_exp.errors import DataError, UserError
-from pwc_exp.prediction.estimation import GIGABYTE, Estimator
-from pwc_exp.prediction.films import Films
-from pwc_exp.prediction.results import SCALED, Estimated, Results
+from pwc_exp.errors import DataError
+from pwc_exp.prediction.estimation import GIGABYTE, Estimator, find_max_speed
+from pwc_exp.prediction.outputs import SCALED, Estimated, Outputs, Videos
 from pwc_exp.prediction.sources import OF_ONE_PAIR, Pair, Source, open_source
-from pwc_exp.prediction.speeds import first_pass
 from pwc_exp.weights import load_network
 
-FILM_RATE = 24  # pictures per second of a video that is made of images
-
-
-class Failure(NamedTuple):
-    """What has no result, and why."""
-
-    what: str
-    why: str
+FRAME_RATE = 24  # of a video that is made of images
 
 
 def predict(config: PredictConfig) -> None:
@@ -37,7 +27,7 @@ def predict(config: PredictConfig) -> None:
     Raises:
         DataError: some pairs have none; those of all others are written.
     """
-    # It would warn that a function is compiled for each size of frames, which is meant.
+    # It would warn that a function is compiled for each size of frames, which is intended.
     tf.get_logger().setLevel("ERROR")
     source = open_source(config.frames)
     network = load_network(
@@ -54,7 +44,7 @@ def predict(config: PredictConfig) -> None:
         "max_speed": config.max_speed,
         "legend": config.legend,
     }
-    results = Results(
+    outputs = Outputs(
         out,
         config.outputs,
         direction=config.direction,
@@ -64,7 +54,7 @@ def predict(config: PredictConfig) -> None:
         settings=settings,
         weights=weights,
     )
-    results.check_names(source)
+    outputs.check_names(source)
     estimator = Estimator(
         network.model,
         size=(config.resize[0], config.resize[1]) if config.resize else None,
@@ -75,46 +65,46 @@ def predict(config: PredictConfig) -> None:
     )
     storage.make_folder(out)
     rate = Fraction(config.frame_rate).limit_denominator(1001) if config.frame_rate else None
-    with Films(
+    made_with = {
+        "weights": weights,
+        "settings": {**settings, "direction": config.direction.value},
+    }
+    with Videos(
         out,
         config.outputs,
-        title=source.title,
-        frame_rate=rate or source.frame_rate or Fraction(FILM_RATE),
+        source=source,
+        frame_rate=rate or source.frame_rate or Fraction(FRAME_RATE),
         wheel=config.legend,
-        replaced=source.inputs,
-        origin={
-            "weights": weights,
-            "settings": {**settings, "direction": config.direction.value},
-            "frames": [{"title": source.title, "identity": source.identity}],
-        },
+        made_with=made_with,
         overwrite=config.overwrite,
-    ) as films:
-        work = _Work(config, source, estimator, results, films)
-        work.run()
-        films.finish(gaps=bool(work.failures), max_speed=work.max_speed)
-    work.report()
+    ) as videos:
+        prediction = _Prediction(config, source, estimator, outputs, videos)
+        prediction.run()
+        videos.finish(gaps=bool(prediction.failures), max_speed=prediction.max_speed)
+    prediction.report()
 
 
-class _Work:
-    """What is being done, and what has become of it."""
+class _Prediction:
+    """The pairs of a source on their way to results."""
 
     def __init__(
         self,
         config: PredictConfig,
         source: Source,
         estimator: Estimator,
-        results: Results,
-        films: Films,
+        outputs: Outputs,
+        videos: Videos,
     ) -> None:
         self.config = config
         self.source = source
         self.estimator = estimator
-        self.results = results
-        self.films = films
-        self.failures: list[Failure] = []
+        self.outputs = outputs
+        self.videos = videos
+        self.failures: list[str] = []
         self.written = 0
         self.found = 0
         self.max_speed = config.max_speed
+        self._draws = not SCALED.isdisjoint(config.outputs)
 
     def run(self) -> None:
         """Takes every pair of the source, in order; lists those that failed, also if stopped."""
@@ -126,14 +116,14 @@ class _Work:
                     bar.update(len(batch))
         finally:
             for failure in self.failures:
-                print(f"failed: {failure.what}: {failure.why}", file=sys.stderr)
+                print(f"failed: {failure}", file=sys.stderr)
 
     def report(self) -> None:
-        """Says what was done; a failure of any pair is one of the command."""
-        out = self.results.out
-        for path in self.films.paths:
+        """Prints what was done; a failure of any pair is one of the command."""
+        out = self.outputs.out
+        for path in self.videos.paths:
             print(f"video: {path}")
-        found = f", {self.found} were there" if self.found else ""
+        found = f", {self.found} existed" if self.found else ""
         failed = f", {len(self.failures)} failed" if self.failures else ""
         print(f"{out}: {self.written} pairs written{found}{failed}")
         if self.failures:
@@ -142,28 +132,24 @@ class _Work:
             )
 
     def _missing(self, bar: tqdm) -> Iterator[Pair]:
-        """The pairs whose results are not there; all of them, if a video is to be made."""
-        for pair in self._arriving():
-            if self.films.wanted or self.config.overwrite or not self.results.done(pair):
+        """The pairs whose results do not exist; all of them, if a video is to be made."""
+        pairs = self.source.pairs()
+        while True:
+            try:
+                pair = next(pairs, None)
+            except OF_ONE_PAIR as error:  # the rest of a damaged video cannot be read
+                self._fail(self.source.title, error)
+                return
+            if pair is None:
+                return
+            if self.videos.wanted or self.config.overwrite or not self.outputs.exist(pair):
                 yield pair
             else:
                 self.found += 1
                 bar.update()
 
-    def _arriving(self) -> Iterator[Pair]:
-        pairs = self.source.pairs()
-        while True:
-            try:
-                pair = next(pairs, None)
-            except OF_ONE_PAIR as error:  # the rest of a damaged video cannot be had
-                self._fail(self.source.title, error)
-                return
-            if pair is None:
-                return
-            yield pair
-
     def _batches(self, pairs: Iterator[Pair]) -> Iterator[list[Pair]]:
-        """Consecutive pairs of one size; the last ones are fewer."""
+        """Consecutive pairs of one size; the last batch may be smaller."""
         batch: list[Pair] = []
         for pair in pairs:
             try:
@@ -173,10 +159,10 @@ class _Work:
                     yield batch
                 batch = []
                 self._fail(str(pair), error)
-                self.films.add_gap()
+                self.videos.add_gap()
                 yield []
                 continue
-            if batch and (len(batch) == self.config.batch_size or batch[0].size != size):
+            if batch and batch[0].size != size:
                 yield batch
                 batch = []
             batch.append(pair)
@@ -187,11 +173,14 @@ class _Work:
             yield batch
 
     def _take(self, batch: list[Pair]) -> None:
-        """Estimates what is not there, writes it, and gives all of the batch to the videos."""
-        stored = {pair.name: flow for pair in batch if (flow := self._stored(pair)) is not None}
+        """Estimates and writes what does not exist, and gives the whole batch to the videos."""
+        stored = {}
+        if self.videos.wanted and not self.config.overwrite:
+            flows = ((pair.name, self.outputs.stored_flow(pair)) for pair in batch)
+            stored = {name: flow for name, flow in flows if flow is not None}
         missing = [pair for pair in batch if pair.name not in stored]
         try:
-            estimates = self._estimate(missing)
+            estimates = self._estimate(missing) if missing else {}
         except OF_ONE_PAIR as error:
             for pair in missing:
                 self._fail(str(pair), error)
@@ -203,88 +192,61 @@ class _Work:
                 self._write(pair, estimates[pair.name])
             elif flow is not None:
                 self.found += 1
-            self._film(pair, flow)
+            self._add_to_videos(pair, flow)
 
-    def _stored(self, pair: Pair) -> np.ndarray | None:
-        if self.config.overwrite or not self.films.wanted:
-            return None
-        return self.results.stored_flow(pair)
+    def _add_to_videos(self, pair: Pair, flow: np.ndarray | None) -> None:
+        if flow is None:
+            self.videos.add_gap()
+        elif self.videos.wanted:
+            backward = self.outputs.directions[0] is Direction.backward
+            frame = pair.frame2 if backward else pair.frame1
+            self.videos.add(frame.pixels, flow, max_speed=self._full_speed(flow))
 
     def _estimate(self, pairs: Sequence[Pair]) -> dict[str, list[Estimated]]:
-        """The flows of each pair by its name, in the directions that are asked for."""
-        if not pairs:
-            return {}
+        """The flows of each pair by its name, in the requested directions."""
         frames1 = [pair.frame1.pixels for pair in pairs]
         frames2 = [pair.frame2.pixels for pair in pairs]
-        needed = set(self.results.directions)
-        if self.results.compares:
-            needed = {Direction.forward, Direction.backward}
-        flows = {}
-        if Direction.forward in needed:
-            flows[Direction.forward] = self.estimator(frames1, frames2)
-        if Direction.backward in needed:
-            flows[Direction.backward] = self.estimator(frames2, frames1)
+        asked = set(self.outputs.directions)
+        forward = backward = None
+        if Direction.forward in asked or self.outputs.compares:
+            forward = self.estimator(frames1, frames2)
+        if Direction.backward in asked or self.outputs.compares:
+            backward = self.estimator(frames2, frames1)
         account = self.estimator.account(*pairs[0].size)
-        opposite = {
-            Direction.forward: flows.get(Direction.backward),
-            Direction.backward: flows.get(Direction.forward),
-        }
-        return {
-            pair.name: [
-                Estimated(
-                    pair,
-                    direction,
-                    flows[direction][number],
-                    back[number] if (back := opposite[direction]) else None,
-                    account,
-                )
-                for direction in self.results.directions
-            ]
-            for number, pair in enumerate(pairs)
-        }
+        results: dict[str, list[Estimated]] = {pair.name: [] for pair in pairs}
+        for direction in self.outputs.directions:
+            swap = direction is Direction.backward
+            flows, opposites = (backward, forward) if swap else (forward, backward)
+            for number, pair in enumerate(pairs):
+                opposite = opposites[number] if opposites else None
+                estimated = Estimated(pair, direction, (flows or [])[number], opposite, account)
+                results[pair.name].append(estimated)
+        return results
 
     def _write(self, pair: Pair, estimates: Sequence[Estimated]) -> None:
+        paths: list[Path] = []
         try:
-            paths: list[Path] = []
             for estimated in estimates:
-                speed = self._speed(estimated.flow) if self._draws else None
-                paths += self.results.write(estimated, max_speed=speed)
-        except UserError as error:
-            if not isinstance(error, OF_ONE_PAIR):
-                raise
+                speed = self._full_speed(estimated.flow) if self._draws else None
+                paths += self.outputs.write(estimated, max_speed=speed)
+        except OF_ONE_PAIR as error:
             self._fail(str(pair), error)
             return
         self.written += 1
         if paths:
             tqdm.write(f"{pair}: {', '.join(map(str, paths))}")
 
-    def _film(self, pair: Pair, flow: np.ndarray | None) -> None:
-        if flow is None:
-            self.films.add_gap()
-        elif self.films.wanted:
-            frame = pair.frame1
-            if self.results.directions[0] is Direction.backward:
-                frame = pair.frame2
-            self.films.add(frame.pixels, flow, max_speed=self._speed(flow))
-
-    @property
-    def _draws(self) -> bool:
-        return not SCALED.isdisjoint(self.config.outputs)
-
-    def _speed(self, flow: np.ndarray) -> float:
+    def _full_speed(self, flow: np.ndarray) -> float:
         """The speed of full colour, the same for all pairs.
 
-        Without a given one, that of a first pass; of a stream, that of its first flow.
+        Existing results of the first pair decide, or a first pass; for a stream, its first flow.
         """
+        if self.max_speed is None and not self.config.overwrite:
+            first = next(iter(self.source.sample(1)), None)
+            self.max_speed = self.outputs.max_speed(first) if first else None
         if self.max_speed is None:
-            known = None if self.config.overwrite else self._drawn_with()
-            self.max_speed = known or first_pass(self.source, self.estimator.model, [flow])
+            self.max_speed = find_max_speed(self.source, self.estimator.model, [flow])
         return self.max_speed
 
-    def _drawn_with(self) -> float | None:
-        """The speed of full colour of results that are there already: those of the first pair."""
-        first = next(iter(self.source.sample(1)), None)
-        return self.results.max_speed(first) if first else None
-
     def _fail(self, what: str, error: Exception) -> None:
-        self.failures.append(Failure(what, " ".join(str(error).split())))
+        self.failures.append(f"{what}: {' '.join(str(error).split())}")

@@ -1,8 +1,9 @@
-"""The flow of pairs of any size, in batches, within the memory that there is.
+"""The flow of pairs of any size, in batches, within the available memory; and colour scaling.
 
 Letters: B batch, H height, W width.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,10 +16,14 @@ from pwc_exp.errors import DeviceMemoryError
 from pwc_exp.flow.resize import padded_size, resize_flow, resize_frames
 from pwc_exp.inference import Estimate, make_estimate
 from pwc_exp.models.pwcnet import PWCNet
+from pwc_exp.prediction.sources import OF_ONE_PAIR, Source
 from pwc_exp.prediction.tiling import TiledEstimate, whole_bytes
 
 KEPT_SIZES = 8  # sizes whose compiled functions are kept: many sizes must not fill the memory
 GIGABYTE = 1e9
+SAMPLED_PAIRS = 9  # from which the speed of full colour is found
+SAMPLED_SIDE = 512  # px; larger frames are made smaller for that
+FULL_COLOUR = 99  # percent of their pixels that are not faster than full colour
 
 
 class _Plan(NamedTuple):
@@ -41,7 +46,7 @@ class Estimator:
         size: (height, width) at which the network sees the frames; None: their own.
         scale: the same as a share of their own size.
         batch_size: pairs that go through the network together.
-        memory_limit: bytes of this process that are not to be exceeded; frames that would are
+        memory_limit: bytes that this process must not exceed; frames that would need more are
             decoded in tiles. None: what does not fit in the free memory is refused.
         xla: let XLA compile the decoder, where that pays.
     """
@@ -139,6 +144,38 @@ class Estimator:
             f"{needed:.1f} GB, more than is free: give memory_limit=<GB> (tiles, the same result), "
             "a smaller batch_size, or scale=0.5"
         )
+
+
+def find_max_speed(source: Source, model: PWCNet, flows: Sequence[np.ndarray]) -> float:
+    """The speed of full colour, in px, from a few small pairs of a source.
+
+    Args:
+        source: the pairs.
+        model: the network.
+        flows: used where the source has no sample, as a stream.
+    """
+    found = []
+    estimators: dict[float, Estimator] = {}
+    for pair in source.sample(SAMPLED_PAIRS):
+        try:
+            scale = min(1.0, SAMPLED_SIDE / max(pair.size))
+            estimate = estimators.setdefault(scale, Estimator(model, scale=scale))
+            found += estimate([pair.frame1.pixels], [pair.frame2.pixels])
+        except OF_ONE_PAIR:
+            continue  # reported when its turn comes
+    return full_speed(found or flows)
+
+
+def full_speed(flows: Sequence[np.ndarray]) -> float:
+    """The speed, in px, that 99 % of the pixels of flows [H, W, 2] do not exceed; at least 1.
+
+    It is rounded up to two digits, so that rounding in the network does not change the colours.
+    """
+    speeds = np.concatenate([np.hypot(flow[..., 0], flow[..., 1]).ravel() for flow in flows])
+    finite = speeds[np.isfinite(speeds)]
+    speed = max(1.0, float(np.percentile(finite, FULL_COLOUR))) if finite.size else 1.0
+    digit = 10.0 ** (math.floor(math.log10(speed)) - 1)
+    return round(math.ceil(speed / digit) * digit, 6)
 
 
 def _batch(

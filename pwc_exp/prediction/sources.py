@@ -3,30 +3,32 @@
 Nothing is decoded before it is asked for, and a frame that two pairs share is decoded once.
 """
 
-import hashlib
-import json
+import codecs
+import csv
+import glob
+import io
 import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
-from io import BufferedReader
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 
 from pwc_exp.config.commands import STANDARD_INPUT
 from pwc_exp.data.datasets import unlabelled
+from pwc_exp.data.datasets.layout import natural_key
+from pwc_exp.data.formats.headers import read_bytes
 from pwc_exp.data.formats.images import read_frame
 from pwc_exp.errors import ConfigError, DataError, DeviceMemoryError, MissingInputError
-from pwc_exp.prediction.clips import inspect_clip, read_clip, sample_clip
-from pwc_exp.prediction.lists import Listed, match_images, read_csv, read_lines, read_text
+from pwc_exp.prediction.video import read_header, read_video, sample_video
 
-OF_ONE_PAIR = (DataError, MissingInputError, DeviceMemoryError)  # the next may not have it
-LISTS = {".csv": read_csv, ".txt": read_text}
+OF_ONE_PAIR = (DataError, MissingInputError, DeviceMemoryError)  # the next pair may be fine
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm")
 _TEXT_MAGIC = b"YUV4MPEG2"  # a raw video that begins as text
 
 
@@ -35,14 +37,12 @@ class Frame:
 
     Attributes:
         title: names it in messages and records.
-        identity: what tells that it is another than before; None if nothing does.
+        file: the file it comes from; None: a stream.
     """
 
-    def __init__(
-        self, title: str, read: Callable[[], np.ndarray], identity: dict[str, Any] | None
-    ) -> None:
+    def __init__(self, title: str, read: Callable[[], np.ndarray], file: Path | None) -> None:
         self.title = title
-        self.identity = identity
+        self.file = file
         self._read = read
 
     @cached_property
@@ -60,33 +60,43 @@ class Pair(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of both; refuses two sizes."""
-        (height1, width1), (height2, width2) = (
-            frame.pixels.shape[:2] for frame in (self.frame1, self.frame2)
-        )
-        if (height1, width1) != (height2, width2):
+        """(height, width) of both frames, which must have one size."""
+        size1, size2 = self.frame1.pixels.shape[:2], self.frame2.pixels.shape[:2]
+        if size1 != size2:
             raise DataError(
                 "Frames of one pair must be of one size (height x width): "
-                f"{self.frame1.title} is {height1} x {width1}, "
-                f"{self.frame2.title} is {height2} x {width2}"
+                f"{self.frame1.title} is {size1[0]} x {size1[1]}, "
+                f"{self.frame2.title} is {size2[0]} x {size2[1]}"
             )
-        return height1, width1
+        return size1[0], size1[1]
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that the frames come from; none of a stream."""
+        return [frame.file for frame in (self.frame1, self.frame2) if frame.file is not None]
 
     def __str__(self) -> str:
         return f"{self.frame1.title} -> {self.frame2.title}"
 
 
 class Source(NamedTuple):
-    """Pairs, and what is known of them beforehand."""
+    """Pairs, and what is known about them before they are read."""
 
     title: str  # of all of it, for the names of videos
-    pairs: Callable[[], Iterator[Pair]]  # once, if it is a stream
-    sample: Callable[[int], Iterable[Pair]]  # at most so many pairs, spread over all; none: stream
-    total: int | None  # pairs, if that is known
-    frame_rate: Fraction | None  # of a video, per second
-    identity: dict[str, Any] | None  # tells that all is as it was before; None: nothing does
-    inputs: frozenset[Path]  # files that no result may replace, resolved
-    names: Sequence[str]  # of the pairs, where they are known
+    pairs: Callable[[], Iterator[Pair]]  # can be iterated once if it is a stream
+    sample: Callable[[int], Iterable[Pair]] = lambda count: []  # some pairs, spread over all
+    total: int | None = None  # pairs, if that is known
+    frame_rate: Fraction | None = None  # of a video, per second
+    inputs: frozenset[Path] = frozenset()  # resolved files, which no result may replace
+    names: Sequence[str] = ()  # of the pairs, where they are known
+
+
+class _Listed(NamedTuple):
+    """The files of a pair, and the name of its results; None: that of the first."""
+
+    frame1: Path
+    frame2: Path
+    name: str | None = None
 
 
 def open_source(places: Sequence[str]) -> Source:
@@ -101,72 +111,60 @@ def open_source(places: Sequence[str]) -> Source:
         MissingInputError, DataError: there are no frames.
     """
     if len(places) > 1:
-        paths = [Path(place) for place in places]
-        for path in paths:
-            if path.is_dir():
-                raise ConfigError(f"frames: of several, each must be an image. Received: {path}")
-        return _files([Listed(*pair) for pair in pairwise(paths)], title=paths[0].stem)
+        return _images([Path(place) for place in places])
     (place,) = places
     path = Path(place)
     if place == STANDARD_INPUT:
-        return _standard_input(cast(BufferedReader, sys.stdin.buffer))
+        return _standard_input(sys.stdin.buffer)  # type: ignore[arg-type]
     if path.is_dir():
-        samples = unlabelled(path)
-        title = path.resolve().name
-        return _files([Listed(sample.frame1, sample.frame2) for sample in samples], title=title)
+        listed = [_Listed(sample.frame1, sample.frame2) for sample in unlabelled(path)]
+        return _files(listed, title=path.resolve().name)
     if not path.exists():
-        return _files(match_images(place), title="frames")
-    if path.suffix.lower() in LISTS:
-        return _files(LISTS[path.suffix.lower()](path), title=path.stem)
-    return _clip(path)
+        return _files(_match_images(place), title="frames")
+    readers = {".csv": _read_csv, ".txt": _read_text_list}
+    if read := readers.get(path.suffix.lower()):
+        return _files(read(path), title=path.stem)
+    return _video(path)
 
 
-def _files(listed: Sequence[Listed], *, title: str) -> Source:
+def _images(paths: Sequence[Path]) -> Source:
+    if folders := [path for path in paths if path.is_dir()]:
+        raise ConfigError(f"frames: of several, each must be an image. Received: {folders[0]}")
+    return _files([_Listed(*pair) for pair in pairwise(paths)], title=paths[0].stem)
+
+
+def _files(listed: Sequence[_Listed], *, title: str) -> Source:
     if not listed:
         raise DataError(f"{title}: no pair of frames")
     names = _names(listed)
+    total = len(listed)
 
     def pairs(chosen: Iterable[int]) -> Iterator[Pair]:
-        before: Frame | None = None
-        for number in chosen:
-            path1, path2 = listed[number][:2]
-            frame1 = before if before and before.title == str(path1) else _file(path1)
-            before = _file(path2)
-            yield Pair(names[number], frame1, before)
+        return _pairs_of_files((listed[number], names[number]) for number in chosen)
 
-    total = len(listed)
     return Source(
         title=title,
         pairs=lambda: pairs(range(total)),
         sample=lambda count: pairs(sorted({n * total // count for n in range(count)})),
         total=total,
-        frame_rate=None,
-        identity=_identity_of_all(listed),
         inputs=frozenset(path.resolve() for item in listed for path in item[:2]),
         names=names,
     )
 
 
+def _pairs_of_files(listed: Iterable[tuple[_Listed, str]]) -> Iterator[Pair]:
+    before: Frame | None = None
+    for (path1, path2, _), name in listed:
+        frame1 = before if before and before.file == path1 else _file(path1)
+        before = _file(path2)
+        yield Pair(name, frame1, before)
+
+
 def _file(path: Path) -> Frame:
-    return Frame(str(path), lambda: read_frame(path), _identity(path))
+    return Frame(str(path), lambda: read_frame(path), path)
 
 
-def _identity(path: Path) -> dict[str, Any] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None  # it will be missed when it is read
-    return {"file": str(path.resolve()), "bytes": status.st_size, "modified": status.st_mtime_ns}
-
-
-def _identity_of_all(listed: Sequence[Listed]) -> dict[str, Any] | None:
-    each = [_identity(path) for item in listed for path in item[:2]]
-    if None in each:
-        return None
-    return {"pairs": len(listed), "sha256": hashlib.sha256(json.dumps(each).encode()).hexdigest()}
-
-
-def _names(listed: Sequence[Listed]) -> list[str]:
+def _names(listed: Sequence[_Listed]) -> list[str]:
     """The first frames' paths without suffix, below the folder that all of them share."""
     folders = [os.path.abspath(item.frame1.parent) for item in listed]
     shared = os.path.commonpath(folders)
@@ -175,26 +173,97 @@ def _names(listed: Sequence[Listed]) -> list[str]:
         or (Path(folder).relative_to(shared) / item.frame1.name).with_suffix("").as_posix()
         for item, folder in zip(listed, folders, strict=True)
     ]
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
+    for name, count in Counter(names).items():
+        if count > 1:
             raise ConfigError(f"frames: names must differ. Received: {name} twice")
-        seen.add(name)
     return names
 
 
-def _clip(path: Path) -> Source:
-    facts = inspect_clip(path)
-    identity = _identity(path)
+def _match_images(pattern: str) -> list[_Listed]:
+    """Consecutive images that match a pattern; the last image of a folder begins no pair."""
+    found = [Path(name) for name in glob.glob(pattern, recursive=True)]
+    images = [path for path in found if path.suffix.lower() in IMAGES]
+    if not images:
+        raise MissingInputError(f"frames: no such file or folder, and no image matches: {pattern}")
+    ordered = sorted(images, key=lambda path: (path.parent, natural_key(path.name)))
+    folders = groupby(ordered, key=lambda path: path.parent)
+    return [_Listed(*pair) for _, group in folders for pair in pairwise(group)]
+
+
+def _read_csv(path: Path) -> list[_Listed]:
+    """Pairs of a .csv file with a header: columns frame1, frame2 and, optionally, name."""
+    rows = csv.DictReader(io.StringIO(_read_text(path), newline=""), skipinitialspace=True)
+    columns = rows.fieldnames or []
+    if not {"frame1", "frame2"} <= set(columns):
+        raise DataError(f"{path}: columns frame1 and frame2 are needed. Received: {columns}")
+    pairs = []
+    for row in rows:
+        where = f"{path}, line {rows.line_num}"
+        if not row["frame1"] or not row["frame2"]:
+            raise DataError(f"{where}: two frames are needed. Received: {row}")
+        name = _checked_name(row.get("name") or None, where)
+        pairs.append(_Listed(path.parent / row["frame1"], path.parent / row["frame2"], name))
+    return pairs
+
+
+def _read_lines(lines: Iterable[str], folder: Path, title: str) -> Iterator[_Listed]:
+    """Pairs of lines: "frame1 frame2", "frame1 frame2 name", or one path: the next frame.
+
+    Tabs or white space separate; a line that is the path of a file is that path. Empty lines and
+    lines that begin with # are skipped.
+
+    Args:
+        folder: that relative paths start from.
+        title: of the list, for messages.
+    """
+    before: Path | None = None
+    for number, line in enumerate(lines, start=1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        words = [text] if (folder / text).exists() else text.split("\t" if "\t" in text else None)
+        where = f"{title}, line {number}"
+        if len(words) > 3:
+            raise DataError(f"{where}: one or two paths and a name are expected. Received: {text}")
+        frame1, *others = (word.strip() for word in words)
+        if not others:
+            if before is not None:
+                yield _Listed(before, folder / frame1)
+            before = folder / frame1
+        else:
+            name = _checked_name(others[1] if len(others) > 1 else None, where)
+            yield _Listed(folder / frame1, folder / others[0], name)
+            before = None
+
+
+def _read_text_list(path: Path) -> list[_Listed]:
+    return list(_read_lines(_read_text(path).splitlines(), path.parent, str(path)))
+
+
+def _checked_name(name: str | None, where: str) -> str | None:
+    """The name that a line gives; it must stay below the folder of the results."""
+    if name is not None and (not name or Path(name).is_absolute() or ".." in Path(name).parts):
+        raise DataError(f"{where}: the name must be a path below out. Received: {name}")
+    return name
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"Expected UTF-8 in {path}. Received: {error.reason}.") from None
+
+
+def _video(path: Path) -> Source:
+    header = read_header(path)
 
     def sample(count: int) -> Iterator[Pair]:
-        for first, second in sample_clip(path, count):
-            frames = (_decoded(str(path), pixels, None) for pixels in (first, second))
-            yield Pair("", *frames)
+        for pair in sample_video(path, count):
+            yield Pair("", *(_decoded(str(path), pixels, path) for pixels in pair))
 
     def pairs() -> Iterator[Pair]:
         found = False
-        for pair in _consecutive(read_clip(path, str(path)), str(path), path.stem, identity):
+        for pair in _consecutive(read_video(path, str(path)), str(path), path.stem, path):
             found = True
             yield pair
         if not found:
@@ -204,76 +273,52 @@ def _clip(path: Path) -> Source:
         title=path.stem,
         pairs=pairs,
         sample=sample,
-        total=facts.frames and facts.frames - 1,
-        frame_rate=facts.frame_rate,
-        identity=identity,
+        total=header.frames and header.frames - 1,
+        frame_rate=header.frame_rate,
         inputs=frozenset({path.resolve()}),
-        names=[],
     )
 
 
 def _consecutive(
-    images: Iterable[np.ndarray], title: str, stem: str, identity: dict[str, Any] | None
+    images: Iterable[np.ndarray], title: str, stem: str, file: Path | None
 ) -> Iterator[Pair]:
     frames = (
-        _decoded(f"{title}, frame {number}", pixels, identity and {**identity, "frame": number})
+        _decoded(f"{title}, frame {number}", pixels, file)
         for number, pixels in enumerate(images, start=1)
     )
     for number, (frame1, frame2) in enumerate(pairwise(frames), start=1):
         yield Pair(f"{stem}_{number:06d}", frame1, frame2)
 
 
-def _decoded(title: str, pixels: np.ndarray, identity: dict[str, Any] | None) -> Frame:
-    return Frame(title, lambda: pixels.astype(np.float32) / np.float32(255), identity)
+def _decoded(title: str, pixels: np.ndarray, file: Path | None) -> Frame:
+    return Frame(title, lambda: pixels.astype(np.float32) / np.float32(255), file)
 
 
-def _standard_input(stream: BufferedReader) -> Source:
-    """Lines that name images, or else a video: whatever comes first decides."""
+def _standard_input(stream: io.BufferedReader) -> Source:
+    """Lines that name images, or a video: the first bytes decide."""
     head = stream.peek(64)[:64]
     if not head:
         raise MissingInputError("frames: standard input is empty")
     if b"\0" in head or head.startswith(_TEXT_MAGIC) or not _is_text(head):
-        images = read_clip(stream, "standard input")
-        return _stream(lambda: _consecutive(images, "standard input", "frame", None))
+        images = read_video(stream, "standard input")
+        return Source("frames", lambda: _consecutive(images, "standard input", "frame", None))
 
-    def pairs() -> Iterator[Pair]:
+    def named() -> Iterator[tuple[_Listed, str]]:
         times: Counter[str] = Counter()
-        before: Frame | None = None
         lines = (line.decode(errors="surrogateescape") for line in stream)
-        for listed in read_lines(lines, Path(), "standard input"):
+        for listed in _read_lines(lines, Path(), "standard input"):
             name = listed.name or listed.frame1.stem
-            times[name] += 1
-            if times[name] > 1:  # what comes later cannot be known, so the first keeps its name
-                name = f"{name}_{times[name]}"
-            first = listed.frame1
-            frame1 = before if before and before.title == str(first) else _file(first)
-            before = _file(listed.frame2)
-            yield Pair(name, frame1, before)
+            times[name] += 1  # later names are not known yet, so the first keeps its name
+            yield listed, name if times[name] == 1 else f"{name}_{times[name]}"
 
-    return _stream(pairs)
-
-
-def _stream(pairs: Callable[[], Iterator[Pair]]) -> Source:
-    return Source(
-        title="frames",
-        pairs=pairs,
-        sample=lambda count: [],
-        total=None,
-        frame_rate=None,
-        identity=None,
-        inputs=frozenset(),
-        names=[],
-    )
+    return Source("frames", lambda: _pairs_of_files(named()))
 
 
 def _is_text(head: bytes) -> bool:
-    # A character may be cut at the end.
-    return any(_decodes(head[: len(head) - cut]) for cut in range(4))
-
-
-def _decodes(data: bytes) -> bool:
+    # Decoded step by step, as a character may be cut at the end.
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        data.decode()
+        decoder.decode(head)
     except UnicodeDecodeError:
         return False
     return True

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pwc_exp.data.formats.images import write_image
-from pwc_exp.prediction import command, speeds
+from pwc_exp.prediction import command, estimation
 from pwc_exp.weights import WeightsInfo
 
 HEIGHT, WIDTH = 30, 46
@@ -79,7 +79,7 @@ class Model:
 
 class Network(NamedTuple):
     model: Model
-    origin: WeightsInfo
+    info: WeightsInfo
 
 
 def without_network(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Model:
@@ -95,7 +95,7 @@ def without_network(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Model:
         )
 
     monkeypatch.setattr(command, "load_network", load)
-    for module in (command, speeds):
+    for module in (command, estimation):
         monkeypatch.setattr(module, "Estimator", BrightnessEstimator)
     return model
 

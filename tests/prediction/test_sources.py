@@ -1,4 +1,4 @@
-"""Pairs of frames from everything that `frames=` may name."""
+"""Pairs of frames from everything that `frames=` can name."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -61,7 +61,7 @@ a/1.png\tb/2.png\tother/name
 a/1.png
 a/2.png
 with space.png
-"a/10.png" 'with space.png' last
+a/10.png\twith space.png\tlast
 """
 OF_LINES = [
     ("a/1.png", "b/1.png"),

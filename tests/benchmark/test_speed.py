@@ -1,5 +1,6 @@
 """Timing: works take turns, and a rate is operations per median second."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,12 +13,14 @@ import skimage.data
 from small_sets import write_chairs
 
 from pwc_exp import checkpoints, timing
+from pwc_exp.benchmark import speed
+from pwc_exp.benchmark.speed import benchmark
 from pwc_exp.build import build_model
 from pwc_exp.config.composition import read_model
 from pwc_exp.config.training import Precision, PrecisionConfig
-from pwc_exp.errors import ConfigError
+from pwc_exp.errors import ConfigError, MissingInputError
 from pwc_exp.inputs import check_places
-from pwc_exp.timing import WARM_UPS, Work, benchmark, measure
+from pwc_exp.timing import WARM_UPS, Work, measure
 
 SMALLEST = (
     "model=tiny",
@@ -76,8 +79,8 @@ def rows_of(printed: str, kind: str) -> list[list[str]]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     """Overrides that make everything quick to time."""
-    monkeypatch.setattr(timing, "MATRIX_SIDE", 64)
-    monkeypatch.setattr(timing, "PIPELINE_STEPS", 1)
+    monkeypatch.setattr(speed, "MATRIX_SIDE", 64)
+    monkeypatch.setattr(speed, "PIPELINE_STEPS", 1)
     sizes = ("inference_size=[16,32]", "train_size=[16,16]", "train_batch_size=2")
     return (*SMALLEST, *sizes, "repeats=1", "xla=false", "augment=none")
 
@@ -88,7 +91,7 @@ def test_a_precision_is_timed_beside_float32_and_against_both_matrix_products(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(timing, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(speed, "has_bfloat16", lambda: True)
     left, right, _ = skimage.data.stereo_motorcycle()
     pair = (left[:64, :64], right[:64, :64], None)
     monkeypatch.setattr(skimage.data, "stereo_motorcycle", lambda: pair)
@@ -115,7 +118,7 @@ def test_no_bfloat16_product_is_timed_where_there_is_no_such_arithmetic(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(timing, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(speed, "has_bfloat16", lambda: False)
     benchmark(configure("benchmark", *small))
     printed = capsys.readouterr().out
     (product,) = rows_of(printed, "matrix product")
@@ -131,7 +134,7 @@ def test_other_models_are_timed_in_the_same_run_and_their_speed_is_relative_to_t
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other = configure("describe", *SMALLEST, "model.feature_channels=[64,128]").model
-    monkeypatch.setattr(timing, "read_model", lambda name: replace(other, name=name))
+    monkeypatch.setattr(speed, "read_model", lambda name: replace(other, name=name))
     benchmark(configure("benchmark", *small, "models=[large]"))
     printed = capsys.readouterr().out
     for kind in ("inference", "training step  "):
@@ -192,6 +195,31 @@ def test_the_error_of_a_precision_is_that_of_the_given_weights_on_the_given_pair
     line = "flow in bf16 against fp32 on 3 pairs of flyingchairs: differs by 0.0000 px on average"
     assert line in printed
     assert "random" not in printed
+
+
+def test_exported_formats_that_take_the_size_are_timed_beside_the_network(
+    small: tuple[str, ...],
+    configure: Callable[..., Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    formats = {"onnx": "any", "tflite": [[1, 16, 32]], "tflite_fp16": [[2, 16, 32]], "keras": "any"}
+    for name, shapes in formats.items():
+        (tmp_path / name).mkdir()
+        card = json.dumps({"format": name, "shapes": shapes})
+        (tmp_path / name / "card.json").write_text(card)
+    called = []
+    engines = {"here": lambda *frames: called.append([frame.shape for frame in frames])}
+    monkeypatch.setattr(speed, "engines_of", lambda folder: engines)
+    benchmark(configure("benchmark", *small, f"exported={tmp_path}"))
+    printed = capsys.readouterr().out
+    found = [row[:2] for row in rows_of(printed, "inference")]
+    assert found == [["tiny", "fp32"], ["onnx,", "here"], ["tflite,", "here"]]
+    assert called == [[(1, 16, 32, 3)] * 2] * 2 * (WARM_UPS + 1)
+    other = configure("benchmark", *small, "inference_size=[16,16]", f"exported={tmp_path}/tflite")
+    with pytest.raises(MissingInputError, match="no format for frames of 1 x 16 x 16"):
+        benchmark(other)
 
 
 @pytest.mark.parametrize(

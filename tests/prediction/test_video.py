@@ -15,13 +15,13 @@ from grey_frames import Model, predicting, without_network
 from pwc_exp.errors import DataError, MissingExtraError
 from pwc_exp.flow.colour import flow_to_colour
 from pwc_exp.prediction import sources
-from pwc_exp.prediction.clips import (
-    ClipWriter,
-    inspect_clip,
-    read_clip,
-    sample_clip,
-)
 from pwc_exp.prediction.sources import open_source
+from pwc_exp.prediction.video import (
+    VideoWriter,
+    read_header,
+    read_video,
+    sample_video,
+)
 
 av = pytest.importorskip("av")
 
@@ -39,7 +39,7 @@ def predict(model: Model, configure: Callable[..., Any], tmp_path: Path) -> Call
 
 
 def write(path: Path, levels: list[int], size: tuple[int, int] = (34, 62)) -> Path:
-    writer = ClipWriter(path, frame_rate=RATE)
+    writer = VideoWriter(path, frame_rate=RATE)
     for level in levels:
         writer.add(np.full((*size, 3), level, np.uint8))
     assert writer.finish()
@@ -52,18 +52,18 @@ def levels(frames: Any) -> list[float]:
 
 def test_a_video_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = write(tmp_path / "clip.mp4", [40, 80, 120, 160])
-    assert inspect_clip(path) == (4, RATE)
-    np.testing.assert_allclose(levels(read_clip(path, "clip")), [40, 80, 120, 160], atol=2)
+    assert read_header(path) == (4, RATE)
+    np.testing.assert_allclose(levels(read_video(path, "clip")), [40, 80, 120, 160], atol=2)
     assert [item.name for item in tmp_path.iterdir()] == ["clip.mp4"]
 
 
 def test_an_odd_size_is_made_even(tmp_path: Path) -> None:
     path = write(tmp_path / "clip.mp4", [40, 80], size=(33, 61))
-    assert [frame.shape for frame in read_clip(path, "clip")] == [(34, 62, 3)] * 2
+    assert [frame.shape for frame in read_video(path, "clip")] == [(34, 62, 3)] * 2
 
 
 def test_a_video_has_one_size_and_without_pictures_there_is_none(tmp_path: Path) -> None:
-    writer = ClipWriter(tmp_path / "clip.mp4", frame_rate=RATE)
+    writer = VideoWriter(tmp_path / "clip.mp4", frame_rate=RATE)
     assert not writer.finish()
     writer.add(np.zeros((20, 30, 3), np.uint8))
     with pytest.raises(DataError, match=r"of one size.*\(20, 30\). Received: \(30, 20\)"):
@@ -83,7 +83,7 @@ def test_pairs_of_a_video_are_named_by_number(tmp_path: Path) -> None:
 
 def test_a_sample_of_a_video_comes_from_all_of_it(tmp_path: Path) -> None:
     path = write(tmp_path / "clip.mp4", [2 * n for n in range(100)])
-    starts = [first.mean() / 2 for first, _ in sample_clip(path, 4)]
+    starts = [first.mean() / 2 for first, _ in sample_video(path, 4)]
     assert starts[0] < 2
     assert sorted(starts) == starts
 
@@ -117,7 +117,7 @@ def test_a_video_through_standard_input(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(sources.sys, "stdin", SimpleNamespace(buffer=stream))
     pairs = list(open_source(["-"]).pairs())
     assert [pair.name for pair in pairs] == ["frame_000001", "frame_000002"]
-    assert pairs[0].frame1.identity is None  # whether it is the same as before is not known
+    assert pairs[0].files == []  # whether it is the same as before is not known
 
 
 def test_without_pyav_the_message_names_the_extra(
@@ -126,7 +126,7 @@ def test_without_pyav_the_message_names_the_extra(
     path = write(tmp_path / "clip.mp4", [40, 80])
     monkeypatch.setitem(sys.modules, "av.error", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'pwc_exp\[video\]'"):
-        inspect_clip(path)
+        read_header(path)
 
 
 def test_from_a_video_to_the_flow_beside_the_frame(
@@ -135,20 +135,20 @@ def test_from_a_video_to_the_flow_beside_the_frame(
     path = write(tmp_path / "clip.mp4", [40, 80, 120])
     command = (path, "outputs=[flo,flow_video,side_by_side]", "max_speed=80", "batch_size=2")
     out = predict(*command)
-    assert inspect_clip(out / "clip_side_by_side.mp4") == (2, RATE)
+    assert read_header(out / "clip_side_by_side.mp4") == (2, RATE)
     expected = flow_to_colour(np.array([[[40, 20]]], np.float32), max_speed=80)[0, 0]
-    for frame in read_clip(out / "clip_side_by_side.mp4", "out"):
+    for frame in read_video(out / "clip_side_by_side.mp4", "out"):
         assert frame.shape == (34, 124, 3)
         np.testing.assert_allclose(frame[17, 80], expected, atol=6)
-    film = next(iter(read_clip(out / "clip_side_by_side.mp4", "out")))
+    film = next(iter(read_video(out / "clip_side_by_side.mp4", "out")))
     np.testing.assert_allclose(film[17, 20], 40, atol=3)
-    for frame in read_clip(out / "clip_flow.mp4", "out"):
+    for frame in read_video(out / "clip_flow.mp4", "out"):
         np.testing.assert_allclose(frame[17, 20], expected, atol=6)
     batches = list(model.batches)
     (out / "clip_flow.mp4").unlink()
     predict(*command)  # the flows are read from their files
     assert model.batches == batches
-    assert inspect_clip(out / "clip_flow.mp4") == (2, RATE)
+    assert read_header(out / "clip_flow.mp4") == (2, RATE)
 
 
 def test_a_video_that_is_there_is_not_made_again_and_needs_no_other_results(
@@ -161,7 +161,7 @@ def test_a_video_that_is_there_is_not_made_again_and_needs_no_other_results(
     assert len(model.batches) == 2
     predict(path, "outputs=[flow_video]", "frame_rate=10")
     assert len(model.batches) == 4
-    assert inspect_clip(out / "clip_flow.mp4").frame_rate == 10
+    assert read_header(out / "clip_flow.mp4").frame_rate == 10
 
 
 def test_a_pair_that_fails_is_black_in_the_video(
@@ -171,6 +171,6 @@ def test_a_pair_that_fails_is_black_in_the_video(
     model.fails = [DataError("bad")]
     with pytest.raises(DataError, match="1 failed"):
         predict(path, "outputs=[flo,flow_video]", "max_speed=80", "frame_rate=10")
-    film = list(read_clip(tmp_path / "out/clip_flow.mp4", "out"))
+    film = list(read_video(tmp_path / "out/clip_flow.mp4", "out"))
     assert len(film) == 2  # nothing is known of the size before the first picture
-    assert inspect_clip(tmp_path / "out/clip_flow.mp4").frame_rate == 10
+    assert read_header(tmp_path / "out/clip_flow.mp4").frame_rate == 10

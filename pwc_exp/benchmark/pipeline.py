@@ -1,7 +1,7 @@
-"""How fast examples come: decoded, generated or from a cache, cropped or augmented.
+"""Input pipeline throughput: decoding, generating, the cache, cropping and augmentation.
 
-The rates are those of one core, examples by processor time of all threads, so that they hold
-beside whatever else runs, and say what a machine of so many cores can give at most.
+Rates are per core: examples by processor time of all threads. So they hold beside other load, and
+tell the most that a machine with so many cores can do.
 """
 
 import functools
@@ -40,7 +40,7 @@ GENERATED, FROM_CACHE = "generated", "cached"
 Work = Callable[[tf.Tensor], tf.Tensor | Example]  # number of an example -> what it costs
 
 
-def benchmark(config: PipelineConfig) -> None:
+def run(config: PipelineConfig) -> None:
     """Prints the rates of each stage, and how long the first batch of a late step takes."""
     with tempfile.TemporaryDirectory() as folder:
         sources = _sources(config, Path(folder))

@@ -22,34 +22,34 @@ _QUALITY = {"libx264": {"crf": "18", "preset": "medium"}}
 _BITS_PER_PIXEL = 0.25  # for the other encoders, which have no constant quality
 
 
-class ClipFacts(NamedTuple):
-    """What a video says about itself, which may be wrong."""
+class VideoHeader(NamedTuple):
+    """What the header of a video says, which may be wrong."""
 
     frames: int | None
     frame_rate: Fraction | None  # per second, on average
 
 
-def inspect_clip(path: Path) -> ClipFacts:
-    """Reads the header of a video; refuses a file that is none."""
+def read_header(path: Path) -> VideoHeader:
+    """Reads the header of a video; refuses other files."""
     with _opened(path, str(path)) as (_, stream):
-        return ClipFacts(stream.frames or None, stream.average_rate)
+        return VideoHeader(stream.frames or None, stream.average_rate)
 
 
-def read_clip(source: Path | BinaryIO, title: str) -> Iterator[np.ndarray]:
+def read_video(source: Path | BinaryIO, title: str) -> Iterator[np.ndarray]:
     """The frames of a video in the order in which they are shown, [H, W, 3] uint8 RGB.
 
     Pixels are taken as they are stored: a rotation that the file asks for is not applied.
 
     Raises:
-        DataError: it is no video, or damaged from some frame on; those before it were given.
+        DataError: it is not a video, or damaged from some frame on, after the frames before it.
     """
     with _opened(source, title) as (container, stream):
         for frame in container.decode(stream):
             yield frame.to_ndarray(format="rgb24")
 
 
-def sample_clip(path: Path, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Two consecutive frames from each of some places that are spread over a video."""
+def sample_video(path: Path, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of consecutive frames at `count` places spread over a video."""
     for number in range(count):
         with _opened(path, str(path)) as (container, stream):
             length = int((stream.duration or 0) * number / count)
@@ -60,7 +60,7 @@ def sample_clip(path: Path, count: int) -> Iterator[tuple[np.ndarray, np.ndarray
                 yield first, second
 
 
-class ClipWriter:
+class VideoWriter:
     """An MP4 that appears under its name when it is complete.
 
     Args:
@@ -130,7 +130,7 @@ def _opened(source: Path | BinaryIO, title: str) -> Iterator[tuple[Any, Any]]:
     try:
         with av.open(str(source) if isinstance(source, Path) else source) as container:
             if not container.streams.video:
-                raise DataError(f"{title}: not a video; it has no pictures")
+                raise DataError(f"{title}: not a video, it has no pictures")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             yield container, stream

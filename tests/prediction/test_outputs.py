@@ -3,7 +3,7 @@
 import numpy as np
 
 from pwc_exp.flow.colour import flow_to_colour
-from pwc_exp.prediction.drawing import HIDDEN, coloured, warped, with_arrows
+from pwc_exp.prediction.outputs import HIDDEN, coloured, warped, with_arrows
 
 
 def uniform(x: float, y: float, size: tuple[int, int] = (120, 160)) -> np.ndarray:

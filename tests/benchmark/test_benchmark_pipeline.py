@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from small_sets import write_chairs
 
-from pwc_exp.feed_timing import benchmark, measure
+from pwc_exp.benchmark.pipeline import measure, run
 
 SMALL = ("crop=[32,48]", "seconds=0.03")
 
@@ -34,7 +34,7 @@ def test_files_that_are_named_are_measured_beside_generated_scenes(
     configure: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = write_chairs(tmp_path, 4)
-    benchmark(configure("benchmark_pipeline", *SMALL, "data=flyingchairs", f"data.root={root}"))
+    run(configure("benchmark_pipeline", *SMALL, "data=flyingchairs", f"data.root={root}"))
     printed = capsys.readouterr().out
     for name in (
         "flyingchairs: bytes of the files",

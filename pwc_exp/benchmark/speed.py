@@ -1,0 +1,351 @@
+"""The speed of inference, exported formats, training steps and the input pipeline.
+
+Absolute times hold for one machine only. So everything is timed in turn in one process, beside
+plain matrix products, and the results are shares of their rate and ratios between rows.
+"""
+
+import collections
+import dataclasses
+import functools
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import skimage.data
+import tensorflow as tf
+
+from pwc_exp import machine, pretrained
+from pwc_exp.build import (
+    build_augment,
+    build_eval_feed,
+    build_loss,
+    build_model,
+    build_optimizer,
+    build_source,
+)
+from pwc_exp.config.commands import BenchmarkConfig, Format
+from pwc_exp.config.composition import read_model
+from pwc_exp.config.data import DataConfig, Split, SyntheticConfig
+from pwc_exp.config.fields import check
+from pwc_exp.config.training import Precision, PrecisionConfig
+from pwc_exp.data.formats.images import read_frame
+from pwc_exp.data.pipeline import train_batches
+from pwc_exp.data.sample import Batch
+from pwc_exp.errors import ConfigError, DataError, MissingInputError
+from pwc_exp.exporting import card
+from pwc_exp.exporting.engine import Shape
+from pwc_exp.exporting.formats import engines_of
+from pwc_exp.exporting.parity import frames
+from pwc_exp.flow.metrics import endpoint_error
+from pwc_exp.flow.resize import pad, unpad
+from pwc_exp.flow.tensorflow_ops import on_cpu
+from pwc_exp.inference import make_estimate
+from pwc_exp.machine import processors
+from pwc_exp.models.pwcnet import PWCNet
+from pwc_exp.models.summary import total_flops
+from pwc_exp.timing import Timing, Work, measure
+from pwc_exp.training.step import make_train_step
+from pwc_exp.weights import load_weights
+
+MATRIX_SIDE = 2048
+PRODUCTS = 8  # in one repeat
+PASSES = 3  # a training step: forward, and about as much for each of the two gradients
+PIPELINE_STEPS = 4  # batches in one repeat
+PAIRS = 8  # of a data set, at most, on which precisions are compared
+DTYPES = {Precision.fp32: tf.float32, Precision.bf16: tf.bfloat16, Precision.fp16: tf.float16}
+
+PRODUCT, INFERENCE, TRAINING, PIPELINE = (
+    "matrix product",
+    "inference",
+    "training step",
+    "input pipeline",
+)
+
+
+class Row(NamedTuple):
+    """A line of the table."""
+
+    kind: str  # PRODUCT, INFERENCE, TRAINING or PIPELINE
+    model: str  # or the format and engine of an export; of the pipeline: the data
+    precision: Precision
+    size: str  # of what one call takes
+    work: Work
+
+    @property
+    def name(self) -> str:
+        """What no other row is called."""
+        return f"{self.kind} {self.model} {self.precision}"
+
+
+def benchmark(config: BenchmarkConfig) -> None:
+    """Prints the times of inference, training and input pipeline, and the error of the precision.
+
+    Raises:
+        UserError: an unknown model, or weights, frames or data that cannot be read.
+    """
+    tf.get_logger().setLevel("ERROR")  # several networks are several traces, no reason to warn
+    selection = _select(config)
+    if selection is not None:
+        config = dataclasses.replace(config, model=selection.model)
+    configs = [
+        config,
+        *(dataclasses.replace(config, model=read_model(name)) for name in config.models),
+    ]
+    names = [own.model.name for own in configs]
+    check(len(set(names)) == len(names), "models", "must differ from each other and model", names)
+    precisions = list(dict.fromkeys([Precision.fp32, config.precision.policy]))
+    models = {
+        (own.model.name, precision): build_model(own.model, PrecisionConfig(policy=precision))
+        for own in configs
+        for precision in precisions
+    }
+    if selection is not None:
+        load_weights(models[names[0], Precision.fp32], selection.path)
+    for (name, _), model in models.items():
+        model.set_weights(models[name, Precision.fp32].get_weights())
+    errors = ""
+    if len(precisions) > 1:  # before training steps change the weights
+        both = [models[names[0], precision] for precision in precisions]
+        errors = _errors(config, both, trained=selection is not None)
+    rows = [
+        *_products(),
+        *(_inference(config, *key, model) for key, model in models.items()),
+        *_exports(config, models[names[0], Precision.fp32]),
+        *(_training(config, *key, model) for key, model in models.items()),
+        *_pipelines(config),
+    ]
+    timings = measure({row.name: row.work for row in rows}, repeats=config.repeats)
+    print("\n".join([*_table(config, rows, timings), *_bottleneck(config, rows, timings)]))
+    if errors:
+        print(errors)
+
+
+def _select(config: BenchmarkConfig) -> pretrained.Selection | None:
+    """The weights that are given, with their model: the configured one if they do not say it."""
+    if config.run is None and config.weights is None:
+        return None
+    try:
+        return pretrained.select(run=config.run, weights=config.weights, model=None)
+    except ConfigError:
+        return pretrained.select(run=config.run, weights=config.weights, model=config.model)
+
+
+def _products() -> Iterator[Row]:
+    """The matrix products that this machine has the arithmetic for."""
+    size = f"{PRODUCTS} of {MATRIX_SIDE} x {MATRIX_SIDE}"
+    for precision in (Precision.fp32, Precision.bf16):
+        if precision == Precision.fp32 or has_bfloat16():
+            yield Row(PRODUCT, "", precision, size, _product(precision))
+
+
+def has_bfloat16() -> bool:
+    """Whether products in bfloat16 are fast here; without the arithmetic they take 30 times long.
+
+    GPUs that TensorFlow supports have it, or convert to float32 quickly.
+    """
+    return not on_cpu() or machine.has_bfloat16()
+
+
+def _product(precision: Precision) -> Work:
+    sides = [MATRIX_SIDE, MATRIX_SIDE]
+    left, right = (tf.cast(tf.random.normal(sides), DTYPES[precision]) for _ in range(2))
+    product = tf.function(lambda: tf.matmul(left, right))
+
+    def call() -> None:
+        for _ in range(PRODUCTS):
+            product().numpy()
+
+    return Work(call, PRODUCTS * 2.0 * MATRIX_SIDE**3)
+
+
+def _inference(config: BenchmarkConfig, name: str, precision: Precision, model: PWCNet) -> Row:
+    height, width = config.inference_size
+    frame1, frame2 = (tf.random.uniform([1, height, width, 3]) for _ in range(2))
+    estimate = make_estimate(model, xla=config.xla)
+
+    def call() -> None:
+        estimate(frame1, frame2).numpy()
+
+    work = Work(call, total_flops(model, (height, width)))
+    return Row(INFERENCE, name, precision, f"1 pair of {height} x {width}", work)
+
+
+def _exports(config: BenchmarkConfig, model: PWCNet) -> Iterator[Row]:
+    """The formats of an export that take the size; `keras` is the network itself.
+
+    Raises:
+        MissingInputError: there is none.
+    """
+    if config.exported is None:
+        return
+    shape = Shape(1, *config.inference_size)
+    pair, found = frames(shape), False
+    flops = total_flops(model, (shape.height, shape.width))
+    for folder in sorted(path.parent for path in Path(config.exported).glob(f"*/{card.FILE}")):
+        shapes = card.read(folder)["shapes"]
+        if folder.name == Format.keras or (shapes != "any" and list(shape) not in shapes):
+            continue
+        found = True
+        for engine, run in engines_of(folder).items():
+            size = f"1 pair of {shape.height} x {shape.width}"
+            work = Work(functools.partial(run, *pair), flops)
+            yield Row(INFERENCE, f"{folder.name}, {engine}", Precision.fp32, size, work)
+    if not found:
+        raise MissingInputError(f"exported: {config.exported} has no format for frames of {shape}")
+
+
+def _training(config: BenchmarkConfig, name: str, precision: Precision, model: PWCNet) -> Row:
+    height, width = config.train_size
+    count = config.train_batch_size
+    batch = Batch(
+        frame1=tf.random.uniform([count, height, width, 3]),
+        frame2=tf.random.uniform([count, height, width, 3]),
+        flow=tf.random.normal([count, height, width, 2]),
+        valid=tf.ones([count, height, width]),
+        index=tf.range(count, dtype=tf.int64),
+    )
+    train_step = make_train_step(
+        model,
+        build_optimizer(config.optimizer, 1e-6, PrecisionConfig(policy=precision)),
+        build_loss(config.loss, model),
+        l2=config.optimizer.l2,
+        l2_biases=config.optimizer.l2_biases,
+        clip_norm=config.optimizer.clip_norm,
+    )
+
+    def call() -> None:
+        train_step(batch)["train/loss"].numpy()
+
+    work = Work(call, PASSES * count * total_flops(model, (height, width)))
+    return Row(TRAINING, name, precision, f"{count} pairs of {height} x {width}", work)
+
+
+def _pipelines(config: BenchmarkConfig) -> Iterator[Row]:
+    """Batches as training gets them: of the configured data, and generated ones."""
+    every: list[DataConfig] = [SyntheticConfig(crop=config.train_size)]
+    if config.data is not None:
+        configured = dataclasses.replace(config.data, crop=config.train_size)
+        every = [configured] if isinstance(configured, SyntheticConfig) else [configured, *every]
+    for data in every:
+        batches = train_batches(
+            build_source(data, Split.train),
+            batch_size=config.train_batch_size,
+            crop=config.train_size,
+            augment=build_augment(config.augment),
+            seed=0,
+            start_step=0,
+            steps=PIPELINE_STEPS,
+            workers=data.workers or len(processors()),
+        )
+        cached = ", cached" if data.cache else ""
+        size = f"{PIPELINE_STEPS * config.train_batch_size} samples"
+        yield Row(
+            PIPELINE,
+            f"{data.name}{cached}",
+            Precision.fp32,
+            size,
+            Work(functools.partial(collections.deque, batches, 0), 0.0),
+        )
+
+
+def _errors(config: BenchmarkConfig, models: Sequence[PWCNet], *, trained: bool) -> str:
+    """How far the second model's flow is from that of the first, the same in float32."""
+    multiple = 2 ** models[0].levels
+    estimates = [make_estimate(model, xla=config.xla) for model in models]
+    means, largest = [], 0.0
+    what, pairs = _pairs(config)
+    for frame1, frame2 in pairs:
+        height, width = frame1.shape[1:3]
+        padded = [pad(frame, multiple) for frame in (frame1, frame2)]
+        flows = [unpad(estimate(*padded), height, width) for estimate in estimates]
+        error = endpoint_error(*flows).numpy()
+        means.append(float(error.mean()))
+        largest = max(largest, float(error.max()))
+    policy = config.precision.policy
+    worst = f", {max(means):.4f} px on the worst" if len(means) > 1 else ""
+    line = (
+        f"flow in {policy} against fp32 on {what}: differs by {np.mean(means):.4f} px on average"
+        f"{worst}, by {largest:.3f} px at most"
+    )
+    random = "the weights are random: of a trained network (run=, weights=) this says little"
+    return line if trained else f"{line}\n{random}"
+
+
+def _pairs(config: BenchmarkConfig) -> tuple[str, Iterable[tuple[tf.Tensor, tf.Tensor]]]:
+    """What the pairs are, and their frames [1, H, W, 3]."""
+    if config.frames is not None:
+        frames = [tf.constant(read_frame(Path(path))[None]) for path in config.frames]
+        if frames[0].shape != frames[1].shape:
+            raise DataError(f"frames must be of one size. Received: {' and '.join(config.frames)}")
+        return " and ".join(Path(path).name for path in config.frames), [(frames[0], frames[1])]
+    if config.data is not None:
+        source = build_source(config.data, Split.all)
+        feed = build_eval_feed(
+            config.data, source, batch_size=1, multiple=1, listed=None, limit=PAIRS
+        )
+        return f"{len(feed.indices)} pairs of {source.name}", ((b.frame1, b.frame2) for b in feed)
+    left, right, _ = skimage.data.stereo_motorcycle()  # Middlebury 2014, 500 x 741
+    frames = [tf.constant(frame[None], tf.float32) / 255 for frame in (left, right)]
+    return "the pair stereo_motorcycle of scikit-image", [(frames[0], frames[1])]
+
+
+def _table(
+    config: BenchmarkConfig, rows: Sequence[Row], timings: Mapping[str, Timing]
+) -> Iterator[str]:
+    yield (
+        f"{platform.machine()}, {machine.model_name()}, {os.cpu_count()} processors, "
+        f"{len(tf.config.list_logical_devices('GPU'))} GPUs, medians of {config.repeats} repeats"
+    )
+    products = {row.precision: timings[row.name].gflops for row in rows if row.kind == PRODUCT}
+    shares = "".join(f"{f'of {precision}':>9}" for precision in products)
+    wide = max(16, *(len(row.model) + 1 for row in rows if row.kind != PIPELINE))
+    size = f"{'':<{20 + wide}}{'of (height x width)':<24}"
+    yield f"{size}{'s':>9}{'GFLOP/s':>10}{shares}{'speed':>8}{'peak MB':>10}"
+    first: dict[str, float] = {}
+    for row in rows:
+        if row.kind == PIPELINE:
+            continue
+        timing = timings[row.name]
+        rate = timing.gflops if row.kind == PRODUCT else 1 / timing.seconds
+        speed = rate / first.setdefault(row.kind, rate)
+        shares = "".join(f"{timing.gflops / product:>9.1%}" for product in products.values())
+        label = f"{row.kind:<15}{row.model:<{wide}}{row.precision:<5}"
+        yield (
+            f"{label}{row.size:<24}{timing.seconds:>9.3f}{timing.gflops:>10.1f}{shares}"
+            f"{speed:>8.2f}{timing.peak_megabytes:>10,.0f}"
+        )
+    yield "of fp32, bf16: share of that matrix product's rate. speed: relative to the first row of"
+    yield "the kind. peak MB: of the whole process so far"
+    if Precision.bf16 not in products:
+        yield (
+            "bf16 matrix product: not timed, as this processor has no bfloat16 arithmetic (AMX or "
+            "AVX512-BF16); precision=bf16 is no faster here"
+        )
+
+
+def _bottleneck(
+    config: BenchmarkConfig, rows: Sequence[Row], timings: Mapping[str, Timing]
+) -> Iterator[str]:
+    """Samples per second of the input pipeline beside those of the training step."""
+    policy = config.precision.policy
+    step = next(row for row in rows if row.kind == TRAINING and row.precision == policy)
+    rate = config.train_batch_size / timings[step.name].seconds
+    yield f"training step, {step.model} {policy}: {rate:.2f} samples/s"
+    for row in rows:
+        if row.kind != PIPELINE:
+            continue
+        own = PIPELINE_STEPS * config.train_batch_size / timings[row.name].seconds
+        slower = "input pipeline" if own < rate else "training step"
+        line = (
+            f"input pipeline, {row.model}: {own:.2f} samples/s, {own / rate:.1f} times as many: "
+            f"the {slower} is the bottleneck"
+        )
+        if on_cpu():  # the processors do both
+            line += (
+                f"; taking turns on the same processors, {own * rate / (own + rate):.2f} samples/s "
+                f"together, {rate / (own + rate):.0%} of the time for examples"
+            )
+        yield line

@@ -1,0 +1,418 @@
+"""The files of each pair: names, contents, and whether they exist already.
+
+    <out>/<name>.flo, <name>_flow.png, ...    the results
+    <out>/<name>.json                         their record, written last
+    <out>/<title>_flow.mp4, ...               videos of all pairs, likewise with a record
+
+Letters: H height, W width.
+"""
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from fractions import Fraction
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+
+from pwc_exp import __version__, storage
+from pwc_exp.config.commands import Direction, Output
+from pwc_exp.data.formats.images import write_image
+from pwc_exp.data.formats.io import (
+    read_flow,
+    write_flo,
+    write_flo5,
+    write_kitti_png,
+    write_npy,
+    write_pfm,
+)
+from pwc_exp.errors import ConfigError, DataError
+from pwc_exp.flow.colour import flow_to_colour, legend
+from pwc_exp.flow.consistency import confidence, occlusion
+from pwc_exp.flow.warp import backward_warp
+from pwc_exp.prediction.sources import Frame, Pair, Source
+from pwc_exp.prediction.video import VideoWriter
+
+TAILS = {
+    Output.flo: ".flo",
+    Output.npy: ".npy",
+    Output.kitti: ".png",
+    Output.flo5: ".flo5",
+    Output.pfm: ".pfm",
+    Output.picture: "_flow.png",
+    Output.arrows: "_arrows.png",
+    Output.warped: "_warped.png",
+    Output.occlusion: "_occlusion.png",
+    Output.confidence: "_confidence.png",
+}
+WRITERS: dict[Output, Callable[[Path, np.ndarray], None]] = {
+    Output.flo: write_flo,
+    Output.npy: write_npy,
+    Output.kitti: write_kitti_png,
+    Output.flo5: write_flo5,
+    Output.pfm: write_pfm,
+}
+VIDEOS = {Output.flow_video: "_flow.mp4", Output.side_by_side: "_side_by_side.mp4"}
+SCALED = {Output.picture, Output.arrows, *VIDEOS}  # by a speed that is the same for all pairs
+EXACT = (Output.flo, Output.npy, Output.flo5, Output.pfm)  # of these a flow can be read back
+# They compare the flow with that of the swapped frames.
+COMPARING = {Output.warped, Output.occlusion, Output.confidence}
+ARROWS = 40  # along the longer side of a picture
+HIDDEN = np.array([255, 0, 255])  # the colour that is mixed into hidden pixels, half and half
+_RECORD = ".json"
+
+
+class Estimated(NamedTuple):
+    """A flow and what belongs to it."""
+
+    pair: Pair
+    direction: Direction  # forward or backward
+    flow: np.ndarray  # [H, W, 2], in pixels
+    opposite: np.ndarray | None  # the flow of the swapped frames, where an output needs it
+    account: Mapping[str, Any]  # how the frames went through the network
+
+    @property
+    def frames(self) -> tuple[Frame, Frame]:
+        """The frame whose pixels the flow moves, and the frame that it leads to."""
+        frame1, frame2 = self.pair.frame1, self.pair.frame2
+        return (frame2, frame1) if self.direction is Direction.backward else (frame1, frame2)
+
+
+class Outputs:
+    """The results of pairs, below one folder.
+
+    Args:
+        out: the folder.
+        outputs: kinds of results; videos are ignored.
+        direction: which flows.
+        relative, absolute: of the bound of `occlusion`.
+        wheel: whether pictures get a colour wheel.
+        settings, weights: for the records; results that were made with others are made again.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        outputs: Sequence[Output],
+        *,
+        direction: Direction,
+        relative: float,
+        absolute: float,
+        wheel: bool,
+        settings: Mapping[str, Any],
+        weights: Mapping[str, Any],
+    ) -> None:
+        self.out = out
+        self.kinds = [kind for kind in dict.fromkeys(outputs) if kind in TAILS]
+        both = (Direction.forward, Direction.backward)
+        self.directions = both if direction is Direction.both else (direction,)
+        self.compares = not COMPARING.isdisjoint(self.kinds)
+        self._bound = {"relative": relative, "absolute": absolute}
+        self._wheel = wheel
+        self._made_with = {"weights": dict(weights), "settings": dict(settings)}
+
+    def check_names(self, source: Source) -> None:
+        """Refuses results that would replace a frame, or each other, where names are known."""
+        results: set[Path] = set()
+        for name in source.names:
+            for path in self._refuse_replacing(name, source.inputs):
+                if path in results:
+                    raise ConfigError(f"frames: two pairs would both have the result {path}")
+                results.add(path)
+
+    def exist(self, pair: Pair) -> bool:
+        """Whether all results of a pair exist, as they would be made now."""
+        return not self.kinds or all(self._record(pair, each) for each in self.directions)
+
+    def stored_flow(self, pair: Pair) -> np.ndarray | None:
+        """The flow of the first direction, [H, W, 2], if a file of the results holds it exactly."""
+        kind = next((kind for kind in EXACT if kind in self.kinds), None)
+        if kind is None or not self.exist(pair):
+            return None
+        return read_flow(self._path(pair.name, self.directions[0], TAILS[kind]))[0]
+
+    def max_speed(self, pair: Pair) -> float | None:
+        """The speed of full colour that existing results of a pair were drawn with."""
+        return self._record(pair, self.directions[0]).get("max_speed")
+
+    def write(self, estimated: Estimated, *, max_speed: float | None) -> list[Path]:
+        """Writes all results of one flow, and their record last; returns their paths."""
+        if not self.kinds:
+            return []
+        pair, direction = estimated.pair, estimated.direction
+        self._refuse_replacing(pair.name, [file.resolve() for file in pair.files])
+        paths = {kind: self._path(pair.name, direction, TAILS[kind]) for kind in self.kinds}
+        for kind, path in paths.items():
+            storage.make_folder(path.parent)
+            if kind in WRITERS:
+                WRITERS[kind](path, estimated.flow)
+            else:
+                write_image(path, self._picture(kind, estimated, max_speed or 1.0))
+        frame, other = estimated.frames
+        height, width = estimated.flow.shape[:2]
+        content = {
+            "flow": {
+                "direction": direction.value,
+                "from": frame.title,
+                "to": other.title,
+                "unit": "pixels of the frame",
+                "components": ["x, right", "y, down"],
+                "height": height,
+                "width": width,
+            },
+            "max_speed": max_speed,
+            "network": dict(estimated.account),
+            **self._made_with,
+            "frames": [pair.frame1.title, pair.frame2.title],
+            "files": {kind.value: path.name for kind, path in paths.items()},
+        }
+        record = self._path(pair.name, direction, _RECORD)
+        write_record(record, content)
+        return [*paths.values(), record]
+
+    def _record(self, pair: Pair, direction: Direction) -> dict[str, Any]:
+        """The record of existing results; {} if they must be made."""
+        made_with = {**self._made_with, "frames": [pair.frame1.title, pair.frame2.title]}
+        path = self._path(pair.name, direction, _RECORD)
+        return read_record(path, made_with, self.kinds, pair.files)
+
+    def _path(self, name: str, direction: Direction, tail: str) -> Path:
+        middle = "_backward" if direction is Direction.backward else ""
+        return self.out / f"{name}{middle}{tail}"
+
+    def _refuse_replacing(self, name: str, inputs: Collection[Path]) -> list[Path]:
+        """The paths of a pair's results, none of which may be one of `inputs`."""
+        tails = [*(TAILS[kind] for kind in self.kinds), _RECORD]
+        paths = [
+            self._path(name, direction, tail) for direction in self.directions for tail in tails
+        ]
+        for path in paths:
+            if path.resolve() in inputs:
+                raise ConfigError(f"out: {path} is one of the frames; choose another folder")
+        return paths
+
+    def _picture(self, kind: Output, estimated: Estimated, max_speed: float) -> np.ndarray:
+        flow, (frame, other) = estimated.flow, estimated.frames
+        match kind:
+            case Output.picture:
+                return coloured(flow, max_speed=max_speed, wheel=self._wheel)
+            case Output.arrows:
+                return with_arrows(frame.pixels, flow, max_speed=max_speed)
+            case Output.warped:
+                return warped(other.pixels, flow, self._compare(occlusion, estimated))
+            case Output.occlusion:
+                return to_bytes(self._compare(occlusion, estimated)[..., None])
+            case Output.confidence:
+                return to_bytes(self._compare(confidence, estimated)[..., None])
+            case _:
+                raise ValueError(f"not a result of one pair: {kind}")
+
+    def _compare(self, function: Callable[..., Any], estimated: Estimated) -> np.ndarray:
+        """A map [H, W] from the flow and its opposite."""
+        flow, opposite = estimated.flow, estimated.opposite
+        if opposite is None:
+            raise ValueError("the opposite flow is needed")
+        if min(flow.shape[:2]) < 2:
+            raise DataError("occlusion, confidence and warped need frames of at least 2 x 2 pixels")
+        return np.asarray(function(flow[None], opposite[None], **self._bound))[0]
+
+
+class Videos:
+    """Videos that appear when `finish` is called; without that, nothing is left of them.
+
+    An existing video that would be made as before is not made again.
+
+    Args:
+        out: their folder.
+        outputs: which of them, among other outputs.
+        source: the pairs; its title begins their names, and no input is replaced.
+        frame_rate: pictures per second.
+        wheel: whether pictures get a colour wheel.
+        made_with: for their records: weights and settings.
+        overwrite: make them again in any case.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        outputs: Sequence[Output],
+        *,
+        source: Source,
+        frame_rate: Fraction,
+        wheel: bool,
+        made_with: Mapping[str, Any],
+        overwrite: bool,
+    ) -> None:
+        self.paths: list[Path] = []
+        self._wheel = wheel
+        self._made_with = {"frame_rate": str(frame_rate), "frames": source.title, **made_with}
+        self._writers: dict[Output, VideoWriter] = {}
+        for kind, tail in VIDEOS.items():
+            path = out / f"{source.title}{tail}"
+            record = path.with_suffix(_RECORD)
+            if kind not in outputs:
+                continue
+            if not overwrite and read_record(record, self._made_with, [kind], source.inputs):
+                continue
+            if path.resolve() in source.inputs:
+                raise ConfigError(f"out: {path} is the input; choose another folder")
+            self._writers[kind] = VideoWriter(path, frame_rate=frame_rate)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any video is to be made."""
+        return bool(self._writers)
+
+    def add(self, frame: np.ndarray, flow: np.ndarray, *, max_speed: float) -> None:
+        """Appends a frame, [H, W, 3] RGB in [0, 1], and its flow, [H, W, 2] in pixels."""
+        picture = coloured(flow, max_speed=max_speed, wheel=self._wheel)
+        for kind, writer in self._writers.items():
+            if kind is Output.side_by_side:
+                writer.add(np.concatenate([to_bytes(frame), picture], axis=1))
+            else:
+                writer.add(picture)
+
+    def add_gap(self) -> None:
+        """Appends black where a pair has no flow, so that the rest stays in time."""
+        for writer in self._writers.values():
+            if writer.size is not None:
+                writer.add(np.zeros((*writer.size, 3), np.uint8))
+
+    def finish(self, *, gaps: bool, max_speed: float | None) -> None:
+        """Completes the videos; one without a picture is not written.
+
+        Args:
+            gaps: some pairs have no flow; then there is no record, and the videos are made again.
+            max_speed: the speed of full colour, in pixels.
+        """
+        for kind, writer in self._writers.items():
+            if not writer.finish():
+                continue
+            self.paths.append(writer.path)
+            if not gaps:
+                files = {kind.value: writer.path.name}
+                content = {"max_speed": max_speed, **self._made_with, "files": files}
+                write_record(writer.path.with_suffix(_RECORD), content)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for writer in self._writers.values():
+            writer.discard()
+
+
+def write_record(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes the record of results, after them: where it exists, they are complete."""
+    record = {"pwc_exp": __version__, **content}
+    storage.write_file(path, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def read_record(
+    path: Path, made_with: Mapping[str, Any], kinds: Collection[str], inputs: Collection[Path]
+) -> dict[str, Any]:
+    """The record of results that need not be made again; {} if they must be.
+
+    Args:
+        made_with: what must be as it is in the record; of "weights" only their sha256.
+        kinds: results that must exist.
+        inputs: files that must not be newer than the record; none, as of a stream: it is not known
+            whether the frames are the same.
+    """
+    try:
+        record = json.loads(path.read_bytes())
+        files = {kind: path.with_name(name) for kind, name in record["files"].items()}
+        sha256 = record["weights"]["sha256"]
+        written = path.stat().st_mtime_ns
+        same = inputs and all(file.stat().st_mtime_ns <= written for file in inputs)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    same = same and all(files[kind].is_file() for kind in kinds if kind in files)
+    same = same and set(kinds) <= files.keys() and sha256 == made_with["weights"]["sha256"]
+    others = made_with.keys() - {"weights"}
+    return record if same and all(record.get(key) == made_with[key] for key in others) else {}
+
+
+def to_bytes(frame: np.ndarray) -> np.ndarray:
+    """Values in [0, 1] as uint8."""
+    return (255 * frame.clip(0, 1)).round().astype(np.uint8)
+
+
+def coloured(flow: np.ndarray, *, max_speed: float, wheel: bool) -> np.ndarray:
+    """`flow`, [H, W, 2] in pixels, in Middlebury's colours: [H, W, 3] uint8.
+
+    Args:
+        max_speed: of full colour, in pixels; faster motion is darker.
+        wheel: draw the colour wheel into the lower right corner, labelled with that speed.
+    """
+    picture = flow_to_colour(flow, max_speed=max_speed)
+    side = min(picture.shape[:2]) // 4
+    if not wheel or side < 24:  # too small to read
+        return picture
+    canvas = PIL.Image.fromarray(picture)
+    height, width = picture.shape[:2]
+    text = max(10, side // 6)
+    corner = (width - side - 4, height - side - text - 8)
+    draw = PIL.ImageDraw.Draw(canvas)
+    draw.rectangle((corner[0] - 4, corner[1] - 4, width, height), fill="white")
+    canvas.paste(PIL.Image.fromarray(legend(side)), corner)
+    place = (width - side // 2 - 4, height - 4)
+    font = PIL.ImageFont.load_default(text)
+    draw.text(place, f"{max_speed:.4g} px", fill="black", font=font, anchor="ms")
+    return np.asarray(canvas)
+
+
+def with_arrows(frame: np.ndarray, flow: np.ndarray, *, max_speed: float) -> np.ndarray:
+    """Arrows on a darkened frame; each begins at the pixel whose motion it shows.
+
+    Args:
+        frame: [H, W, 3] RGB in [0, 1].
+        flow: [H, W, 2] in pixels.
+        max_speed: in pixels; if an arrow of this speed would not reach the next one, all arrows are
+            lengthened by a whole factor.
+
+    Returns:
+        [H, W, 3] uint8.
+    """
+    height, width = flow.shape[:2]
+    step = max(8, -(-max(height, width) // ARROWS))
+    canvas = PIL.Image.fromarray(to_bytes(0.6 * frame))
+    draw = PIL.ImageDraw.Draw(canvas)
+    line = max(1, step // 10)
+    factor = max(1, round(step / max_speed))
+    for y, x in product(range(step // 2, height, step), range(step // 2, width, step)):
+        start, motion = np.array([x, y]), factor * flow[y, x]
+        length = float(np.hypot(*motion))
+        if not np.isfinite(length) or length < 1:
+            draw.point((x, y), fill="yellow")
+            continue
+        tip, along = start + motion, motion / length
+        head = min(0.4 * length, step / 3)
+        across = np.array([-along[1], along[0]])
+        draw.line([*start, *tip], fill="yellow", width=line)
+        for side in (-0.6, 0.6):
+            draw.line([*tip, *(tip - head * (along + side * across))], fill="yellow", width=line)
+    return np.asarray(canvas)
+
+
+def warped(other: np.ndarray, flow: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """The other frame sampled where the flow points: a correct flow makes it look like this frame.
+
+    Pixels that are hidden in the other frame are tinted: without that, whatever hides them would
+    be seen twice.
+
+    Args:
+        other: [H, W, 3] RGB in [0, 1], the frame that the flow leads to.
+        flow: [H, W, 2] in pixels.
+        hidden: [H, W], 1 where a pixel is hidden in the other frame.
+
+    Returns:
+        [H, W, 3] uint8.
+    """
+    sampled = to_bytes(np.asarray(backward_warp(other[None], flow[None], border="edge"))[0])
+    tinted = (0.5 * sampled + 0.5 * HIDDEN).round()
+    return np.where(hidden[..., None] > 0, tinted, sampled).astype(np.uint8)
