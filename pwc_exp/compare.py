@@ -1,12 +1,12 @@
-"""`python -m pwc_exp.compare RUN_A RUN_B …`: how runs and evaluations differ, and how surely."""
+"""`python -m pwc_exp.compare RUN_A RUN_B …`: how runs and evaluations differ, and significance."""
 
 from pwc_exp import cli
 
 
 def main() -> None:
-    """Runs `pwc_exp.comparison.compare`, imported only once the configuration is valid."""
+    """Runs `evaluation.compare.compare`, imported only once the configuration is valid."""
     cli.name_paths("runs")
-    cli.run("compare", "pwc_exp.comparison:compare")
+    cli.run("compare", "pwc_exp.evaluation.compare:compare")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pwc_exp import pictures, storage
+from pwc_exp import storage
 from pwc_exp.build import build_augment, build_skipped, build_source, index, index_knobs
 from pwc_exp.config.commands import (
     DataCheckConfig,
@@ -31,6 +31,7 @@ from pwc_exp.data.source import distinct, read_sample, read_truth
 from pwc_exp.data.splits import take_split
 from pwc_exp.errors import ConfigError, DataError
 from pwc_exp.machine import processors
+from pwc_exp.report import pictures
 
 MOST_LISTED = 20  # findings of a kind on the terminal; the report has all
 

@@ -22,7 +22,7 @@ from pwc_exp.config.schema import BEST_KEY, CONFIG_FILE, load
 from pwc_exp.config.training import TrainConfig
 from pwc_exp.data.sample import Batch
 from pwc_exp.errors import DataError, NonFiniteError, OutputError
-from pwc_exp.evaluation import evaluate
+from pwc_exp.evaluation.evaluator import evaluate
 from pwc_exp.flow.metrics import COUNT, SUMS, mean_of_sums
 from pwc_exp.tracking import journal
 from pwc_exp.training.health import Guard

@@ -88,8 +88,8 @@ class BootstrapConfig(Settings):
 class EvaluateConfig(NetworkConfig):
     """Errors of networks, flow files and baselines on a data set.
 
-    run, weights, predictions and estimate: at least one of them, each with one value or a list.
-    With several values in all, a table compares them.
+    run, weights, exported, predictions and estimate: at least one of them, each with one value or a
+    list. With several values in all, a table compares them.
     """
 
     data: DataConfig | None = None  # data set to evaluate on; null: that of the run
@@ -98,6 +98,7 @@ class EvaluateConfig(NetworkConfig):
     bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
     run: Any = None  # folder of a training run: its model and best checkpoint
     weights: Any = None  # name of shipped weights, a run, a checkpoint or a file
+    exported: Any = None  # exported network: a folder <out>/<format>
     predictions: Any = None  # folder of flow files, named after the samples
     estimate: Any = None  # baseline: zero; dis or farneback, which need OpenCV
     split: Split = Split.all  # samples to evaluate
@@ -110,7 +111,7 @@ class EvaluateConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        inputs = ("run", "weights", "predictions", "estimate")
+        inputs = ("run", "weights", "exported", "predictions", "estimate")
         for name in inputs:
             setattr(self, name, _texts(name, getattr(self, name)))
         every = ", ".join(Baseline)
@@ -153,7 +154,7 @@ class CompareConfig(Settings):
         check(len(self.runs) > 1, "runs", requirement, self.runs)
 
 
-FORMATS = (".md", ".html")
+FORMATS = (".md",)
 
 
 class Order(StrEnum):
@@ -193,7 +194,7 @@ class LeaderboardConfig(Settings):
     status: Ended = Ended.finished  # any: also runs that failed, were stopped or are running
     seeds: Seeds = Seeds.group  # group: one row, mean ± std, for runs that differ only in seed
     top: int = positive(20)  # number of rows
-    out: Any = None  # .md or .html file to write, too; or several: [board.md,board.html]
+    out: Any = None  # Markdown file, or several, to write it to, too
 
     def __post_init__(self) -> None:
         super().__post_init__()

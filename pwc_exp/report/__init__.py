@@ -1,10 +1,10 @@
-"""Pages for people: one HTML file each, which needs no network, no script and no other file.
+"""Pages for people: one HTML file each, without scripts, network access or further files.
 
-page.py        the skeleton: style for light, dark and paper; tables; pictures as data URIs
-axes.py        where values stand in a chart, and which are named
-charts.py      line and bar charts as inline SVG
-evaluation.py  what an evaluation found
-comparison.py  how runs differ
-sweep.py       what a sweep found; sweep_summary.py says what that is, sweep_tables.py,
-               sweep_charts.py and parallel.py draw it, sweep_text.py tells it in a terminal
+pages.py     renders the Jinja templates in templates/, and formats what they show
+figures.py   line, bar and scatter charts by matplotlib, as inline SVG
+pictures.py  samples as pictures: frames, flow, errors, pyramid levels
+sweep.py     the page of a sweep; sweep_summary.py is what it is made of, sweep_text.py the tables
+             for the terminal and for Markdown
+
+The contents of other pages are made by those who know them: `pwc_exp.evaluation`.
 """

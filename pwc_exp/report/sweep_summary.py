@@ -1,11 +1,11 @@
-"""What is told of a sweep: its children, groups of seeds, and their order."""
+"""What is reported about a sweep: its children, groups of seeds, and their order."""
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pwc_exp.report.page import number
+from pwc_exp.report.pages import interval
 
 _FINISHED = "FINISHED"
 _LAST = ("RUNNING", "WAITING", "PRUNED", "KILLED", "FAILED")  # children without a rank, in order
@@ -13,17 +13,17 @@ _LAST = ("RUNNING", "WAITING", "PRUNED", "KILLED", "FAILED")  # children without
 
 @dataclass(frozen=True, kw_only=True)
 class ChildRow:
-    """A child, as its folder tells."""
+    """A child run, as its folder records it."""
 
     number: int
     name: str
-    values: Mapping[str, str]  # knobs that differ between children, as Hydra writes them
+    values: Mapping[str, str]  # settings that differ between children, as Hydra writes them
     status: str  # FINISHED, FAILED, KILLED, PRUNED, RUNNING or WAITING
     aepe: float  # px, the objective; nan: none
     lower: float = math.nan  # of the 95 % interval
     upper: float = math.nan
     seconds: float  # of training steps
-    steps: int  # made
+    steps: int  # done
     reason: str = ""  # why it did not finish, one line
     folder: str
     curve: Sequence[tuple[float, float]] = ()  # (step, objective)
@@ -32,14 +32,14 @@ class ChildRow:
     def interval(self) -> str:
         """As text; empty where there is none."""
         known = math.isfinite(self.lower) and math.isfinite(self.upper)
-        return f"{number(self.lower)} to {number(self.upper)}" if known else ""
+        return interval((self.lower, self.upper)) if known else ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedGroup:
-    """Children alike but for their seed."""
+    """Children with the same settings but different seeds."""
 
-    name: str  # the keys that differ, without the seed
+    name: str  # the settings that differ, without the seed
     count: int
     mean: float
     deviation: float  # n - 1; nan for one child
@@ -77,21 +77,17 @@ class SweepSummary:
         return sorted(found, key=lambda child: (places.get(child.status, 0), child.number))
 
     @property
-    def knobs(self) -> list[str]:
-        """The keys that differ, in the order in which they are met."""
-        return list(dict.fromkeys(knob for child in self.children for knob in child.values))
-
-    @property
-    def short_knobs(self) -> dict[str, str]:
-        """{key: its last part, where that tells it from the others}."""
-        last = {knob: knob.rpartition(".")[2] for knob in self.knobs}
+    def short_settings(self) -> dict[str, str]:
+        """{setting that differs: its last part, where that is unambiguous}, as first met."""
+        settings = list(dict.fromkeys(name for child in self.children for name in child.values))
+        last = {name: name.rpartition(".")[2] for name in settings}
         counts = Counter(last.values())
-        return {knob: part if counts[part] == 1 else knob for knob, part in last.items()}
+        return {name: part if counts[part] == 1 else name for name, part in last.items()}
 
     def short_name(self, child: ChildRow) -> str:
-        """Its values, each with the last part of its key."""
-        keys = self.short_knobs
-        return " ".join(f"{keys[k]}={value}" for k, value in child.values.items()) or child.name
+        """Its values, each with the short name of its setting."""
+        names = self.short_settings
+        return " ".join(f"{names[k]}={value}" for k, value in child.values.items()) or child.name
 
     def _has_rank(self, child: ChildRow) -> bool:
         counts = child.status == _FINISHED or child.number == self.best

@@ -3,19 +3,19 @@
 import re
 from collections.abc import Container, Sequence
 
-from pwc_exp.report.page import NONE, number, shortened
+from pwc_exp.report.pages import NONE, number, shortened
 from pwc_exp.report.sweep_summary import ChildRow, SweepSummary
 
 _WIDTH = 120  # of a terminal's line
-_NAME = 56  # characters of a name, beyond which keys are told by their last parts
+_NAME = 56  # characters of a name, beyond which settings are shortened to their last parts
 _LEAST = 12  # characters that a column keeps that is cut
 _GAP = "  "
 _INDENT = "         "
-_GROUPS = ["alike but for the seed", "runs", "mean", "deviation", "best"]
+_GROUPS = ["settings without the seed", "runs", "mean", "deviation", "best"]
 
 
 def text_table(sweep: SweepSummary) -> str:
-    """Lines of about 120 characters, best child first, marked `*`; reasons stand below theirs."""
+    """Lines of about 120 characters, best child first, marked `*`; reasons have own lines."""
     head = ["", "child", "name", sweep.objective, "seconds", "status"]
     rows, reasons = [], []
     for child in _in_order(sweep):
@@ -82,7 +82,7 @@ def _aligned(
     right: Container[int],
     cut: int,
 ) -> list[str]:
-    """Columns as wide as their texts; column `cut` gives way where a line would be too long."""
+    """Columns as wide as their texts; column `cut` is shortened where a line would be too long."""
     table = [head, *rows]
     widths = [max(len(row[place]) for row in table) for place in range(len(head))]
     over = sum(widths) + len(_GAP) * (len(head) - 1) - _WIDTH
@@ -108,5 +108,5 @@ def _one_line(value: str) -> str:
 
 
 def _literal(cell: str) -> str:
-    """A text of which Markdown makes nothing else."""
+    """A text that Markdown shows as it is."""
     return re.sub(r"([\\`*_\[\]<>|~$])", r"\\\1", cell)

@@ -1,4 +1,4 @@
-"""What each benchmark's instructions ask for: files, names, numbers, and the way to the server."""
+"""What each benchmark's instructions ask for: files, names, numbers, and how to upload them."""
 
 import re
 from collections import Counter
@@ -22,7 +22,7 @@ class FlowFormat(NamedTuple):
 
     magic: bytes
     write: Callable[[Path, np.ndarray], None]
-    limit: float | None = None  # px, that a component cannot reach
+    limit: float | None = None  # px; a component must be below it
 
 
 FLO = FlowFormat(FLO_MAGIC, write_flo)
@@ -36,8 +36,8 @@ class Benchmark(NamedTuple):
     test, training: (root) -> its pairs.
     rename: (pattern, replacement) from a sample's id to the file's name.
     files: how many, by the `part` in their names, for the test split.
-    part: what of a name is its part; the errors of a dry run are told by it.
-    size: of all frames, where they are of one.
+    part: what of a name is its part; the errors of a dry run are reported by it.
+    size: of all frames, where they have the same.
     zipped: whether the server takes a zip of the files.
     upload: what is left to do; {folder} and {zip} are filled in.
     """
@@ -78,9 +78,9 @@ def _camera_and_direction(name: str) -> str:
 
 _KITTI_UPLOAD = "upload {zip} at https://www.cvlibs.net/datasets/kitti"
 # Sintel: 552 pairs a pass, tfoptflow's recorded predictions. The bundler comes with the data set.
-# KITTI: the readme of each development kit; in 2012 the files lie in the root of the zip.
+# KITTI: the readme of each development kit; in 2012 the files are in the root of the zip.
 # Spring: 3,960 in all, https://github.com/naver/croco stereoflow. The tool is on Spring's own site:
-# which pixels it takes is kept secret.
+# which pixels it takes is secret.
 BENCHMARKS = {
     BenchmarkName.sintel: Benchmark(
         test=sintel_test,

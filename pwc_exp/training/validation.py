@@ -18,12 +18,12 @@ from pwc_exp.data import quarantine
 from pwc_exp.data.annotations import origins
 from pwc_exp.data.pipeline import EvalFeed
 from pwc_exp.data.sample import Batch, Source, Sources
+from pwc_exp.evaluation.bootstrap import interval_of
+from pwc_exp.evaluation.metrics import BY_NAME
 from pwc_exp.flow.metrics import COUNT, SUMS, mean_of_sums
 from pwc_exp.inference import EvalStep, make_estimate, make_eval_step, make_levels
 from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.pictures import panel_of
-from pwc_exp.scoring.intervals import interval_of
-from pwc_exp.scoring.metrics import BY_NAME
+from pwc_exp.report.pictures import panel_of
 from pwc_exp.stopping import log
 from pwc_exp.tracking import Tracker
 from pwc_exp.training.devices import Replicas

@@ -1,0 +1,187 @@
+"""An evaluation as text for the terminal, as a table of several, and as a page."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from markupsafe import Markup
+
+from pwc_exp.evaluation.metrics import BY_NAME, COUNT, ERROR_EDGES, METRICS, SPEED_LABELS, Metric
+from pwc_exp.evaluation.records import error_by_speed
+from pwc_exp.evaluation.summary import Part, Summary
+from pwc_exp.flow.colour import legend
+from pwc_exp.report.figures import Line, Tick, bar_chart, line_chart
+from pwc_exp.report.pages import render
+from pwc_exp.report.pictures import ERROR_BOUNDS, ERROR_COLOURS, Gallery
+
+_HEADLINE = {"AEPE": "aepe", "Fl-all": "fl_all", "> 1 px": "outlier_1px", "WAUC": "wauc"}
+_COLUMNS = {  # of tables with many rows: heading -> metric
+    "AEPE": "aepe",
+    "per image": "aepe_per_image",
+    "Fl-all": "fl_all",
+    "> 1 px": "outlier_1px",
+    "> 3 px": "outlier_3px",
+    "> 5 px": "outlier_5px",
+    "AAE": "aae",
+    "WAUC": "wauc",
+    "matched": "aepe_matched",
+    "unmatched": "aepe_unmatched",
+}
+_PRINTED = ("aepe", "fl_all", "outlier_1px", "aepe_s40_plus")  # of a data set or a sequence
+_MOST_ROWS = 60  # of a table that is open
+_SPEED_TICKS: list[Tick] = list(enumerate(SPEED_LABELS))
+_ERROR_TICKS: list[Tick] = [
+    (n, f"{edge:.3g}")
+    for n, edge in enumerate(ERROR_EDGES)
+    if 2**-6 < edge < 2**8 and np.log2(edge) % 2 == 0
+]
+
+
+def as_text(summary: Summary, *, title: str) -> str:
+    """The metrics as lines for a terminal."""
+    whole = summary.whole
+    lines = [title]
+    for metric in METRICS:
+        value = whole.means[metric.name]
+        if not math.isnan(value):
+            lower, upper = whole.intervals[metric.name]
+            interval = "" if math.isnan(lower) else f"  {lower:.4f} to {upper:.4f}"
+            lines.append(f"  {metric.name:<16}{value:>12.4f} {metric.unit:<2}{interval}".rstrip())
+    lines.append(
+        f"  {COUNT:<16}{whole.means[COUNT]:>12,.0f} in {whole.means['samples']:.0f} samples"
+    )
+    if len(summary.datasets) > 1 or summary.sequences:
+        lines += _rows_of_parts(summary)
+    for dataset, found in summary.protocols.items():
+        lines.append(f"metric definitions of other codebases: {dataset}")
+        lines += [
+            f"  {protocol:<12}" + "   ".join(f"{k} {v:.4f}" for k, v in figures.items())
+            for protocol, figures in found.items()
+        ]
+    return "\n".join(lines)
+
+
+def as_table(summaries: Mapping[str, Summary], seconds: Mapping[str, float]) -> str:
+    """One table of several evaluations of the same samples, in Markdown.
+
+    A row for each, and a column for each data set with the mean over its pairs.
+
+    Args:
+        summaries: by the name of the row.
+        seconds: per pair, for the rows that have it.
+    """
+    first = next(iter(summaries.values()))
+    counts = [f"{part.means['samples']:.0f}" for part in first.datasets.values()]
+    rows = [["", *first.datasets, "s per pair"], ["pairs", *counts, ""]]
+    for name, summary in summaries.items():
+        values = [part.means["aepe_per_image"] for part in summary.datasets.values()]
+        cells = ["-" if math.isnan(value) else f"{value:.3f}" for value in values]
+        rows.append([name, *cells, f"{seconds[name]:.3f}" if name in seconds else "-"])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
+    lines = [
+        " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]
+    table = "\n".join(f"| {line} |" for line in lines)
+    return (
+        f"{table}\n\nAEPE in pixels, averaged over the pairs of each data set (`aepe_per_image`).\n"
+        "s per pair: median of rounds in turn, on the first pair of each data set.\n"
+    )
+
+
+def evaluation_page(
+    title: str,
+    summary: Summary,
+    *,
+    facts: Mapping[str, object],
+    gallery: Gallery,
+    pyramid: np.ndarray | None,
+    pyramid_of: str,
+) -> str:
+    """The whole page, as HTML.
+
+    Args:
+        title: what was evaluated, on what.
+        summary: the metrics.
+        facts: how it was made, by name.
+        gallery: pictures of the worst and the best samples.
+        pyramid: a drawn sample, [h, w, 3] uint8, and its id; None: no network was evaluated.
+    """
+    parts = [summary.whole, *summary.datasets.values()]
+    parts += [part for scenes in summary.sequences.values() for part in scenes.values()]
+    upper = [f"{bound:g}" for bound in ERROR_BOUNDS]
+    bounds = [*(f"≤ {bound}" for bound in upper), f"> {upper[-1]}"]
+    return render(
+        "evaluation.html.j2",
+        title=title,
+        summary=summary,
+        metrics=METRICS,
+        measured={m.name for m in METRICS if any(_is_known(m, part) for part in parts)},
+        headline=[(label, BY_NAME[name]) for label, name in _HEADLINE.items()],
+        columns=[(label, BY_NAME[name]) for label, name in _COLUMNS.items()],
+        most_rows=_MOST_ROWS,
+        figures=list(_figures(summary)),
+        worst=gallery.worst,
+        best=gallery.best,
+        wheel=legend(150),
+        error_colours=list(zip(bounds, ERROR_COLOURS.tolist(), strict=True)),
+        pyramid=pyramid,
+        pyramid_of=pyramid_of,
+        facts=facts,
+    )
+
+
+def _figures(summary: Summary) -> Iterator[tuple[str, Markup]]:
+    """Captions and charts."""
+    motion = "true motion, px (each bin is twice as wide as the one before)"
+    title = "Error against motion"
+    points = error_by_speed(summary.curves)
+    yield (
+        title,
+        line_chart(
+            [Line("AEPE", points)],
+            title=title,
+            x=motion,
+            y="AEPE, px",
+            ticks=_SPEED_TICKS,
+            logarithmic=True,
+        ),
+    )
+    title = "Distribution of the motion"
+    speeds = _shares(summary.curves["speed_pixels"])
+    yield title, bar_chart(speeds, title=title, x=motion, y="% of pixels", ticks=_SPEED_TICKS)
+    title = "Distribution of the errors"
+    error = "endpoint error, px (logarithmic)"
+    errors = _shares(summary.curves["error_pixels"])
+    yield title, bar_chart(errors, title=title, x=error, y="% of pixels", ticks=_ERROR_TICKS)
+    title = "Pixels within an error"
+    within = [(n + 1.0, float(share)) for n, share in enumerate(np.cumsum(errors))]
+    line = Line("within", within)
+    yield title, line_chart([line], title=title, x=error, y="% of pixels", ticks=_ERROR_TICKS)
+
+
+def _shares(counts: Sequence[float]) -> list[float]:
+    """Percentages of a histogram."""
+    total = max(sum(counts), 1)
+    return [100 * count / total for count in counts]
+
+
+def _rows_of_parts(summary: Summary) -> Iterator[str]:
+    names = [*summary.datasets, *(f"  {s}" for part in summary.sequences.values() for s in part)]
+    width = max(map(len, names)) + 2
+    yield " " * (width + 2) + "".join(f"{name:>15}" for name in _PRINTED) + "   samples"
+    for dataset, part in summary.datasets.items():
+        yield _row(dataset, part, width)
+        for scene, own in summary.sequences.get(dataset, {}).items():
+            yield _row(f"  {scene}", own, width)
+
+
+def _row(name: str, part: Part, width: int) -> str:
+    values = (part.means[key] for key in _PRINTED)
+    cells = ("-" if math.isnan(value) else f"{value:.4f}" for value in values)
+    samples = f"{part.means['samples']:.0f}"
+    return f"  {name:<{width}}" + "".join(f"{cell:>15}" for cell in cells) + f"{samples:>10}"
+
+
+def _is_known(metric: Metric, part: Part) -> bool:
+    return not math.isnan(part.means[metric.name])

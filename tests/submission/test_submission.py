@@ -1,0 +1,188 @@
+"""Submissions: the layout that each benchmark asks for, and what a dry run finds."""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bundles import (
+    HEIGHT,
+    LAYOUTS,
+    WIDTH,
+    Root,
+    Run,
+    files_in,
+    flow_of,
+    make_roots,
+    write_bundle,
+)
+
+from pwc_exp import checkpoints
+from pwc_exp.build import build_model
+from pwc_exp.config.training import Precision, PrecisionConfig
+from pwc_exp.data.formats.images import write_image
+from pwc_exp.data.formats.io import read_flow, write_flo
+from pwc_exp.errors import ConfigError, DataError, MissingInputError, OutputError
+from pwc_exp.evaluation.evaluator import evaluate
+from pwc_exp.submission.submit import submit
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
+    return make_roots(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def run(configure: Callable[..., Any]) -> Run:
+    return lambda *overrides: submit(configure("submit", *overrides))
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_bundle_has_the_layout_that_the_instructions_ask_for(
+    name: str, root: Root, run: Run, tmp_path: Path
+) -> None:
+    write_bundle(tmp_path / "flow", name)
+    out = tmp_path / "out"
+    source = f"predictions={tmp_path}/flow"
+    run(f"benchmark={name}", f"root={root(name)}", source, f"out={out}", "zip=true")
+    assert files_in(out / "bundle") == LAYOUTS[name]
+    with zipfile.ZipFile(out / f"{name}.zip") as archive:
+        assert archive.namelist() == LAYOUTS[name] and archive.testzip() is None
+        archive.extractall(tmp_path / "unzipped")
+    for number, file in enumerate(LAYOUTS[name]):
+        flow, known = read_flow(tmp_path / "unzipped" / file)
+        np.testing.assert_array_equal(flow, flow_of(number))
+        assert known.all()
+    about = json.loads((out / "submission.json").read_text())
+    assert about["split"] == "test" and about["files"] == len(LAYOUTS[name])
+
+
+def test_what_is_left_to_do_is_told(
+    root: Root, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = f"predictions={write_bundle(tmp_path / 'flow', 'sintel')}"
+    run("benchmark=sintel", f"root={root('sintel')}", source, f"out={tmp_path}/out")
+    assert f"bundler {tmp_path}/out/bundle/clean {tmp_path}/out/bundle/final bundled.lzma" in (
+        capsys.readouterr().out
+    )
+    assert not (tmp_path / "out/sintel.zip").exists()  # the server does not take it
+
+
+def test_the_same_estimates_make_the_same_zip(root: Root, run: Run, tmp_path: Path) -> None:
+    for number, file in enumerate(("000000_10", "000001_10")):
+        (tmp_path / "flow").mkdir(exist_ok=True)
+        write_flo(tmp_path / f"flow/{file}.flo", flow_of(number))  # by the names of the samples
+    arguments = ("benchmark=kitti2015", f"root={root('kitti2015')}", f"predictions={tmp_path}/flow")
+    run(*arguments, f"out={tmp_path}/one")
+    run(*arguments, f"out={tmp_path}/two")
+    one, two = (tmp_path / folder / "kitti2015.zip" for folder in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    run(f"check={one}", "benchmark=kitti2015", f"root={tmp_path}/kitti2015")
+    with pytest.raises(OutputError, match="one cannot be written"):
+        run(*arguments, f"out={tmp_path}/one")
+
+
+def test_a_network_estimates_them_and_its_weights_are_noted(
+    root: Root, run: Run, configure: Callable[..., Any], tmp_path: Path
+) -> None:
+    fp32 = PrecisionConfig(policy=Precision.fp32)
+    tiny = build_model(configure("describe", "model=tiny").model, fp32)
+    state = checkpoints.named_state(tiny)
+    path = checkpoints.save(tmp_path, step=1, state=state, metrics={}, fingerprint={})
+    weights = (f"weights={path}", "model=tiny", f"out={tmp_path}/out")
+    run("benchmark=kitti2015", f"root={root('kitti2015')}", *weights)
+    about = json.loads((tmp_path / "out/submission.json").read_text())
+    assert about["weights"]["path"] == str(path) and about["estimate"] == str(path)
+    flow, _ = read_flow(tmp_path / "out/bundle/flow/000001_10.png")
+    assert flow.shape == (HEIGHT, WIDTH, 2) and np.any(flow)
+
+
+def test_a_part_of_the_test_split_is_refused_before_anything_is_estimated(
+    root: Root, run: Run, tmp_path: Path
+) -> None:
+    folder = root("sintel")
+    shutil.rmtree(folder / "test/final/wall")
+    arguments = (
+        "benchmark=sintel",
+        f"root={folder}",
+        f"predictions={tmp_path}",
+        f"out={tmp_path}/x",
+    )
+    with pytest.raises(DataError, match="whole test split.*'final': 4.*Received.*'final': 2"):
+        run(*arguments)
+    with pytest.raises(MissingInputError, match="Not a data set.*test/clean/ambush_1"):
+        run("benchmark=sintel", f"root={tmp_path}", f"predictions={tmp_path}", f"out={tmp_path}/x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_motion_that_kittis_format_cannot_hold_is_refused_or_cut(
+    root: Root, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = root("kitti2012")
+    write_bundle(tmp_path / "flow", "kitti2012")
+    (tmp_path / "flow/000001_10.png").unlink()
+    # In a frame so large that the motion is not taken for a mistake.
+    far = np.zeros((600, 700, 2), np.float32)
+    far[3, 4] = (-600, 2)
+    write_flo(tmp_path / "flow/000001_10.flo", far)
+    for file in ("000001_10", "000001_11"):
+        write_image(folder / f"testing/colored_0/{file}.png", np.zeros((600, 700, 3), np.uint8))
+    arguments = ("benchmark=kitti2012", f"root={folder}", f"predictions={tmp_path}/flow")
+    with pytest.raises(DataError, match="000001_10.png: motion must be below 512.*clip=true"):
+        run(*arguments, f"out={tmp_path}/out")
+    assert not (tmp_path / "out").exists()
+    run(*arguments, f"out={tmp_path}/out", "clip=true")
+    assert "look at 000001_10.png" in capsys.readouterr().out
+    flow, _ = read_flow(tmp_path / "out/bundle/000001_10.png")
+    assert flow.min() == -512
+
+
+def test_the_configuration_must_say_what_is_asked(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="run or weights or predictions or check"):
+        run("benchmark=sintel", f"root={tmp_path}")
+    with pytest.raises(ConfigError, match="root must name the data set"):
+        run("benchmark=sintel", f"predictions={tmp_path}")
+    with pytest.raises(ConfigError, match="benchmark"):
+        run("benchmark=middlebury", f"check={tmp_path}")
+
+
+def test_a_dry_run_scores_what_it_reads_back_as_evaluate_does(
+    shared: Path, run: Run, configure: Callable[..., Any], tmp_path: Path
+) -> None:
+    root = shared / "data/MPI-Sintel"
+    flows = tmp_path / "flow"
+    for path in (root / "training/flow").rglob("*.flo"):
+        flow = read_flow(path)[0] + np.array([3, 4], np.float32)
+        for name in ("clean", "final"):
+            place = flows / name / path.relative_to(root / "training/flow")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_flo(place, flow if name == "clean" else flow * 2)
+    source = (f"root={root}", f"predictions={flows}", "dry_run=true")
+    run("benchmark=sintel", *source, f"out={tmp_path}/out")
+    errors = json.loads((tmp_path / "out/submission.json").read_text())["errors"]
+    assert errors["clean"]["aepe"] == pytest.approx(5, abs=1e-4)
+    data = ("data=sintel", f"data.root={root}", "data.render_pass=final")
+    files = (f"predictions={flows}/final", f"out={tmp_path}/evaluated")
+    assert evaluate(configure("evaluate", *data, *files)) == pytest.approx(errors["final"]["aepe"])
+
+
+def test_a_dry_run_for_kitti_scores_what_its_format_kept(
+    shared: Path, run: Run, tmp_path: Path
+) -> None:
+    root = shared / "data/kitti2012"
+    height, width = read_flow(root / "training/flow_occ/000045_10.png")[0].shape[:2]
+    flow = np.full((height, width, 2), 1.003, np.float32)  # kept as 1.0
+    write_flo(tmp_path / "000045_10.flo", flow)
+    truth, valid = read_flow(root / "training/flow_occ/000045_10.png")
+    expected = np.hypot(*(truth - 1.0)[valid > 0].T).mean()
+    source = (f"root={root}", f"predictions={tmp_path}", "dry_run=true")
+    run("benchmark=kitti2012", *source, f"out={tmp_path}/out")
+    errors = json.loads((tmp_path / "out/submission.json").read_text())["errors"]
+    assert errors["flow"]["aepe"] == pytest.approx(expected, rel=1e-5)
+    run(
+        "benchmark=kitti2012", f"root={root}", f"check={tmp_path}/out/kitti2012.zip", "dry_run=true"
+    )
