@@ -75,7 +75,7 @@ class NetworkFlow:
         self.about = {
             "weights": str(network.source),
             "weights_sha256": network.info.sha256,
-            "weights_of": f"{network.info.project}, {network.origin.licence}",
+            "weights_of": f"{network.info.project}, {network.info.licence}",
             "parameters": f"{model.count_params():,}",
             "precision": model.dtype_policy.name,
             **({"run": run} if run else {}),
