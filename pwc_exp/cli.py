@@ -29,12 +29,12 @@ from pwc_exp.config.composition import (
     register,
 )
 from pwc_exp.config.resume import AUTO, Resumption, resume
-from pwc_exp.config.schema import CONFIG_FILE, ERROR_LOG, Config, load
+from pwc_exp.config.schema import CONFIG_FILE, ERROR_LOG, Config
 from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import ConfigError, StoppedError, UserError
 from pwc_exp.inputs import check_places
 from pwc_exp.machine import place
-from pwc_exp.sweeps.folder import planned
+from pwc_exp.sweeps.folder import child_config
 
 SWEEP = "sweep."
 # Hydra's flags that take the next argument.
@@ -44,7 +44,6 @@ VALUE_FLAGS = frozenset(
         *("--config-dir", "-cd", "--info", "-i"),
     }
 )
-CONTINUED = "continued"
 INTERRUPTED = 130  # exit code of a process that Ctrl-C ended: 128 + SIGINT
 UNREAD = 141  # of a command whose output nobody reads any more: 128 + SIGPIPE
 BUG = 1
@@ -212,12 +211,11 @@ def _overrides(arguments: Sequence[str]) -> list[str]:
 
 
 def _spelt_out(argument: str) -> str:
-    """`sweep.<knob>` is short for `hydra.sweeper.<knob>`; `continue` is a word of Python's."""
+    """`sweep.<setting>` is short for `hydra.sweeper.<setting>`."""
     key, equals, value = argument.partition("=")
     if not equals or not key.startswith(SWEEP):
         return argument
-    knob = key.removeprefix(SWEEP)
-    return f"hydra.sweeper.{CONTINUED if knob == 'continue' else knob}={value}"
+    return f"hydra.sweeper.{key.removeprefix(SWEEP)}={value}"
 
 
 def _paths(arguments: Sequence[str]) -> list[int]:
@@ -245,7 +243,7 @@ def _job(command: str, task: str, resumed: Resumption | None) -> Callable[[DictC
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             # An exception is that job's result, and the sweep goes on; an exit would end the sweep.
             with nullcontext() if os.getpid() == process else _ending_as_result():
-                return _call(task, _planned(values, command))
+                return _call(task, _config_of_job(values, command))
         with exit_codes():
             config = resumed.config if resumed else check(values, command)
             if isinstance(config, TrainConfig) and config.resume == AUTO:
@@ -255,15 +253,15 @@ def _job(command: str, task: str, resumed: Resumption | None) -> Callable[[DictC
     return job
 
 
-def _planned(values: DictConfig, command: str) -> Config:
-    """The configuration of a job of a sweep: its plan, if the sweep is ours, else `values`."""
+def _config_of_job(values: DictConfig, command: str) -> Config:
+    """The configuration of a job of a sweep: the one in its folder if the sweep is ours."""
     run_dir = Path(HydraConfig.get().runtime.output_dir)
-    plan = planned(run_dir)
-    config = load(plan) if command == "train" and plan.is_file() else check(values, command)
+    written = child_config(run_dir) if command == "train" else None
+    config: Config = written or check(values, command)
     if isinstance(config, TrainConfig):
         if config.resume:
-            raise ConfigError("resume: cannot be given to a sweep, it names one run")
-        if (run_dir / CONFIG_FILE).is_file():  # it has begun before
+            raise ConfigError("resume: names one run; it cannot be given to a sweep")
+        if (run_dir / CONFIG_FILE).is_file():
             return dataclasses.replace(config, resume=str(run_dir))
     return config
 

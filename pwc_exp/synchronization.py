@@ -10,6 +10,7 @@ from pwc_exp.config.training import DestinationConfig, TrainConfig
 from pwc_exp.errors import MissingInputError
 from pwc_exp.sweeps.folder import FILE as SWEEP_FILE
 from pwc_exp.sweeps.folder import PAGE, PICTURES, TABLE, SweepFolder
+from pwc_exp.tracking import record
 from pwc_exp.tracking.sync import sync as sync_stores
 
 KINDS = ("points", "pictures", "artifacts", "params", "tags")
@@ -26,7 +27,7 @@ def sync(config: SyncConfig) -> None:
         return
     sweep = SweepFolder.load(folder)
     begun = [sweep.run_dir(child) for child in sweep.children]
-    begun = [run_dir for run_dir in begun if (run_dir / CONFIG_FILE).is_file()]
+    begun = [run_dir for run_dir in begun if (run_dir / record.FILE).is_file()]
     if not begun:
         raise MissingInputError(f"{folder} must hold a child that has begun. Received: none")
     _sync_sweep(sweep, load(begun[0] / CONFIG_FILE), config.tracking)

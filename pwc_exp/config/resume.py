@@ -49,17 +49,17 @@ def resume(overrides: Sequence[str]) -> Resumption | None:
     if which is None:
         return None
     if which == AUTO:
-        return _newest_alike(_checked(compose_command("train", overrides).values))
+        values, run_dir = compose_command("train", overrides)
+        config = _checked(values)
+        if any(text.startswith("hydra.run.dir=") for text in overrides):
+            return _in_folder(run_dir.absolute(), config)
+        return _newest_alike(config)
     run_dir = Path(which).absolute()
     if not (run_dir / CONFIG_FILE).is_file():
         raise MissingInputError(f"resume: no run is there, {CONFIG_FILE} is missing: {which}")
     saved = load(run_dir / CONFIG_FILE)
     config = _with_overrides(saved, overrides)
-    if others := identity_changes(saved, config):
-        raise ResumeError(
-            f"resume: {run_dir} must go on with the values it began with. Received: "
-            f"{in_words(others)}. A new run can start from its weights: init_from={run_dir}"
-        )
+    _check_identity(run_dir, saved, config)
     return Resumption(config, run_dir)
 
 
@@ -77,6 +77,23 @@ def free_changes(saved: TrainConfig, config: TrainConfig) -> dict[str, tuple[Any
 def in_words(changes: Mapping[str, tuple[Any, Any]]) -> str:
     """`changes` as text, `key then -> now` each."""
     return ", ".join(f"{key} {then} -> {now}" for key, (then, now) in changes.items())
+
+
+def _check_identity(run_dir: Path, saved: TrainConfig, config: TrainConfig) -> None:
+    if others := identity_changes(saved, config):
+        raise ResumeError(
+            f"resume: {run_dir} must go on with the values it began with. Received: "
+            f"{in_words(others)}. A new run can start from its weights: init_from={run_dir}"
+        )
+
+
+def _in_folder(run_dir: Path, config: TrainConfig) -> Resumption | None:
+    """The run of `hydra.run.dir`, if there is one: a child of a sweep is started like this."""
+    file = run_dir / CONFIG_FILE
+    if not file.is_file():
+        return None
+    _check_identity(run_dir, load(file), config)
+    return Resumption(dataclasses.replace(config, resume=str(run_dir)), run_dir)
 
 
 def _newest_alike(config: TrainConfig) -> Resumption | None:

@@ -1,25 +1,19 @@
-"""The configurations of sweeps: which runs there are to be, and how they share the machine."""
+"""Configuration of sweeps: which runs there are, and how they share the machine."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from typing import Any, ClassVar
 
-from pwc_exp.config.fields import (
-    Settings,
-    check,
-    list_of,
-    not_negative,
-    positive,
-)
+from pwc_exp.config.fields import Settings, check, list_of, not_negative, positive
 
+AUTO = "auto"
 SECONDS = "seconds"  # an objective that is no key of metrics.jsonl: the time of the training steps
 
 
 class Sampler(StrEnum):
     """How values are proposed."""
 
-    tpe = auto()  # from models of the good and of the other trials; any space
-    cmaes = auto()  # from a normal distribution that moves and turns; numbers, one objective
+    tpe = auto()  # from models of the good and of the other trials
     random = auto()
 
 
@@ -27,8 +21,8 @@ class Pruner(StrEnum):
     """Which trials are stopped early."""
 
     none = auto()
-    median = auto()  # that are worse than half of the finished ones were at that step
-    hyperband = auto()  # but for the best 1 / reduction_factor at each of several steps
+    median = auto()  # those worse than half of the finished ones at the same step
+    hyperband = auto()  # all but the best 1 / reduction_factor at each of several steps
 
 
 class Direction(StrEnum):
@@ -43,8 +37,8 @@ class GridConfig(Settings):
     """Every combination of the values given: hydra/sweeper=grid."""
 
     _target_: str = "hydra_plugins.pwc_exp_sweeps.GridSweeper"
-    params: dict[str, Any] = field(default_factory=dict)  # keys and sweeps in Hydra's grammar
-    continued: str | None = None  # sweep.continue: true, or the folder of the sweep to go on with
+    params: dict[str, Any] = field(default_factory=dict)  # arguments, in Hydra's grammar
+    resume: str | None = AUTO  # newest sweep of this command, if any; null: a new one; or a folder
 
 
 @dataclass(kw_only=True)
@@ -54,24 +48,20 @@ class OptunaConfig(Settings):
     prefix: ClassVar[str] = "sweep."
 
     _target_: str = "hydra_plugins.pwc_exp_sweeps.OptunaSweeper"
-    params: dict[str, Any] = field(default_factory=dict)  # keys and sweeps in Hydra's grammar
+    params: dict[str, Any] = field(default_factory=dict)  # arguments, in Hydra's grammar
     trials: int = positive(20)  # runs, those that fail or are stopped early included
     objectives: list[str] = list_of("val/aepe")  # keys of metrics.jsonl (last value), or seconds
-    maximize: list[str] = list_of()  # those of the objectives that are to be great
+    maximize: list[str] = list_of()  # the objectives to maximize; others are minimized
     sampler: Sampler = Sampler.tpe
-    seed: int | None = not_negative(0)  # of the proposals; null: others each time
-    startup_trials: int = not_negative(
-        5
-    )  # with random values, before the sampler learns and median prunes
+    seed: int | None = not_negative(0)  # of the proposals; null: different ones each time
+    startup_trials: int = not_negative(5)  # with random values, before tpe learns and median prunes
     pruner: Pruner = Pruner.none
-    warmup_steps: int = not_negative(1)  # no trial is stopped before this step, by median
-    min_resource: int | None = positive(
-        None
-    )  # steps at which hyperband first looks; null: 3 brackets
-    reduction_factor: int = 3  # of those that hyperband looks at, one in so many goes on
+    warmup_steps: int = not_negative(1)  # median stops no trial before this step
+    min_resource: int | None = positive(None)  # steps of hyperband's first comparison
+    reduction_factor: int = 3  # hyperband continues one in so many trials
     storage: str | None = None  # URL of an Optuna storage; null: optuna.journal, in the folder
-    at_once: int = positive(1)  # trials that another launcher than ours is given in one call
-    continued: str | None = None  # sweep.continue: true, or the folder of the sweep to go on with
+    at_once: int = positive(1)  # trials in one call of another launcher than ours
+    resume: str | None = AUTO  # newest sweep of this command, if any; null: a new one; or a folder
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -85,20 +75,13 @@ class OptunaConfig(Settings):
         check(
             self.reduction_factor > 1, "sweep.reduction_factor", requirement, self.reduction_factor
         )
-        self._check_methods()
-
-    def _check_methods(self) -> None:
-        single = len(self.objectives) == 1
-        requirement = "must be tpe or random with several objectives"
-        check(single or self.sampler != Sampler.cmaes, "sweep.sampler", requirement, self.sampler)
-        has_history = self.objectives != [SECONDS]
+        single = len(self.objectives) == 1 and self.objectives != [SECONDS]
         requirement = "must be none with several objectives, and with seconds"
-        holds = self.pruner == Pruner.none or (single and has_history)
-        check(holds, "sweep.pruner", requirement, self.pruner)
+        check(single or self.pruner == Pruner.none, "sweep.pruner", requirement, self.pruner)
 
     @property
     def directions(self) -> dict[str, Direction]:
-        """The objectives, in order, each with its good side."""
+        """The direction of each objective, in order."""
         return {
             key: Direction.maximize if key in self.maximize else Direction.minimize
             for key in self.objectives
@@ -112,9 +95,7 @@ class LocalConfig(Settings):
     prefix: ClassVar[str] = "hydra.launcher."
 
     _target_: str = "hydra_plugins.pwc_exp_sweeps.LocalLauncher"
-    jobs: int | None = positive(
-        None
-    )  # runs at once; null: as many as the GPUs allow, without GPUs 1
+    jobs: int | None = positive(None)  # parallel runs; null: as many as the GPUs allow, else 1
     gpus: list[int] | None = None  # numbers of the GPUs to use; null: all
     gpus_per_job: int = positive(1)  # GPUs of a run, where there are any
 

@@ -1,20 +1,14 @@
-"""Many runs from one command: a folder, a parent run in MLflow, a process for each child.
+"""Many training runs from one command, below one parent run in MLflow.
 
-children.py      which runs a sweep has, and what they are called
-folder.py        sweep.json: what a sweep is, and where its children lie
-setting.py       what Hydra gives a sweep: composition, folder, launcher
-grid.py          a sweep over all combinations of values
-search.py        a sweep whose values Optuna proposes
-conduct.py       starts children, follows them, and sums up
-launch.py        what runs children, whichever it is
-local.py         children as processes of this machine, some at a time
-shares.py        how the machine is divided: GPUs, or processors, for each child
-foreign.py       children through another launcher of Hydra: Slurm, Ray
-watching.py      something that is looked at again and again while a block waits
-outcome.py       what became of a child, as its folder tells
-objective.py     by what children are compared
-standing.py      rows of tables, and groups of seeds
-registration.py  the best checkpoint as a model in MLflow
+A sweep is N times `train resume=auto`: its children are ordinary runs, each a process with a folder
+of its own, and a sweep is continued by starting it again.
 
-A child is an ordinary run. What makes it a child is the `sweep.json` in the folder above its own.
+context.py    what Hydra gives a sweep: composition of children, the folder, the launcher
+grid.py       hydra/sweeper=grid: every combination of values
+search.py     hydra/sweeper=optuna: the values are proposed by Optuna
+study.py      the search space and the Optuna study
+runner.py     starts the children, logs their results, and summarizes the sweep
+launchers.py  what runs children: processes of this machine, or another launcher of Hydra
+results.py    what the folders of the children say: status, metrics, why a child failed
+folder.py     sweep.json: the arguments of a sweep, and its children
 """

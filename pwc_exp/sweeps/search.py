@@ -1,185 +1,169 @@
-"""A sweep whose next values depend on what the runs before have reached: Optuna proposes them."""
+"""A sweep of which Optuna proposes the values: hydra/sweeper=optuna."""
 
+import math
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+
+from optuna.trial import TrialState
 
 from pwc_exp.config.fields import check, nearest
+from pwc_exp.config.schema import CONFIG_FILE
 from pwc_exp.config.sweeps import Direction, OptunaConfig
 from pwc_exp.config.training import OWN, TrainConfig
-from pwc_exp.errors import UserError
-from pwc_exp.report.sweep_summary import SweepSummary
+from pwc_exp.errors import ConfigError, ResumeError, UserError
 from pwc_exp.stopping import log
-from pwc_exp.sweeps.children import Child, make_child
-from pwc_exp.sweeps.conduct import Conductor, conducted
-from pwc_exp.sweeps.objective import Objective
-from pwc_exp.sweeps.outcome import FAILED, FINISHED, PRUNED, WHY_PRUNED, Outcome
-from pwc_exp.sweeps.setting import Setting, definition
-from pwc_exp.sweeps.watching import watching
-from pwc_exp.tuning import check_search, open_search
-from pwc_exp.tuning.space import Choices, Space, parse
-from pwc_exp.tuning.watch import Watch, measure
+from pwc_exp.sweeps.context import SweepContext
+from pwc_exp.sweeps.folder import Child, make_child
+from pwc_exp.sweeps.launchers import polling
+from pwc_exp.sweeps.results import MetricTail, Objective, Outcome, Status, pruning_reason
+from pwc_exp.sweeps.runner import SweepRunner, open_runner
+from pwc_exp.sweeps.study import Search, distribution, draw, first_values
 
-if TYPE_CHECKING:
-    from pwc_exp.tuning.study import Proposal, Search
+# Others were stopped: they continue when the sweep does.
+_ENDS = {
+    Status.FINISHED: TrialState.COMPLETE,
+    Status.PRUNED: TrialState.PRUNED,
+    Status.FAILED: TrialState.FAIL,
+}
 
 
-def sweep(config: OptunaConfig, setting: Setting, arguments: Sequence[str]) -> None:
+def sweep(config: OptunaConfig, context: SweepContext) -> None:
     """Runs `config.trials` children, each with values that Optuna proposes.
 
     Raises:
         UserError: an argument is refused, or no child finished.
     """
-    space = parse(config.params, arguments)
-    overrides = setting.parse(config.params, arguments)
-    folder = setting.folder(definition(overrides), config.continued)
-    base = setting.compose(space.overrides(_ends(space)), folder.path / "0")
-    check_search(space, config, steps=base.steps)
-    _check_objectives(config, base)
+    overrides = context.parse(config.params)
+    keys = {o.get_key_element(): o for o in overrides if o.is_sweep_override()}
+    if not keys:
+        raise ConfigError("sweep.params: must name a key and what it may be, such as model=tiny,sm")
+    space = {key: distribution(key, override) for key, override in keys.items()}
+    fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
+    folder = context.open_folder(overrides, may_grow=False)
+    sample = make_child(-1, first_values(space), fixed)
+    base = context.compose(sample, folder)
+    _check_config(config, base)
+    for child in folder.children:
+        if (folder.run_dir(child) / CONFIG_FILE).is_file():
+            context.compose(child, folder)  # refuses values that have changed
     objectives = [Objective(k, d == Direction.minimize) for k, d in config.directions.items()]
-    with conducted(folder, base, objectives[0]) as conductor:
-        launcher = setting.launcher(folder, conductor.signals, at_once=config.at_once)
-        search = open_search(
-            folder.path,
-            conductor.name,
-            space,
-            config,
-            jobs=launcher.at_once or 1,
-            steps=base.steps,
-        )
-        trials = _Trials(search, conductor, setting, config.trials)
-        trials.settle()
-        with watching(trials.look):
-            conductor.run(
-                trials.children(),
-                launcher.launch,
-                before=search.finished,
+    with open_runner(folder, base, objectives[0]) as runner:
+        launcher = context.make_launcher(folder, runner.signals, at_once=config.at_once)
+        jobs = launcher.at_once or 1
+        search = Search(folder.path, runner.name, space, config, jobs=jobs, steps=base.steps)
+        trials = _Trials(search, runner, context, objectives, sample)
+        trials.restore()
+        with polling(trials.report_all):
+            runner.run(
+                trials.children(config.trials),
+                launcher,
+                done=search.finished,
                 total=config.trials,
                 on_end=trials.end,
             )
-        conductor.close(_summary(conductor, search, objectives))
-        conductor.require_any()
+        pictures, notes = draw(search)
+        summary = runner.summary(notes=notes, pictures=pictures)
+        if len(objectives) > 1:
+            finished = {n: o for n, o in runner.outcomes.items() if o.status == Status.FINISHED}
+            values = {
+                one.label: {n: one.value(o) for n, o in finished.items()} for one in objectives
+            }
+            summary = replace(summary, fronts=search.front(), objectives=values)
+        runner.close(summary)
+        runner.finish(all_needed=False)
 
 
-def _check_objectives(config: OptunaConfig, base: TrainConfig) -> None:
-    """Refuses metrics of validation sets that the runs do not have."""
+def _check_config(config: OptunaConfig, base: TrainConfig) -> None:
+    """Refuses objectives that the runs do not measure, and a pruner that would start too late."""
     known = base.validation_metrics()
     for key in config.objectives:
         metric = key.removesuffix("_lower").removesuffix("_upper")  # ends of an interval
         holds = not key.startswith(f"{OWN}/") or metric in known
         requirement = f"must be of those that are validated on, {', '.join(known)}"
         check(holds, "sweep.objectives", f"{requirement}{nearest(key, known)}", key)
+    holds = (config.min_resource or 1) <= base.steps
+    requirement = f"must be at most the {base.steps} steps"
+    check(holds, "sweep.min_resource", requirement, config.min_resource)
 
 
-def _ends(space: Space) -> dict[str, str]:
-    """The first values of the space, to try its keys out."""
-    return {
-        key: part.values[0] if isinstance(part, Choices) else part.text(part.low)
-        for key, part in space.parts.items()
-    }
-
-
+@dataclass
 class _Trials:
-    """The trials of a search as children of a sweep. Used by two threads, one at a time."""
+    """The trials of a search as children of a sweep. Used by two threads, one at a time.
 
-    def __init__(
-        self, search: "Search", conductor: Conductor, setting: Setting, count: int
-    ) -> None:
-        self._search = search
-        self._conductor = conductor
-        self._setting = setting
-        self._count = count
-        self._begun: list[Child] = []
-        self._watches: dict[int, tuple[Child, Watch]] = {}
-        self._lock = threading.Lock()
+    sample: a child with the first values of the space, by which an edited preset is noticed.
+    """
 
-    def settle(self) -> None:
-        """Takes on what a dead process has left: children that have ended, and others."""
-        for proposal in self._search.running():
-            child = self._take_on(proposal)
-            outcome = self._conductor.outcomes[proposal.number]
-            if child and outcome.status in (FINISHED, PRUNED):
+    search: Search
+    runner: SweepRunner
+    context: SweepContext
+    objectives: Sequence[Objective]
+    sample: Child
+    tails: dict[int, tuple[Child, MetricTail]] = field(default_factory=dict)
+    interrupted: list[Child] = field(default_factory=list)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def restore(self) -> None:
+        """Takes over the running trials of a process that has ended: finished ones, and others."""
+        for number, values in self.search.running():
+            child = self._add(number, values)
+            outcome = self.runner.outcomes[number]
+            if child and outcome.status in (Status.FINISHED, Status.PRUNED):
                 log(f"{child.name}   {outcome.status} meanwhile")
                 self.end(child, outcome)
             elif child:
-                self._begun.append(child)
+                self.interrupted.append(child)
 
-    def children(self) -> Iterator[Child]:
-        """Those that have begun, then new ones, until there are enough."""
-        yield from self._begun
-        while True:
-            with self._lock:
-                going = len(self._search.running())
-                enough = self._search.finished + going >= self._count
-                proposal_or_none = None if enough else self._search.ask()
-            if proposal_or_none is None:
-                return
-            if child := self._take_on(proposal_or_none):
+    def children(self, count: int) -> Iterator[Child]:
+        """The interrupted ones, then new ones, until there are `count` trials."""
+        yield from self.interrupted
+        while len(self.search.trials) < count:
+            with self.lock:
+                child = self._add(*self.search.ask())
+            if child:
                 yield child
 
     def end(self, child: Child, outcome: Outcome) -> None:
-        """Tells the search what a child has reached."""
-        self._look_at(child)
-        with self._lock:
-            self._watches.pop(child.number, None)
-            if outcome.status == FINISHED:
-                run_dir = self._conductor.sweep.run_dir(child)
-                try:
-                    reached = measure(run_dir, self._search.objectives)
-                except UserError as error:
-                    log(f"{child.name}   {error}")
-                    self._search.fail(child.number)
-                else:
-                    self._search.tell(child.number, reached)
-            elif outcome.status == PRUNED:
-                self._search.prune(child.number)
-            elif outcome.status == FAILED:
-                self._search.fail(child.number)
-            # Else it was stopped, and goes on when the sweep does.
+        """Records the result of a child."""
+        with self.lock:
+            self._report(child)
+            self.tails.pop(child.number, None)
+            values = {objective.key: objective.value(outcome) for objective in self.objectives}
+            missing = [key for key, value in values.items() if math.isnan(value)]
+            if outcome.status == Status.FINISHED and missing:
+                known = ", ".join(sorted(outcome.values)) or "nothing"
+                log(f"{child.name}   must have {', '.join(missing)}. Received: {known}")
+            if state := _ENDS.get(outcome.status):
+                self.search.end(child.number, state, list(values.values()))
 
-    def look(self) -> None:
-        """Reads what the running children have reached, and asks bad ones to stop."""
-        for child, _ in list(self._watches.values()):
-            self._look_at(child)
+    def report_all(self) -> None:
+        """Records new values of the running children, and asks bad ones to stop."""
+        with self.lock:
+            for child, _ in list(self.tails.values()):
+                self._report(child)
 
-    def _look_at(self, child: Child) -> None:
-        with self._lock:
-            if child.number not in self._watches:
-                return
-            for step, value in self._watches[child.number][1].look():
-                if self._search.report(child.number, step, value):
-                    reason = f"{WHY_PRUNED} after step {step:,}, at {value:.4g}"
-                    self._conductor.sweep.ask_to_stop(child, reason)
+    def _report(self, child: Child) -> None:
+        if child.number not in self.tails:
+            return
+        for step, value in self.tails[child.number][1].read():
+            if self.search.report(child.number, step, value):
+                self.runner.sweep.ask_to_stop(child, pruning_reason(step, value))
 
-    def _take_on(self, proposal: "Proposal") -> Child | None:
-        """The child that tries a proposal; None if its values are refused: the trial has failed."""
-        space = self._search.space
-        child = make_child(proposal.number, proposal.values, space.fixed)
-        run_dir = self._conductor.sweep.run_dir(child)
+    def _add(self, number: int, values: dict[str, str]) -> Child | None:
+        """The child of a trial; None if its values are refused: then the trial has failed."""
+        sweep, compose = self.runner.sweep, self.context.compose
+        self.context.refuse_changes(self.runner.config, compose(self.sample, sweep), sweep)
+        fixed = self.sample.overrides[: -len(self.sample.values)]
+        child = make_child(number, values, fixed)
         try:
-            config: TrainConfig = self._setting.compose(child.overrides, run_dir)
+            config = compose(child, sweep)
+        except ResumeError:
+            raise
         except UserError as error:
-            self._conductor.refuse(child, error)
-            with self._lock:
-                self._search.fail(child.number)
+            self.runner.add_refused(child, error)
+            self.search.end(child.number, TrialState.FAIL)
             return None
-        self._conductor.add(child, config)
-        self._watches[child.number] = (child, Watch(run_dir, self._search.objectives[0]))
+        self.runner.add([(child, config)])
+        tail = MetricTail(sweep.run_dir(child), self.objectives[0].key)
+        self.tails[child.number] = (child, tail)
         return child
-
-
-def _summary(
-    conductor: Conductor, search: "Search", objectives: Sequence[Objective]
-) -> SweepSummary:
-    from pwc_exp.tuning.plots import draw  # imports matplotlib
-
-    pictures = draw(search)
-    notes = [f"{name}: not drawn, {reason}" for name, reason in pictures.absent.items()]
-    summary = conductor.summary(notes=notes, pictures=pictures.made)
-    if len(objectives) == 1:
-        return summary
-    finished = {n: o for n, o in conductor.outcomes.items() if o.status == FINISHED}
-    values = {each.label: {n: each.value(o) for n, o in finished.items()} for each in objectives}
-    front = [result.number for result in search.front()]
-    return replace(summary, fronts=front, objectives=values)

@@ -1,9 +1,9 @@
-"""Stands for `python -m pwc_exp.train` in tests of sweeps: makes a run's folder, in no time.
+"""Replaces `python -m pwc_exp.train` in tests of sweeps: fills a run's folder, in no time.
 
 The AEPE that it reports is steps / (1 + seed). seed=13 fails as a bug does, 14 as a user's mistake,
-15 dies, 16 leaves no folder; 20 and more go on until the file `go` is there, or they are asked to
-stop. With a file `mended`, 13 and 14 do not fail. `calls` in the working folder gets a line for
-each start.
+15 dies, 16 ends before it writes; 20 and more run until the file `go` is there or until they are
+asked to stop. With a file `mended`, 13 and 14 do not fail. `calls` in the working folder gets a
+line for each start.
 """
 
 import os
@@ -25,7 +25,7 @@ REASONS = {13: "RuntimeError: a bug", 14: "pwc_exp.errors.DataError: a.flo: not 
 
 
 class Config(NamedTuple):
-    """What counts of the plan; importing the schema to load it takes most of a second."""
+    """The settings that matter; importing the schema takes most of a second."""
 
     seed: int
     steps: int
@@ -33,35 +33,39 @@ class Config(NamedTuple):
 
 def main() -> None:
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    run_dir = Path((given.get("resume") or given["hydra.run.dir"]).strip("'"))
-    plan = (run_dir.parent / "plans" / f"{run_dir.name}.yaml").read_bytes()
-    values = yaml.safe_load(plan)
+    assert given["resume"] == "auto"
+    run_dir = Path(given["hydra.run.dir"].strip("'"))
+    values = yaml.safe_load((run_dir / "config.yaml").read_bytes())
     config = Config(values["seed"], values["steps"])
+    began = (run_dir / "run.json").exists()
     with Path("calls").open("a") as calls:
         cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        calls.write(f"{'resume' if 'resume' in given else 'new'} {config.seed} {cores} {gpus}\n")
+        calls.write(f"{'resume' if began else 'new'} {config.seed} {cores} {gpus}\n")
     if config.seed == 16:
         sys.exit("error: refused before anything is written")
-    storage.make_folder(run_dir)
-    storage.write_file(run_dir / "config.yaml", plan)
-    told = Record.new("child", {})
-    told.save(run_dir)
+    with storage.lock(run_dir / ".lock"):
+        run(config, run_dir)
+
+
+def run(config: Config, run_dir: Path) -> None:
+    record = Record.new("child", {})
+    record.save(run_dir)
     if config.seed == 15:
         os.kill(os.getpid(), signal.SIGKILL)
     try:
         train(config, run_dir)
     except SystemExit:
-        told.end("KILLED")
+        record.end("KILLED")
         raise
     except Exception as error:
         (run_dir / "error.log").write_text(f"Traceback\n{error}\n")
-        told.end("FAILED")
+        record.end("FAILED")
         sys.exit(f"error: {error}")
     else:
-        told.end("FINISHED")
+        record.end("FINISHED")
     finally:
-        told.save(run_dir)
+        record.save(run_dir)
 
 
 def train(config: Config, run_dir: Path) -> None:
@@ -91,6 +95,8 @@ def wait(config: Config, run_dir: Path) -> None:
         time.sleep(0.2)
         step += 1
         note(config, run_dir / journal.FILE, step)
+    if asked:
+        sys.exit(143)
 
 
 main()

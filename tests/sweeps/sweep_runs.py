@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from pwc_exp import cli
-from pwc_exp.sweeps import local
+from pwc_exp.sweeps import launchers
 
 
 class Ending(NamedTuple):
@@ -26,9 +26,9 @@ FIXED = ("steps=4", "tracking.mlflow=false")
 _PROGRAM = """
 import sys
 from pwc_exp import cli
-from pwc_exp.sweeps import local
+from pwc_exp.sweeps import launchers
 
-local.PROGRAM = (sys.executable, sys.argv.pop(1))
+launchers.PROGRAM = (sys.executable, sys.argv.pop(1))
 cli.run("train", "pwc_exp.training.loop:train")
 """
 
@@ -51,7 +51,7 @@ def wait_for(pattern: str, seconds: float = 120.0) -> None:
 def runner(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """(arguments) -> the end of `python -m pwc_exp.train -m steps=4 …` in an empty folder."""
     program = (sys.executable, str(Path(__file__).with_name("child.py")))
-    monkeypatch.setattr(local, "PROGRAM", program)
+    monkeypatch.setattr(launchers, "PROGRAM", program)
     for name in ("HYDRA_FULL_ERROR", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS"):
         monkeypatch.setenv(name, "0")
 

@@ -12,6 +12,7 @@ from mlflow.entities import Run as MlflowRun
 from sweep_runs import Run, command, runner, wait_for
 
 from pwc_exp.config.commands import SyncConfig
+from pwc_exp.errors import ResumeError
 from pwc_exp.sweeps.folder import SweepFolder
 from pwc_exp.synchronization import sync
 from pwc_exp.tracking.record import Record
@@ -72,7 +73,7 @@ def test_the_parent_holds_definition_best_value_and_page(run: Run) -> None:
     assert {"sweep.html", "sweep.md", "sweep.json"} <= {file.name for file in artifacts.iterdir()}
 
 
-def test_a_failed_child_is_told_with_its_reason_and_the_others_go_on(run: Run) -> None:
+def test_a_failed_child_is_shown_with_its_reason_and_the_others_run(run: Run) -> None:
     ending = run("seed=13,14,15,16,0", "tracking.mlflow=true")
     assert ending.code == 3
     assert calls() == ["new 13", "new 14", "new 15", "new 16", "new 0"]
@@ -82,9 +83,9 @@ def test_a_failed_child_is_told_with_its_reason_and_the_others_go_on(run: Run) -
     ):
         assert reason in ending.out
     assert re.fullmatch(
-        r"error: 4 of 5 children did not finish; seed=13: RuntimeError: a bug. To try them again: "
-        r"python -m pwc_exp.train -m steps=4 tracking.mlflow=false seed=13,14,15,16,0 "
-        r"tracking.mlflow=true sweep.continue=\S+\n",
+        r"error: 4 of 5 children did not finish; seed=13: RuntimeError: a bug. The same command "
+        r"tries them again: python -m pwc_exp.train -m steps=4 tracking.mlflow=false "
+        r"seed=13,14,15,16,0 tracking.mlflow=true\n",
         ending.err,
     )
     (parent,) = parents()
@@ -92,32 +93,23 @@ def test_a_failed_child_is_told_with_its_reason_and_the_others_go_on(run: Run) -
     assert parent.data.metrics["sweep/failed"] >= 3
 
 
-def test_a_sweep_that_goes_on_trains_nothing_again(run: Run) -> None:
+def test_the_same_command_continues_and_trains_nothing_again(run: Run) -> None:
     run("seed=0,1")
     calls()
-    assert run("seed=0,1", "sweep.continue=true").code == 0
+    ending = run("seed=0,1")
+    assert ending.code == 0
+    assert "2 of 2 children have finished before" in ending.out
     assert calls() == []
     assert len(sweeps()) == 1
 
 
-@pytest.mark.slow
-def test_without_continue_a_sweep_is_a_new_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    run("seed=0,1", "hydra.sweep.dir=outputs/train/one")
-    run("seed=0,1", "hydra.sweep.dir=outputs/train/two")
-    assert calls() == ["new 0", "new 1", "new 0", "new 1"]
-
-
-def test_a_sweep_that_goes_on_tries_what_failed_again(run: Run) -> None:
-    run("seed=0,13")
-    calls()
-    assert run("seed=0,13", "sweep.continue=true").code == 3
-    assert calls() == ["resume 13"]
-
-
-def test_what_fails_first_and_finishes_then_counts_as_finished(run: Run) -> None:
+def test_failed_children_are_tried_again_and_count_as_finished_then(run: Run) -> None:
     assert run("seed=0,13", "tracking.mlflow=true").code == 3
+    calls()
+    assert run("seed=0,13", "tracking.mlflow=true").code == 3
+    assert calls() == ["resume 13"]
     Path("mended").touch()
-    ending = run("seed=0,13", "tracking.mlflow=true", "sweep.continue=true")
+    ending = run("seed=0,13", "tracking.mlflow=true")
     assert (ending.code, ending.err) == (0, "")
     (parent,) = parents()
     counted = {key: parent.data.metrics[f"sweep/{key}"] for key in ("finished", "failed", "best")}
@@ -125,23 +117,64 @@ def test_what_fails_first_and_finishes_then_counts_as_finished(run: Run) -> None
     assert parent.data.tags["best_child"] == "seed=13"
 
 
+@pytest.mark.parametrize("given", [["sweep.resume=null"], ["hydra.sweep.dir=outputs/train/two"]])
+def test_a_new_sweep_can_be_asked_for(run: Run, given: list[str]) -> None:
+    run("seed=0,1", "hydra.sweep.dir=outputs/train/one")
+    assert run("seed=0,1", *given).code == 0
+    assert calls() == ["new 0", "new 1", "new 0", "new 1"]
+    assert len(sweeps()) == 2
+
+
 def test_a_sweep_given_by_its_folder_may_grow(run: Run) -> None:
     run("seed=0,1")
     (sweep,) = sweeps()
     calls()
-    assert run("seed=0,1,2", f"sweep.continue={sweep.path}").code == 0
+    assert run("seed=0,1,2", f"sweep.resume={sweep.path}").code == 0
     assert calls() == ["new 2"]
     (sweep,) = sweeps()
     assert [child.number for child in sweep.children] == [0, 1, 2]
 
 
-@pytest.mark.slow
-def test_another_definition_is_another_sweep(run: Run) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "change"),
+    [
+        (["seed=0,1", "steps=6"], "steps 4 -> 6"),
+        (["seed=0,1", "batch_size=2,4"], "batch_size None -> 2,4"),
+        (["seed=0", "batch_size=2"], "seed 0,1 -> 0, batch_size None -> 2"),
+    ],
+)
+def test_other_arguments_are_refused_or_begin_another_sweep(
+    run: Run, arguments: list[str], change: str
+) -> None:
     run("seed=0,1")
+    (sweep,) = sweeps()
     calls()
-    ending = run("seed=0,2", "sweep.continue=true", "hydra.sweep.dir=outputs/train/two")
-    assert "a new one begins" in ending.out
-    assert calls() == ["new 0", "new 2"]
+    ending = run(*arguments, f"sweep.resume={sweep.path}")
+    assert ending.code == ResumeError.exit_code
+    assert f"must continue with the arguments that it was started with. Received: {change}" in (
+        ending.err
+    )
+    assert calls() == []
+
+
+def test_an_unfinished_sweep_of_other_arguments_is_mentioned(run: Run) -> None:
+    run("seed=0,13", "hydra.sweep.dir=outputs/train/one")
+    ending = run("seed=0,2")
+    assert "one did not finish. This sweep is another one: seed 0,13 -> 0,2" in ending.out
+    assert len(sweeps()) == 2
+
+
+def test_an_edited_preset_is_refused(run: Run, root: Path) -> None:
+    preset = root / "experiments/own.yaml"
+    preset.parent.mkdir()
+    preset.write_text("# @package _global_\ndefaults: [quickstart]\nname: own\nsave_every: 9\n")
+    assert run("experiment=own", "seed=0,13").code == 3
+    calls()
+    preset.write_text(preset.read_text().replace("9", "7"))
+    ending = run("experiment=own", "seed=0,13")
+    assert (ending.code, calls()) == (ResumeError.exit_code, [])
+    assert ending.err.startswith(f"error: {sweeps()[0].path} must continue with the values")
+    assert "save_every 9 -> 7. sweep.resume=null starts a new sweep" in ending.err
 
 
 def test_a_wrong_child_is_refused_before_the_first_starts(run: Run) -> None:
@@ -158,10 +191,10 @@ def test_a_wrong_child_is_refused_before_the_first_starts(run: Run) -> None:
     ("arguments", "message"),
     [
         (["seed=1,1"], "seed: values must be different, at least one. Received: ['1', '1']"),
-        (["seed=1,2", "resume=outputs"], "resume: cannot be given to a sweep, it names one run"),
+        (["seed=1,2", "resume=outputs"], "resume: names one run; sweep.resume=<folder> continues"),
         (["schedule.peak=interval(0,1)"], "an interval is searched by hydra/sweeper=optuna"),
-        (["seed=1,2", "sweep.continue=nowhere"], "nowhere/sweep.json: no such file"),
-        (["seed=1,2", "sweep.contnue=true"], "hydra.sweeper.contnue: unknown key"),
+        (["seed=1,2", "sweep.resume=nowhere"], "nowhere/sweep.json: no such file"),
+        (["seed=1,2", "sweep.continue=true"], "hydra.sweeper.continue: unknown key"),
         (["seed=1,2", "hydra.launcher.jobs=0"], "hydra.launcher.jobs must be positive"),
         (["seed=1,2", "hydra.launcher.jobs=999"], "hydra.launcher.jobs must be at most"),
     ],
@@ -184,10 +217,10 @@ def test_seeds_are_summed_up(run: Run) -> None:
 def test_a_preset_keeps_its_values_where_another_variant_has_them(run: Run) -> None:
     run("experiment=quickstart", "schedule=cyclic,onecycle", "model=tiny,sm")
     (sweep,) = sweeps()
-    plans = [sweep.plan(child).read_text() for child in sweep.children]
-    assert "half_cycle: 800" in plans[0]
-    assert "half_cycle" not in plans[2]
-    assert all("peak: 0.0015" in plan for plan in plans)
+    configs = [(sweep.run_dir(child) / "config.yaml").read_text() for child in sweep.children]
+    assert "half_cycle: 800" in configs[0]
+    assert "half_cycle" not in configs[2]
+    assert all("peak: 0.0015" in config for config in configs)
 
 
 @pytest.mark.slow
@@ -226,16 +259,15 @@ def test_a_sweep_that_mlflow_did_not_hear_of_is_sent_later(run: Run) -> None:
     assert [run.data.metrics["val/aepe"] for run in found] == [1.0, 4.0]
 
 
-def test_a_sweep_that_is_asked_to_stop_stops_its_children_and_goes_on_later(root: Path) -> None:
+def test_a_sweep_that_is_asked_to_stop_stops_its_children_and_continues_later(root: Path) -> None:
     sweep = command("seed=20,0")
     process = subprocess.Popen(sweep, stdout=subprocess.PIPE, text=True)
     wait_for("*/*/*seed-20/metrics.jsonl")
     process.terminate()
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 143
-    assert "sweep.continue=" in output.splitlines()[-1]
+    assert "stopped. The same command continues: " in output
     assert calls() == ["new 20"]
     Path("go").touch()
-    again = command("seed=20,0", "sweep.continue=true")
-    assert subprocess.run(again, check=False, stdout=subprocess.DEVNULL).returncode == 0
+    assert subprocess.run(sweep, check=False, stdout=subprocess.DEVNULL).returncode == 0
     assert calls() == ["resume 20", "new 0"]

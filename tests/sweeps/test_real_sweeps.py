@@ -10,7 +10,7 @@ import pytest
 from mlflow.entities import Run as MlflowRun
 
 from pwc_exp.sweeps.folder import SweepFolder
-from pwc_exp.sweeps.outcome import FINISHED, read
+from pwc_exp.sweeps.results import Status, read_outcome
 
 pytestmark = pytest.mark.slow
 SMALL = (
@@ -40,7 +40,9 @@ def journals() -> dict[str, bytes]:
     """Of the children that finished."""
     found = the_sweep()
     folders = [found.run_dir(child) for child in found.children]
-    finished = [folder for folder in folders if read(folder, "val/aepe").status == FINISHED]
+    finished = [
+        folder for folder in folders if read_outcome(folder, "val/aepe").status == Status.FINISHED
+    ]
     return {folder.name: (folder / "metrics.jsonl").read_bytes() for folder in finished}
 
 
@@ -60,7 +62,7 @@ def test_one_that_diverges_stops_none_of_those_beside_it(root: Path) -> None:
     best = min(finished, key=lambda run: run.data.metrics["val/aepe"])
     assert best.data.tags["best"] == "true"
     before = journals()
-    again = sweep(*arguments, "sweep.continue=true")
+    again = sweep(*arguments)
     assert again.returncode == 3
     assert "2 of 4 children have finished before" in again.stdout
     assert journals() == before
@@ -74,5 +76,5 @@ def test_fifty_children_of_one_sweep_are_all_there(root: Path) -> None:
     assert {run.data.params["seed"] for run in runs} == {str(seed) for seed in range(50)}
     assert all({"val/aepe", "train/loss"} <= run.data.metrics.keys() for run in runs)
     assert "locked" not in done.stdout + done.stderr
-    for log in (the_sweep().path / "plans").glob("*.log"):
+    for log in the_sweep().path.glob("*/output.log"):
         assert "incomplete" not in log.read_text()

@@ -12,7 +12,7 @@ from tracked import make_sweep
 from pwc_exp import checkpoints
 from pwc_exp.config.schema import CONFIG_FILE, to_yaml
 from pwc_exp.errors import BusyError, MissingInputError
-from pwc_exp.sweeps.registration import register_best
+from pwc_exp.sweeps.runner import register_best
 from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.mlflow_store import STATE_FILE
 from pwc_exp.tracking.record import SWEEP_FILE

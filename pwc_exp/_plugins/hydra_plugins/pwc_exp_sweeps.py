@@ -13,16 +13,20 @@ from omegaconf import DictConfig
 class _Sweeper(Sweeper):
     """Keeps what Hydra gives until the sweep."""
 
-    def __init__(self, **knobs: Any) -> None:
-        self.knobs = knobs
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Called before `sweep`."""
-        from pwc_exp.sweeps.setting import Setting
+        self.hydra = (hydra_context, task_function, config)
 
-        self.setting = Setting(hydra_context, task_function, config)
+    def context(self, arguments: list[str]) -> Any:
+        """The sweep with the `arguments` of the command line."""
+        from pwc_exp.sweeps.context import SweepContext
+
+        return SweepContext(*self.hydra, arguments, self.settings["resume"])
 
 
 class GridSweeper(_Sweeper):
@@ -33,7 +37,7 @@ class GridSweeper(_Sweeper):
         from pwc_exp.config.sweeps import GridConfig
         from pwc_exp.sweeps import grid
 
-        grid.sweep(GridConfig(**self.knobs), self.setting, arguments)
+        grid.sweep(GridConfig(**self.settings), self.context(arguments))
 
 
 class OptunaSweeper(_Sweeper):
@@ -42,15 +46,19 @@ class OptunaSweeper(_Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Runs the search that `arguments`, of the command line, describe."""
         from pwc_exp.config.sweeps import OptunaConfig
+        from pwc_exp.machine import needed
+
+        config = OptunaConfig(**self.settings)
+        needed("optuna", "tune")
         from pwc_exp.sweeps import search
 
-        search.sweep(OptunaConfig(**self.knobs), self.setting, arguments)
+        search.sweep(config, self.context(arguments))
 
 
 class LocalLauncher(Launcher):
-    """hydra/launcher=local: its knobs are read by the sweepers above, which start children."""
+    """hydra/launcher=local: the sweepers above read its settings, and start children."""
 
-    def __init__(self, **knobs: Any) -> None:
+    def __init__(self, **settings: Any) -> None:
         pass
 
     def setup(
@@ -61,7 +69,7 @@ class LocalLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Refuses: other sweepers know nothing of folders and shares."""
+        """Refuses: other sweepers have no folders and shares."""
         from pwc_exp.errors import ConfigError
 
         raise ConfigError("hydra/launcher=local needs hydra/sweeper=grid or hydra/sweeper=optuna")

@@ -1,0 +1,168 @@
+"""What Hydra gives a sweep: how children are composed, where the sweep is, what runs children."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from pwc_exp.config.composition import check, refusals, register
+from pwc_exp.config.resume import FREE_GROUPS, free_changes, identity_changes, in_words
+from pwc_exp.config.schema import CONFIG_FILE, load
+from pwc_exp.config.sweeps import AUTO, LocalConfig
+from pwc_exp.config.training import TrainConfig
+from pwc_exp.errors import ConfigError, OutputError, ResumeError
+from pwc_exp.inputs import check_places
+from pwc_exp.machine import processors
+from pwc_exp.stopping import StopSignals, log
+from pwc_exp.sweeps.folder import FILE, Child, SweepFolder, sweeps_in
+from pwc_exp.sweeps.launchers import HydraLauncher, Launcher, LocalLauncher, divide, find_gpus
+from pwc_exp.sweeps.results import Status, read_outcome
+
+_OTHERWISE = "sweep.resume=null starts a new sweep"
+
+
+class SweepContext(NamedTuple):
+    """A sweep as Hydra starts it.
+
+    config: Hydra's own, of the sweep.
+    arguments: of the command line, without Hydra's own.
+    resume: the setting `sweep.resume`.
+    """
+
+    hydra: HydraContext
+    task: TaskFunction
+    config: DictConfig
+    arguments: Sequence[str]
+    resume: str | None
+
+    def parse(self, params: Mapping[str, Any]) -> list[Override]:
+        """Parses `params`, of the preset, and the arguments: the last one of each key counts."""
+        texts = {key: "null" if value is None else value for key, value in params.items()}
+        parser = OverridesParser.create(config_loader=self.hydra.config_loader)
+        with refusals("train"):
+            parsed = parser.parse_overrides(
+                [*(f"{key}={text}" for key, text in texts.items()), *self.arguments]
+            )
+        return list({override.get_key_element(): override for override in parsed}.values())
+
+    def compose(self, child: Child, sweep: SweepFolder) -> TrainConfig:
+        """The configuration of a child.
+
+        Raises:
+            UserError: it is refused.
+            ResumeError: the child has another one already, by an edited preset for example.
+        """
+        register(child.overrides)
+        with refusals("train", ValueError, AssertionError):
+            loader = self.hydra.config_loader
+            values = loader.load_sweep_config(self.config, list(child.overrides))
+        with open_dict(values):
+            del values["hydra"]
+        config = cast(TrainConfig, check(values, "train"))
+        if config.resume:
+            raise ConfigError("resume: names one run; sweep.resume=<folder> continues a sweep")
+        check_places(config, sweep.path)  # which may not exist yet
+        file = sweep.run_dir(child) / CONFIG_FILE
+        if file.is_file():
+            self.refuse_changes(load(file), config, sweep)
+        return config
+
+    def refuse_changes(self, saved: TrainConfig, config: TrainConfig, sweep: SweepFolder) -> None:
+        """Refuses a configuration other than the saved one.
+
+        Raises:
+            ResumeError: it is, because a preset was edited for example.
+        """
+        changes = identity_changes(saved, config) | free_changes(saved, config)
+        _refuse_changes("values", sweep, changes)
+
+    def open_folder(self, overrides: Sequence[Override], *, may_grow: bool) -> SweepFolder:
+        """The sweep that `sweep.resume` means: with `auto`, the newest one of these arguments.
+
+        Nothing is written. may_grow: whether a sweep that is named may get more values.
+
+        Raises:
+            ResumeError: it has other arguments.
+            OutputError: the folder is that of another sweep.
+        """
+        definition = {o.get_key_element(): str(o.input_line).partition("=")[2] for o in overrides}
+        path = Path(self.config.hydra.sweep.dir).absolute()
+        new = SweepFolder(path=path, arguments=sorted(self.arguments), definition=definition)
+        found = self._find(new)
+        if found is None:
+            return new
+        swept = {o.get_key_element() for o in overrides if o.is_sweep_override()}
+        if not may_grow or self.resume in (None, AUTO):
+            swept = set()
+        for key in swept & {key for child in found.children for key in child.values}:
+            found.definition[key] = definition[key]
+        _refuse_changes("arguments", found, _changes(found, new))
+        found.arguments, found.definition = new.arguments, definition
+        return found
+
+    def _find(self, new: SweepFolder) -> SweepFolder | None:
+        """The sweep to continue, if any."""
+        if self.resume not in (None, AUTO):
+            return SweepFolder.load(Path(self.resume))
+        if (new.path / FILE).exists():
+            if self.resume is None:
+                raise OutputError(f"{new.path} must be a new folder. Received: that of a sweep")
+            return SweepFolder.load(new.path)
+        given = self.config.hydra.overrides.hydra  # arguments of the command line
+        if self.resume is None or any(text.startswith("hydra.sweep.dir=") for text in given):
+            return None
+        others = sweeps_in(new.path.parent)
+        for sweep in others:
+            if sweep.arguments == new.arguments:
+                return sweep
+        if others and read_outcome(others[0].path, "").status != Status.FINISHED:
+            changes = in_words(_changes(others[0], new))
+            log(f"note    {others[0].path} did not finish. This sweep is another one: {changes}")
+        return None
+
+    def make_launcher(
+        self, sweep: SweepFolder, signals: StopSignals, *, at_once: int | None
+    ) -> Launcher:
+        """What runs children. at_once: children in one call of another launcher than ours."""
+        chosen = self.config.hydra.launcher
+        if chosen.get("_target_") == LocalConfig._target_:
+            settings = cast(LocalConfig, OmegaConf.to_object(chosen))
+            shares = divide(
+                jobs=settings.jobs,
+                gpus=settings.gpus,
+                gpus_per_job=settings.gpus_per_job,
+                found=find_gpus(os.environ),
+                processors=processors(),
+            )
+            return LocalLauncher(sweep, shares, signals)
+        with open_dict(self.config):
+            self.config.hydra.sweep.dir = str(sweep.path)
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self.hydra, task_function=self.task, config=self.config
+        )
+        return HydraLauncher(launcher, sweep, signals, at_once)
+
+
+def _refuse_changes(
+    what: str, sweep: SweepFolder, changes: Mapping[str, tuple[object, object]]
+) -> None:
+    """Refuses to continue with other values than those of tracking and devices."""
+    refused = {key: pair for key, pair in changes.items() if not key.startswith(FREE_GROUPS)}
+    if refused:
+        raise ResumeError(
+            f"{sweep.path} must continue with the {what} that it was started with. Received: "
+            f"{in_words(refused)}. {_OTHERWISE}"
+        )
+
+
+def _changes(then: SweepFolder, now: SweepFolder) -> dict[str, tuple[object, object]]:
+    """The arguments that differ: {key: (then, now)}."""
+    keys = {**then.definition, **now.definition}
+    pairs = {key: (then.definition.get(key), now.definition.get(key)) for key in keys}
+    return {key: (old, new) for key, (old, new) in pairs.items() if old != new}

@@ -1,0 +1,57 @@
+"""What children are called, and what is known of a sweep and its children by their folders."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pwc_exp.config.resume import Resumption, resume
+from pwc_exp.errors import DataError, ResumeError
+from pwc_exp.sweeps.folder import FILE, SweepFolder, child_config, make_child, sweeps_in
+
+
+def test_a_child_has_the_exact_values_and_a_short_name() -> None:
+    values = {"schedule.peak": "0.0020554062603827007", "model": "tiny"}
+    child = make_child(3, values, ["steps=4"])
+    assert child.overrides == ["steps=4", "schedule.peak=0.0020554062603827007", "model=tiny"]
+    assert child.name == "schedule.peak=0.002055 model=tiny"
+    assert child.folder == "3_schedule.peak-0.002055_model-tiny"
+    assert make_child(0, {}, ["steps=4"])[1:3] == ("0", "0")
+
+
+def test_a_folder_needs_no_quotes_whatever_the_values_are() -> None:
+    values = {"data.crop": "[128,192]", "data.root": "'/a b/c=d'", "+loss.q": "0.4" + "0" * 300}
+    child = make_child(12, values, [])
+    assert re.fullmatch(r"12_[A-Za-z0-9._-]+", child.folder)
+    assert len(child.folder) <= 60
+
+
+def test_a_child_resumes_in_its_folder_and_with_its_values_only(
+    root: Path, configure: Callable[..., Any]
+) -> None:
+    sweep = SweepFolder(path=root / "sweep", arguments=[], definition={})
+    children = [make_child(number, {"seed": str(number)}, ["steps=9"]) for number in range(2)]
+    config = configure("train", *children[0].overrides)
+    sweep.add([(children[0], config), (children[1], None)])
+    run_dir, other = map(sweep.run_dir, children)
+
+    def resumed(place: Path, *overrides: str) -> Resumption | None:
+        return resume([*overrides, f"hydra.run.dir={place}", "resume=auto"])
+
+    assert child_config(run_dir) == config and child_config(other) is None
+    found = resumed(run_dir, *children[0].overrides)
+    assert found is not None and (found.run_dir, found.config.seed) == (run_dir, 0)
+    assert resumed(other, *children[0].overrides) is None  # though such a run is beside it
+    with pytest.raises(ResumeError, match="seed 0 -> 1"):
+        resumed(run_dir, *children[1].overrides)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"definition": {}, "children": [{"a": 1}]}'])
+def test_a_damaged_file_is_refused_and_no_sweep_to_continue(content: str, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / FILE).write_text(content)
+    with pytest.raises(DataError, match=r"sweep\.json: not the file of a sweep"):
+        SweepFolder.load(tmp_path / "one")
+    assert sweeps_in(tmp_path) == []
