@@ -6,7 +6,6 @@ TensorFlow takes seconds to import, so a task is imported only when its configur
 import dataclasses
 import importlib
 import os
-import select
 import signal
 import sys
 import tempfile
@@ -34,6 +33,7 @@ from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import ConfigError, StoppedError, UserError
 from pwc_exp.inputs import check_places
 from pwc_exp.machine import place
+from pwc_exp.stopping import QUEUE_SIGNAL
 from pwc_exp.sweeps.folder import child_config
 
 SWEEP = "sweep."
@@ -47,8 +47,7 @@ VALUE_FLAGS = frozenset(
 INTERRUPTED = 130  # exit code of a process that Ctrl-C ended: 128 + SIGINT
 UNREAD = 141  # of a command whose output nobody reads any more: 128 + SIGPIPE
 BUG = 1
-STOPPED_BY_QUEUE = 128 + signal.SIGUSR2
-STOPPED = (INTERRUPTED, 128 + signal.SIGTERM, STOPPED_BY_QUEUE)
+STOPPED = {INTERRUPTED, 128 + signal.SIGTERM, *([128 + QUEUE_SIGNAL] if QUEUE_SIGNAL else [])}
 
 
 def run(command: str, task: str) -> None:
@@ -149,10 +148,14 @@ def exit_codes() -> Iterator[None]:
 
 
 def _is_unread() -> bool:
-    """Whether the output goes into a pipe that nobody reads any more."""
-    watch = select.poll()
+    """Whether standard output is a pipe that nobody reads any more."""
+    try:
+        from select import POLLERR, POLLHUP, poll
+    except ImportError:  # Windows
+        return True
+    watch = poll()
     watch.register(sys.stdout.fileno(), 0)
-    return any(happened & (select.POLLERR | select.POLLHUP) for _, happened in watch.poll(0))
+    return any(happened & (POLLERR | POLLHUP) for _, happened in watch.poll(0))
 
 
 @contextmanager
@@ -278,13 +281,20 @@ def _ending_as_result() -> Iterator[None]:
     except UserError:
         raise
     except SystemExit as ended:
-        if ended.code == STOPPED_BY_QUEUE and callable(signal.getsignal(signal.SIGUSR2)):
-            signal.raise_signal(signal.SIGUSR2)  # submitit's: it has the queue start the job again
+        _pass_on_to_queue(ended)
         if ended.code not in STOPPED:
             raise
         raise StoppedError("the run was asked to stop, and saved") from ended
     except Exception as error:
         raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+
+def _pass_on_to_queue(ended: SystemExit) -> None:
+    """Has the handler of submitit, if there is one, tell the queue to restart the job."""
+    if QUEUE_SIGNAL is None or ended.code != 128 + QUEUE_SIGNAL:
+        return
+    if callable(signal.getsignal(QUEUE_SIGNAL)):
+        signal.raise_signal(QUEUE_SIGNAL)
 
 
 def _call(task: str, config: Config) -> object:

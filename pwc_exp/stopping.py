@@ -1,4 +1,4 @@
-"""Being asked to stop: by Ctrl-C, SIGTERM or SIGUSR2 of a queue, a closed terminal, or a file."""
+"""Requests to stop a run: Ctrl-C, SIGTERM, SIGUSR2 of a queue, or a file in the run folder."""
 
 import os
 import signal
@@ -11,15 +11,16 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
-STOP_FILE = "stop"  # in a run's folder: asks it to stop, and says why
-_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+STOP_FILE = "stop"  # in a run folder: asks the run to stop, and contains the reason
+QUEUE_SIGNAL = getattr(signal, "SIGUSR2", None)  # of Slurm; Windows has none
+_ENDING = [number for number in (signal.SIGTERM, signal.SIGINT, QUEUE_SIGNAL) if number]
 
 
 class StopSignals:
-    """Notes the first SIGTERM, SIGUSR2 or Ctrl-C: a loop ends between two steps. A context.
+    """A context that notes the first SIGTERM, SIGUSR2 or Ctrl-C, so that a loop can end cleanly.
 
-    The second one ends the process at once. SIGHUP is ignored: a run outlives its terminal.
-    TensorFlow's strategy for several workers takes SIGTERM for itself: enter after it is made.
+    The second one ends the process at once. SIGHUP is ignored: a run survives its terminal.
+    TensorFlow's multi-worker strategy handles SIGTERM itself: enter after it is made.
     """
 
     def __init__(self) -> None:
@@ -27,11 +28,12 @@ class StopSignals:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        """Takes the signals over; in other threads than the main one, Python does not allow it."""
+        """Installs the handlers, which Python allows in the main thread only."""
         if threading.current_thread() is threading.main_thread():
             for number in _ENDING:
                 self._before[number] = signal.signal(number, self._note)
-            self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            if hangup := getattr(signal, "SIGHUP", None):
+                self._before[hangup] = signal.signal(hangup, signal.SIG_IGN)
         return self
 
     def __exit__(
@@ -40,22 +42,22 @@ class StopSignals:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Gives the signals back."""
+        """Restores the previous handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
             signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
         self.received = signal.Signals(number)
-        text = f"{self.received.name}: stopping after this step; once more, and it stops at once\n"
+        text = f"{self.received.name}: stopping after this step; send it again to stop at once\n"
         with suppress(OSError):  # not print, which this may have interrupted
             os.write(2, text.encode())
 
 
 def asked_by_file(run_dir: Path) -> str | None:
-    """Why the run in `run_dir` is asked to stop, if another program has written that there."""
+    """The reason in the stop file of `run_dir`, if there is one."""
     try:
         return (run_dir / STOP_FILE).read_text(encoding="utf-8").strip()
     except OSError:
@@ -63,7 +65,7 @@ def asked_by_file(run_dir: Path) -> str | None:
 
 
 def log(text: str) -> None:
-    """Prints a line above the progress bar; into a pipe that nobody reads any more, nothing."""
+    """Prints a line above the progress bar; nothing if standard output has been closed."""
     try:
         tqdm.write(text)
         sys.stdout.flush()
