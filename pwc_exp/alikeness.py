@@ -70,4 +70,5 @@ def _is_apart(key: str) -> bool:
 def _choices(params: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
     """{group: choice}, of groups that have no name among their knobs."""
     found = {key.removeprefix(CHOICE): v for key, v in params.items() if key.startswith(CHOICE)}
-    return {group: choice for group, choice in found.items() if f"{group}.name" not in own}
+    named = {group for group in found if f"{group}.name" in own} | {"experiment", "tracking"}
+    return {group: choice for group, choice in found.items() if group not in named}

@@ -24,6 +24,7 @@ from pwc_exp.config.composition import (
     compose_command,
     data_dir,
     quoted,
+    record_choices,
     refusals,
     register,
 )
@@ -243,6 +244,8 @@ def _job(command: str, task: str, resumed: Resumption | None) -> Callable[[DictC
     process = os.getpid()
 
     def job(values: DictConfig) -> object:
+        if command == "train":
+            record_choices(values, HydraConfig.get().runtime.choices)
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             # An exception is that job's result, and the sweep goes on; an exit would end the sweep.
             with nullcontext() if os.getpid() == process else _ending_as_result():

@@ -291,3 +291,10 @@ def test_a_file_that_is_no_configuration_is_refused(text: str, tmp_path: Path) -
 def test_a_missing_saved_configuration_is_a_missing_input(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="config.yaml"):
         load(tmp_path / "config.yaml")
+
+
+def test_the_record_has_the_choices_that_were_made(configure: Callable[..., Any]) -> None:
+    recorded = params(configure("train", "augment=none", "tracking=off"))
+    assert recorded["choice.augment"] == "none"  # not basic, whose class it has
+    assert recorded["choice.tracking"] == "off"
+    assert not [key for key in recorded if key.startswith("choices.")]

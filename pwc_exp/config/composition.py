@@ -130,9 +130,21 @@ def compose_command(command: str, overrides: Sequence[str]) -> Composition:
         with initialize_config_dir(config_dir=str(data_dir("conf")), version_base="1.3"):
             values = compose(command, list(overrides), return_hydra_config=True)
             run_dir = Path(values.hydra.run.dir)
+            chosen = values.hydra.runtime.choices
     with open_dict(values):
         del values["hydra"]
+    if command == "train":
+        record_choices(values, chosen)
     return Composition(values, run_dir)
+
+
+def record_choices(values: DictConfig, chosen: Mapping[Any, Any]) -> None:
+    """Puts the choices of groups that Hydra made into the values of a training run."""
+    values.choices = {
+        str(group): str(choice)
+        for group, choice in chosen.items()
+        if choice is not None and not str(group).startswith("hydra/")
+    }
 
 
 def check(values: DictConfig, command: str) -> Config:

@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from pwc_exp.config.composition import check, compose_command
-from pwc_exp.config.schema import CONFIG_FILE, choices, flatten, load
+from pwc_exp.config.schema import CHOICES, CONFIG_FILE, flatten, load, variants
 from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import ConfigError, MissingInputError, ResumeError
 
@@ -117,7 +117,7 @@ def _with_overrides(saved: TrainConfig, overrides: Sequence[str]) -> TrainConfig
     if "experiment" in named:
         raise ConfigError("experiment: cannot be given with resume, the run has its values")
     unnamed = [
-        f"{group}={choice}" for group, choice in choices(saved).items() if group not in named
+        f"{group}={choice}" for group, choice in variants(saved).items() if group not in named
     ]
     composed = _complete(saved, [*unnamed, *overrides])
     for key in VALIDATION:
@@ -155,7 +155,7 @@ def _checked(values: DictConfig) -> TrainConfig:
 def _changes(saved: TrainConfig, config: TrainConfig) -> Iterator[tuple[str, tuple[Any, Any]]]:
     then, now = flatten(saved), flatten(config)
     for key in {**then, **now}:
-        if then.get(key) != now.get(key):
+        if then.get(key) != now.get(key) and not key.startswith(CHOICES):
             yield key, (then.get(key), now.get(key))
 
 

@@ -59,7 +59,8 @@ CONFIG_FILE = "config.yaml"  # of a run, in its folder
 TRANSFER_FILE = "init_from.txt"  # where each variable of a run is from, with init_match=overlap
 CHECKPOINTS = "checkpoints"  # their folder in that of a run
 BEST_KEY = BEST_METRIC  # of a run that does not say otherwise
-CHOICE = "choice."  # before the name of a group, in MLflow
+CHOICES = "choices."  # prefix of TrainConfig.choices
+CHOICE = "choice."  # prefix of a group in MLflow
 ERROR_LOG = "error.log"  # the traceback of a run that failed
 LOCK_FILE = ".lock"  # in a run's folder; held while a process trains it
 
@@ -174,10 +175,10 @@ def flatten(config: Config) -> dict[str, Any]:
     return dict(walk(asdict(config), ""))
 
 
-def choices(config: TrainConfig) -> dict[str, str]:
-    """The choice of each group whose knobs depend on it: {"data": "sintel", "loss": "robust", …}.
+def variants(config: TrainConfig) -> dict[str, str]:
+    """The variant of each group that has several: {"data": "sintel", "loss": "robust", …}.
 
-    It is the one that has the name, for a data set, or else the class.
+    By the name of a data set, otherwise by the class.
     """
 
     def choice(values: Any, variants: dict[str, type]) -> str:
@@ -190,9 +191,10 @@ def choices(config: TrainConfig) -> dict[str, str]:
 
 
 def params(config: TrainConfig) -> dict[str, Any]:
-    """What MLflow shows: the choices, by which runs are grouped and compared, then all values."""
-    groups = {"model": config.model.name, **choices(config)}
-    return {**{f"{CHOICE}{group}": name for group, name in groups.items()}, **flatten(config)}
+    """The parameters in MLflow: the choices of groups, then all values."""
+    chosen = {"model": config.model.name, **variants(config), **config.choices}
+    values = {key: value for key, value in flatten(config).items() if not key.startswith(CHOICES)}
+    return {**{f"{CHOICE}{group}": name for group, name in chosen.items()}, **values}
 
 
 def to_yaml(config: Config) -> str:

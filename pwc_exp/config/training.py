@@ -513,6 +513,8 @@ class TrainConfig(Settings):
     precision: PrecisionConfig
     tracking: TrackingConfig
     devices: DevicesConfig = field(default_factory=DevicesConfig)
+    # The choice that Hydra made for each group, for the record; set by the command line.
+    choices: dict[str, str] = field(default_factory=dict)
     name: str = "train"  # name of the run, whose folder is <outputs>/<name>/<time>
     outputs: str = "outputs"  # folder of all runs
     seed: int = not_negative(0)  # seed of weights, sample order and augmentation
