@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,7 +10,7 @@ import pytest
 
 from pwc_exp.config.composition import check, compose_command, data_dir, register
 from pwc_exp.config.data import DATASETS, Dataset, FilesConfig
-from pwc_exp.config.schema import COMMANDS, VARIANTS, Config, flatten, load, to_yaml
+from pwc_exp.config.schema import COMMANDS, VARIANTS, Config, flatten, load, params, to_yaml
 from pwc_exp.config.training import CyclicConfig, Precision, RobustConfig, TrainConfig
 from pwc_exp.errors import ConfigError, DataError, MissingInputError
 
