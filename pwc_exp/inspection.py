@@ -1,4 +1,4 @@
-"""What a data set is worth before anything is trained on it: checked, counted, listed, drawn."""
+"""The commands of `data`: check, count, list and draw a data set before training on it."""
 
 import csv
 import io
@@ -52,7 +52,9 @@ def check(config: DataCheckConfig) -> None:
             samples,
             read=read_sample if config.decode else None,
             workers=_workers(part),
-            expected=_expected(part) if config.split == Split.all else None,
+            expected=known_pairs(part.name, Path(part.root or ""), **index_knobs(part))
+            if config.split == Split.all
+            else None,
         )
         listed = checking.bad_samples(found)
         flow = convention.find_convention(
@@ -75,7 +77,7 @@ def check(config: DataCheckConfig) -> None:
     if bad:
         quarantine.write(out / quarantine.FILE, bad)
         wrong.append(
-            f"{len(bad)} pairs are unusable; mend them, or leave them out with "
+            f"{len(bad)} pairs are unusable; repair them, or leave them out with "
             f"data.quarantine={out / quarantine.FILE}"
         )
     if wrong:
@@ -83,7 +85,7 @@ def check(config: DataCheckConfig) -> None:
 
 
 def stats(config: DataStatsConfig) -> None:
-    """Prints how large the motion is and how much of it is known, and writes stats.json."""
+    """Prints statistics of the motion and of valid pixels, and writes stats.json."""
     out = _out(config.out, config.data, "stats")
     if isinstance(config.data, FilesConfig) and not isinstance(config.data, MixConfig):
         found = statistics.flow_statistics(
@@ -110,7 +112,7 @@ def stats(config: DataStatsConfig) -> None:
 def list_samples(config: DataIndexConfig) -> None:
     """Prints how many pairs each scene has in which split, or writes all pairs as CSV."""
     if not isinstance(config.data, FilesConfig):
-        raise ConfigError(f"data: {config.data.name} is no data set of files")
+        raise ConfigError(f"data: {config.data.name} is not a data set of files")
     samples = index(config.data)
     held_out = {s.id for s in take_split(samples, "val", val_share=config.data.val_share)}
     chosen = take_split(samples, config.split, val_share=config.data.val_share)
@@ -160,15 +162,11 @@ def _parts(config: DataConfig) -> list[tuple[str, FilesConfig]]:
 
 
 def _samples(config: FilesConfig) -> list[Sample]:
-    """All samples, also those that lack a file: checking names every one of these."""
+    """All samples, also those that lack a file: `check` lists every one of these."""
     try:
         return index(config)
     except IncompleteError as error:
         return error.samples
-
-
-def _expected(config: FilesConfig) -> int | None:
-    return known_pairs(config.name, Path(config.root or ""), **index_knobs(config))
 
 
 def _as_csv(samples: list[Sample], config: FilesConfig, held_out: set[str]) -> str:

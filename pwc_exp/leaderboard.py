@@ -87,7 +87,7 @@ def show(config: LeaderboardConfig) -> None:
     for name in config.out:
         storage.make_folder(Path(name).absolute().parent)
         storage.write_file(Path(name), as_markdown(board).encode())
-    print_board(board)
+    print(as_text(board))
     if config.out:
         print(f"written: {', '.join(config.out)}")
 
@@ -131,36 +131,23 @@ def make_board(config: LeaderboardConfig, found: "Sequence[Found]", place: str) 
     )
 
 
-def print_board(board: Board) -> None:
-    """Prints columns; lines are as long as they must be, so that other programs can read them."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def as_text(board: Board) -> str:
+    """Columns for a terminal."""
+    from pwc_exp.report.pages import aligned
 
-    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
-    for name in board.head:
-        table.add_column(Text(name), no_wrap=True)
-    for row in board.rows:
-        table.add_row(*map(Text, row))
-    widths = [max(map(len, column)) + 2 for column in zip(board.head, *board.rows, strict=True)]
-    console = Console(highlight=False, soft_wrap=True, width=max(sum(widths), 80))
-    console.print(Text(board.title))
-    if board.shared:
-        console.print(Text(f"in all: {_listed(board.shared)}"))
-    console.print()
-    console.print(table)
-    console.print()
-    for note in board.notes:
-        console.print(Text(note))
+    shared = [f"in all: {_listed(board.shared)}"] if board.shared else []
+    lines = aligned([board.head, *board.rows])
+    return "\n".join([board.title, *shared, "", *lines, "", *board.notes])
 
 
 def as_markdown(board: Board) -> str:
     """The same as a table in Markdown."""
-    rows = [board.head, ["---"] * len(board.head), *board.rows]
-    lines = ["| " + " | ".join(map(_escaped, row)) + " |" for row in rows]
-    shared = [f"In all: {_escaped(_listed(board.shared))}.", ""] if board.shared else []
-    notes = [f"- {_escaped(note)}" for note in board.notes]
-    return "\n".join([f"# {_escaped(board.title)}", "", *shared, *lines, "", *notes, ""])
+    from pwc_exp.report.pages import literal, markdown_table
+
+    lines = markdown_table([[literal(cell) for cell in row] for row in (board.head, *board.rows)])
+    shared = [f"In all: {literal(_listed(board.shared))}.", ""] if board.shared else []
+    notes = [f"- {literal(note)}" for note in board.notes]
+    return "\n".join([f"# {literal(board.title)}", "", *shared, *lines, "", *notes, ""])
 
 
 def _conditions(config: LeaderboardConfig) -> list[str]:
@@ -297,10 +284,6 @@ def _listed(values: Mapping[str, str]) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
 if __name__ == "__main__":

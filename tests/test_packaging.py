@@ -46,6 +46,8 @@ def test_the_wheel_holds_every_configuration_and_composes_them(tmp_path: Path) -
         archive.extractall(site)
     for name in INSTALLED:
         assert files(site / "pwc_exp" / "_data" / name) == files(ROOT / name)
+    templates = {path.name for path in (site / "pwc_exp/report/templates").iterdir()}
+    assert templates == {path.name for path in (ROOT / "pwc_exp/report/templates").iterdir()}
     program = (
         "from pwc_exp.config import composition as c; c.register();"
         "print(c.compose_command('train', ['experiment=quickstart']).values.name, c.__file__)"

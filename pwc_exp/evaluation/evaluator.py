@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,8 +29,8 @@ from pwc_exp.evaluation.bootstrap import BootstrapSettings
 from pwc_exp.evaluation.flow_sources import FlowSource, NetworkFlow, Pairs, build_flow_sources
 from pwc_exp.evaluation.protocols import GroundTruthKind
 from pwc_exp.evaluation.records import METRICS_FILE, SAMPLES_FILE, as_csv, as_json
-from pwc_exp.evaluation.report import as_table, as_text, evaluation_page
-from pwc_exp.evaluation.summary import SampleScore, Summary, ranked, summarize
+from pwc_exp.evaluation.report import Evaluation, as_table, as_text, render_evaluation
+from pwc_exp.evaluation.summary import SampleScore, ranked, summarize
 from pwc_exp.machine import processors
 from pwc_exp.report.pictures import Gallery, panel_of, tiles
 from pwc_exp.tracking import Tracker
@@ -40,20 +40,6 @@ REPORT_FILE = "report.html"
 TABLE_FILE = "table.md"
 FILES = (METRICS_FILE, SAMPLES_FILE, REPORT_FILE)
 TIMED_ROUNDS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """What was found for one flow source, and how."""
-
-    title: str  # what was evaluated, on what
-    summary: Summary
-    about: Mapping[str, object]  # where the estimates come from
-    data: Mapping[str, str]  # each data set: where it is, its settings, its digest
-    made_by: Mapping[str, str]  # command, commit, versions
-    gallery: Gallery
-    pyramid: np.ndarray | None = field(default=None, repr=False)  # a picture of a sample
-    pyramid_of: str = ""  # its id
 
 
 class _Pair(NamedTuple):
@@ -123,7 +109,10 @@ def _evaluate(
     pyramid, pyramid_of = None, ""
     if isinstance(flow_source, NetworkFlow) and config.pictures and (middle := ranked(rows)):
         chosen = middle[len(middle) // 2]
-        pyramid, pyramid_of = _draw_pyramid(flow_source, source, chosen.number), chosen.id
+        batch = _batch_of(source, chosen.number)
+        levels = flow_source.levels(batch)
+        flows = {level: flow[0].numpy() for level, flow in levels.flows.items()}
+        pyramid, pyramid_of = panel_of(batch, levels.estimate, flows), chosen.id
     names = source.labels if isinstance(source, MixedSource) else [source.name]
     name = f"{len(set(names))} data sets" if len(set(names)) > 1 else source.name
     return Evaluation(
@@ -242,13 +231,6 @@ def _time(
     return {label: statistics.median(found[1:]) for label, found in seconds.items()}
 
 
-def _draw_pyramid(flow_source: NetworkFlow, source: Source, number: int) -> np.ndarray:
-    batch = _batch_of(source, number)
-    levels = flow_source.levels(batch)
-    flows = {level: flow[0].numpy() for level, flow in levels.flows.items()}
-    return panel_of(batch, levels.estimate, flows)
-
-
 def _batch_of(source: Source, number: int) -> Batch:
     """One example as a batch."""
     index = tf.constant(number, tf.int64)
@@ -261,18 +243,10 @@ def _write(out: Path, found: Evaluation, source: Source, flow_source: FlowSource
     about |= found.made_by
     if flow_source.origin is not None:
         about["weights"] = flow_source.origin.record()
-    page = evaluation_page(
-        found.title,
-        found.summary,
-        facts={**found.about, **found.data, **found.made_by},
-        gallery=found.gallery,
-        pyramid=found.pyramid,
-        pyramid_of=found.pyramid_of,
-    )
     storage.make_folder(out)
     storage.write_file(out / METRICS_FILE, as_json(found.summary, about, found.data).encode())
     storage.write_file(out / SAMPLES_FILE, as_csv(found.summary.rows).encode())
-    storage.write_file(out / REPORT_FILE, page.encode())
+    storage.write_file(out / REPORT_FILE, render_evaluation(found).encode())
 
 
 def _track(

@@ -50,28 +50,27 @@ class FlowSource(Protocol):
     label: str  # short: for rows of tables and names of folders
     title: str  # for the titles of pages
     about: dict[str, str]  # what it is and where it comes from
-    origin: WeightsInfo | None  # of the weights, if a network's are known
-    computes: bool  # from the frames; False: it reads files, and how long that takes means nothing
+    origin: WeightsInfo | None = None  # of the weights, where they are known
+    computes: bool = True  # False: it reads files, so that its time means nothing
 
     def estimate(self, pairs: Pairs) -> np.ndarray:
         """The flow [B, H, W, 2] float32, in pixels, from `frame1` to `frame2`.
 
         Raises:
-            DataError: it has no flow for a pair.
+            DataError: it has no flow for a pair: OpenCV refuses the frames; a file holds no flow,
+                has another size, or has gaps where flow is needed.
         """
         ...
 
 
-class NetworkFlow:
+class NetworkFlow(FlowSource):
     """The estimates of a network that holds weights."""
-
-    computes = True
 
     def __init__(self, network: Network, *, label: str, xla: bool, run: str | None = None) -> None:
         model = network.model
         self.label = label
         self.title = str(network.source)
-        self.origin: WeightsInfo | None = network.info
+        self.origin = network.info
         self.about = {
             "weights": str(network.source),
             "weights_sha256": network.info.sha256,
@@ -85,7 +84,7 @@ class NetworkFlow:
         self._levels = make_levels(model)
 
     def estimate(self, pairs: Pairs) -> np.ndarray:
-        """See `FlowSource`."""
+        """Runs the network on padded frames."""
         # Padded here, so that frames of about one size share a compiled function.
         height, width = pairs.frame1.shape[1:3]
         padded = [pad(frames, self._multiple) for frames in (pairs.frame1, pairs.frame2)]
@@ -96,7 +95,7 @@ class NetworkFlow:
         return self._levels(batch)
 
 
-class ExportedFlow:
+class ExportedFlow(FlowSource):
     """The estimates of an exported network, in the runtime that runs it.
 
     Args:
@@ -104,9 +103,6 @@ class ExportedFlow:
         runtime: what it is run by.
         folder: of the export.
     """
-
-    computes = True
-    origin: WeightsInfo | None = None
 
     def __init__(
         self, run: Callable[[np.ndarray, np.ndarray], np.ndarray], *, runtime: str, folder: Path
@@ -117,11 +113,11 @@ class ExportedFlow:
         self._run = run
 
     def estimate(self, pairs: Pairs) -> np.ndarray:
-        """See `FlowSource`."""
+        """Runs the exported network."""
         return self._run(*(_to_bytes(frames) for frames in (pairs.frame1, pairs.frame2)))
 
 
-class FlowFiles:
+class FlowFiles(FlowSource):
     """Flow in files that are named after the samples, in any format that `predict` writes.
 
     Args:
@@ -133,7 +129,6 @@ class FlowFiles:
     """
 
     computes = False
-    origin: WeightsInfo | None = None
 
     def __init__(self, folder: Path, names: Mapping[str, str | None]) -> None:
         self.label = folder.name
@@ -142,11 +137,7 @@ class FlowFiles:
         self._paths = {one: _find_file(folder, one, name) for one, name in names.items()}
 
     def estimate(self, pairs: Pairs) -> np.ndarray:
-        """See `FlowSource`.
-
-        Raises:
-            DataError: a file holds no flow, has another size, or has gaps where flow is needed.
-        """
+        """Reads the files."""
         size = tuple(pairs.frame1.shape[1:3])
         needed = np.ones((len(pairs.ids), *size)) if pairs.needed is None else pairs.needed
         return np.stack(
@@ -157,30 +148,25 @@ class FlowFiles:
         )
 
 
-class ZeroFlow:
+class ZeroFlow(FlowSource):
     """No motion anywhere: the baseline that every method has to beat."""
 
-    computes = True
-    origin: WeightsInfo | None = None
     label, title = "zero", "zero-flow baseline"
 
     def __init__(self) -> None:
         self.about = {"baseline": "zero flow everywhere"}
 
     def estimate(self, pairs: Pairs) -> np.ndarray:
-        """See `FlowSource`."""
+        """Zeros."""
         return np.zeros((*pairs.frame1.shape[:3], 2), np.float32)
 
 
-class OpenCVFlow:
+class OpenCVFlow(FlowSource):
     """A method of OpenCV on grey frames of 8 bits.
 
     Raises:
         MissingExtraError: OpenCV is not installed.
     """
-
-    computes = True
-    origin: WeightsInfo | None = None
 
     def __init__(self, baseline: Baseline) -> None:
         cv2 = self._cv2 = needed("cv2", "opencv")
@@ -196,11 +182,7 @@ class OpenCVFlow:
         self.about = {"baseline": f"OpenCV {cv2.__version__}, {described}"}
 
     def estimate(self, pairs: Pairs) -> np.ndarray:
-        """See `FlowSource`.
-
-        Raises:
-            DataError: OpenCV refuses the frames.
-        """
+        """Runs the method on each pair."""
         frames = zip(*(_grey(_to_bytes(f)) for f in (pairs.frame1, pairs.frame2)), strict=True)
         try:
             return np.stack([self._method(*pair) for pair in frames])
@@ -226,7 +208,11 @@ def build_flow_sources(
     ]
     ids = {source.ids[index]: None for index in indices} if config.predictions else {}
     found += [FlowFiles(Path(folder), ids) for folder in config.predictions]
-    found += [exported_flow(Path(folder)) for folder in config.exported]
+    for folder in map(Path, config.exported):
+        from pwc_exp.exporting.formats import engines_of  # imports every format
+
+        runtime, run = next(iter(engines_of(folder).items()))
+        found.append(ExportedFlow(run, runtime=runtime, folder=folder))
     found += [
         load_network_flow(
             run=network.run,
@@ -258,19 +244,6 @@ def load_network_flow(
         return NetworkFlow(network, label=load(Path(run) / CONFIG_FILE).name, xla=xla, run=run)
     label = Path(weights or network.source).name.removesuffix(".safetensors")
     return NetworkFlow(network, label=label, xla=xla)
-
-
-def exported_flow(folder: Path) -> ExportedFlow:
-    """The exported network in `folder`, one format of an export, in the first of its runtimes.
-
-    Raises:
-        DataError: none is there.
-        MissingExtraError: the runtime is not installed.
-    """
-    from pwc_exp.exporting.formats import engines_of  # imports every format
-
-    runtime, run = next(iter(engines_of(folder).items()))
-    return ExportedFlow(run, runtime=runtime, folder=folder)
 
 
 def _to_bytes(frames: Any) -> np.ndarray:

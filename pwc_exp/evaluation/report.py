@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from markupsafe import Markup
@@ -11,7 +12,7 @@ from pwc_exp.evaluation.records import error_by_speed
 from pwc_exp.evaluation.summary import Part, Summary
 from pwc_exp.flow.colour import legend
 from pwc_exp.report.figures import Line, Tick, bar_chart, line_chart
-from pwc_exp.report.pages import render
+from pwc_exp.report.pages import aligned, markdown_table, render
 from pwc_exp.report.pictures import ERROR_BOUNDS, ERROR_COLOURS, Gallery
 
 _HEADLINE = {"AEPE": "aepe", "Fl-all": "fl_all", "> 1 px": "outlier_1px", "WAUC": "wauc"}
@@ -35,6 +36,20 @@ _ERROR_TICKS: list[Tick] = [
     for n, edge in enumerate(ERROR_EDGES)
     if 2**-6 < edge < 2**8 and np.log2(edge) % 2 == 0
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What was found for one flow source, and how."""
+
+    title: str  # what was evaluated, on what
+    summary: Summary
+    about: Mapping[str, object]  # where the estimates come from
+    data: Mapping[str, str]  # each data set: where it is, its settings, its digest
+    made_by: Mapping[str, str]  # command, commit, versions
+    gallery: Gallery
+    pyramid: np.ndarray | None = field(default=None, repr=False)  # a network's on one sample
+    pyramid_of: str = ""  # its id
 
 
 def as_text(summary: Summary, *, title: str) -> str:
@@ -77,43 +92,24 @@ def as_table(summaries: Mapping[str, Summary], seconds: Mapping[str, float]) -> 
         values = [part.means["aepe_per_image"] for part in summary.datasets.values()]
         cells = ["-" if math.isnan(value) else f"{value:.3f}" for value in values]
         rows.append([name, *cells, f"{seconds[name]:.3f}" if name in seconds else "-"])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
-    lines = [
-        " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
-    table = "\n".join(f"| {line} |" for line in lines)
+    table = "\n".join(markdown_table(rows, right=range(1, len(rows[0])), padded=True))
     return (
         f"{table}\n\nAEPE in pixels, averaged over the pairs of each data set (`aepe_per_image`).\n"
         "s per pair: median of rounds in turn, on the first pair of each data set.\n"
     )
 
 
-def evaluation_page(
-    title: str,
-    summary: Summary,
-    *,
-    facts: Mapping[str, object],
-    gallery: Gallery,
-    pyramid: np.ndarray | None,
-    pyramid_of: str,
-) -> str:
-    """The whole page, as HTML.
-
-    Args:
-        title: what was evaluated, on what.
-        summary: the metrics.
-        facts: how it was made, by name.
-        gallery: pictures of the worst and the best samples.
-        pyramid: a drawn sample, [h, w, 3] uint8, and its id; None: no network was evaluated.
-    """
+def render_evaluation(found: Evaluation) -> str:
+    """The whole page, as HTML."""
+    summary = found.summary
     parts = [summary.whole, *summary.datasets.values()]
     parts += [part for scenes in summary.sequences.values() for part in scenes.values()]
     upper = [f"{bound:g}" for bound in ERROR_BOUNDS]
     bounds = [*(f"≤ {bound}" for bound in upper), f"> {upper[-1]}"]
     return render(
         "evaluation.html.j2",
-        title=title,
+        found=found,
+        title=found.title,
         summary=summary,
         metrics=METRICS,
         measured={m.name for m in METRICS if any(_is_known(m, part) for part in parts)},
@@ -121,13 +117,9 @@ def evaluation_page(
         columns=[(label, BY_NAME[name]) for label, name in _COLUMNS.items()],
         most_rows=_MOST_ROWS,
         figures=list(_figures(summary)),
-        worst=gallery.worst,
-        best=gallery.best,
         wheel=legend(150),
         error_colours=list(zip(bounds, ERROR_COLOURS.tolist(), strict=True)),
-        pyramid=pyramid,
-        pyramid_of=pyramid_of,
-        facts=facts,
+        facts={**found.about, **found.data, **found.made_by},
     )
 
 
@@ -167,20 +159,18 @@ def _shares(counts: Sequence[float]) -> list[float]:
 
 
 def _rows_of_parts(summary: Summary) -> Iterator[str]:
-    names = [*summary.datasets, *(f"  {s}" for part in summary.sequences.values() for s in part)]
-    width = max(map(len, names)) + 2
-    yield " " * (width + 2) + "".join(f"{name:>15}" for name in _PRINTED) + "   samples"
+    rows = [["", *_PRINTED, "samples"]]
     for dataset, part in summary.datasets.items():
-        yield _row(dataset, part, width)
-        for scene, own in summary.sequences.get(dataset, {}).items():
-            yield _row(f"  {scene}", own, width)
+        rows.append([dataset, *_printed(part)])
+        scenes = summary.sequences.get(dataset, {})
+        rows += [[f"  {scene}", *_printed(own)] for scene, own in scenes.items()]
+    return (f"  {line}" for line in aligned(rows, right=range(1, len(rows[0]))))
 
 
-def _row(name: str, part: Part, width: int) -> str:
+def _printed(part: Part) -> list[str]:
     values = (part.means[key] for key in _PRINTED)
-    cells = ("-" if math.isnan(value) else f"{value:.4f}" for value in values)
-    samples = f"{part.means['samples']:.0f}"
-    return f"  {name:<{width}}" + "".join(f"{cell:>15}" for cell in cells) + f"{samples:>10}"
+    cells = ["-" if math.isnan(value) else f"{value:.4f}" for value in values]
+    return [*cells, f"{part.means['samples']:.0f}"]
 
 
 def _is_known(metric: Metric, part: Part) -> bool:

@@ -1,6 +1,5 @@
 """All that an evaluation found: over everything, by data set, by sequence, by other protocols."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -71,7 +70,11 @@ def summarize(
         rows=list(rows),
         whole=_part(rows, bootstrap),
         datasets={name: _part(own, bootstrap) for name, own in by_dataset.items()},
-        sequences={name: _sequences(own) for name, own in by_dataset.items() if _has_scenes(own)},
+        sequences={
+            name: {scene: Part(means=means([row.sums for row in rows])) for scene, rows in scenes}
+            for name, own in by_dataset.items()
+            if len(scenes := _split(own, lambda row: row.scene).items()) < len(own)
+        },
         protocols={
             name: score_by_protocols(protocols, [row.sums for row in own], kinds[name])
             for name, own in by_dataset.items()
@@ -101,15 +104,6 @@ def _part(rows: Sequence[SampleScore], bootstrap: BootstrapSettings) -> Part:
         intervals=intervals(sums, groups, draws=bootstrap.draws, seed=bootstrap.seed),
         groups=len(set(groups)),
     )
-
-
-def _sequences(rows: Sequence[SampleScore]) -> dict[str, Part]:
-    by_scene = _split(rows, lambda row: row.scene)
-    return {scene: Part(means=means([row.sums for row in own])) for scene, own in by_scene.items()}
-
-
-def _has_scenes(rows: Sequence[SampleScore]) -> bool:
-    return any(count > 1 for count in Counter(row.scene for row in rows).values())
 
 
 def _split(

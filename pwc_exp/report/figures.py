@@ -130,7 +130,7 @@ def scatter_chart(
     y: str,
     joined: bool = False,
 ) -> Markup:
-    """Results against a setting, with their intervals; runs without a result lie at the bottom.
+    """Results and their intervals against a setting; runs without a result are crosses below.
 
     Nothing is drawn without a result.
 

@@ -1,12 +1,15 @@
-"""Renders the templates of pages: everything is escaped, and nothing is loaded from elsewhere.
+"""Renders the templates of pages, and formats numbers and tables for pages and terminals.
 
-Letters: h, w height and width of a picture.
+On a page everything is escaped, and nothing is loaded from elsewhere. Letters: h, w height and
+width of a picture.
 """
 
 import base64
 import functools
 import io
 import math
+import re
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import jinja2
@@ -14,6 +17,7 @@ import numpy as np
 import PIL.Image
 
 NONE = "\u2013"  # a figure that could not be measured
+_LEAST = 12  # characters that a column keeps that is cut
 _QUALITY = 88  # of JPEG, at which fine edges of colour survive
 
 
@@ -62,6 +66,56 @@ def shortened(value: str, most: int) -> str:
         return value
     end = (most - 1) // 3
     return f"{value[: most - 1 - end]}…{value[len(value) - end :]}"
+
+
+def aligned(
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Container[int] = (),
+    width: int | None = None,
+    cut: int = 0,
+) -> list[str]:
+    """Lines for a terminal, in columns as wide as their texts.
+
+    Args:
+        rows: the heading among them.
+        right: columns that are aligned at the right.
+        width: of a line, at most; column `cut` is shortened for it. None: any.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if width is not None:
+        over = sum(widths) + 2 * (len(widths) - 1) - width
+        widths[cut] = min(widths[cut], max(widths[cut] - over, _LEAST))
+    return [
+        "  ".join(
+            f"{shortened(cell, size):{'>' if place in right else '<'}{size}}"
+            for place, (cell, size) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def markdown_table(
+    rows: Sequence[Sequence[str]], *, right: Container[int] = (), padded: bool = False
+) -> list[str]:
+    """Lines of a table in Markdown; the first row is the heading. Cells are Markdown.
+
+    padded: columns as wide as their texts, to be read in a terminal too.
+    """
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) if padded else 3 for column in columns]
+    rule = ["-" * (w - 1) + (":" if n in right else "-") for n, w in enumerate(widths)]
+    if padded:
+        rows = [
+            [cell.rjust(w) if n in right else cell.ljust(w) for n, (cell, w) in enumerate(cells)]
+            for cells in (zip(row, widths, strict=True) for row in rows)
+        ]
+    return [f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:])]
+
+
+def literal(text: str) -> str:
+    """A text that Markdown shows as it is, on one line."""
+    return re.sub(r"([\\`*_\[\]<>|~$])", r"\\\1", " ".join(text.split()))
 
 
 def image_data(content: np.ndarray | bytes, *, lossless: bool = False) -> str:

@@ -18,21 +18,8 @@ from pwc_exp.flow.warp import backward_warp
 # Bounds and colours of KITTI's error maps: blue up to its 3 px, then yellow to red.
 # https://www.cvlibs.net/datasets/kitti/eval_scene_flow.php, devkit, log_colormap.h
 ERROR_BOUNDS = np.array([0.1875, 0.375, 0.75, 1.5, 3, 6, 12, 24, 48])  # px
-ERROR_COLOURS = np.array(
-    [
-        [49, 54, 149],
-        [69, 117, 180],
-        [116, 173, 209],
-        [171, 217, 233],
-        [224, 243, 248],
-        [254, 224, 144],
-        [253, 174, 97],
-        [244, 109, 67],
-        [215, 48, 39],
-        [165, 0, 38],
-    ],
-    np.uint8,
-)
+_HEX = "313695 4575b4 74add1 abd9e9 e0f3f8 fee090 fdae61 f46d43 d73027 a50026"
+ERROR_COLOURS = np.frombuffer(bytes.fromhex(_HEX), np.uint8).reshape(-1, 3)
 
 _TILE = 300  # longer side of a tile, in pixels
 _LARGE_TILE = 420  # of one that has a place of its own on a page

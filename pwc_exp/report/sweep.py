@@ -25,7 +25,7 @@ __all__ = ["ChildRow", "SeedGroup", "SweepSummary", "render"]
 _MOST_COLUMNS = 6  # settings that have columns of their own; with more, the child's name tells them
 _MOST_ROWS = 20  # of a table that is open
 _LONG = 5  # an interval this many times as long as the spread of the values is not drawn
-_FEW = 6  # curves that are told apart by colour; more are coloured by rank
+_FEW = 6  # curves that have a colour each; more are coloured by rank
 
 _Chart = tuple[str, Markup]  # caption, SVG
 

@@ -39,7 +39,7 @@ class Benchmark(NamedTuple):
     part: what of a name is its part; the errors of a dry run are reported by it.
     size: of all frames, where they have the same.
     zipped: whether the server takes a zip of the files.
-    upload: what is left to do; {folder} and {zip} are filled in.
+    upload: how to submit; {folder} and {zip} are filled in.
     """
 
     test: Callable[[Path], list[Sample]]

@@ -161,7 +161,7 @@ def test_tensors_are_scored_like_arrays() -> None:
 
 
 def test_another_size_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"one size. Received: \(2, 3, 2\), \(3, 2, 2\)"):
+    with pytest.raises(ValueError, match=r"same size. Received: \(2, 3, 2\), \(3, 2, 2\)"):
         score(np.zeros((2, 3, 2)), GroundTruth(np.zeros((3, 2, 2)), np.ones((3, 2))))
 
 

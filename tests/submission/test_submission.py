@@ -25,7 +25,14 @@ from pwc_exp import checkpoints
 from pwc_exp.build import build_model
 from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.data.formats.images import write_image
-from pwc_exp.data.formats.io import read_flow, write_flo
+from pwc_exp.data.formats.io import (
+    read_flow,
+    write_flo,
+    write_flo5,
+    write_kitti_png,
+    write_npy,
+    write_pfm,
+)
 from pwc_exp.errors import ConfigError, DataError, MissingInputError, OutputError
 from pwc_exp.evaluation.evaluator import evaluate
 from pwc_exp.submission.submit import submit
@@ -70,6 +77,20 @@ def test_what_is_left_to_do_is_told(
         capsys.readouterr().out
     )
     assert not (tmp_path / "out/sintel.zip").exists()  # the server does not take it
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".pfm", ".flo5", ".png"])
+def test_flow_in_any_format_that_predict_writes_is_packed(
+    suffix: str, root: Root, run: Run, tmp_path: Path
+) -> None:
+    writers = {".npy": write_npy, ".pfm": write_pfm, ".flo5": write_flo5, ".png": write_kitti_png}
+    (tmp_path / "flow").mkdir()
+    for number, file in enumerate(("000000_10", "000001_10")):
+        writers[suffix](tmp_path / f"flow/{file}{suffix}", flow_of(number))
+    source = f"predictions={tmp_path}/flow"
+    run("benchmark=kitti2015", f"root={root('kitti2015')}", source, f"out={tmp_path}/out")
+    flow, _ = read_flow(tmp_path / "out/bundle/flow/000001_10.png")
+    np.testing.assert_array_equal(flow, flow_of(1))
 
 
 def test_the_same_estimates_make_the_same_zip(root: Root, run: Run, tmp_path: Path) -> None:
