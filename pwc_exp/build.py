@@ -52,10 +52,10 @@ from pwc_exp.data.sample import Sample, Source
 from pwc_exp.data.source import FileSource, MixedSource
 from pwc_exp.data.splits import take_split
 from pwc_exp.data.synthetic.film import FilmLimits
-from pwc_exp.data.synthetic.layers import DrivingLimits, LookLimits
+from pwc_exp.data.synthetic.layers import DrivingLimits, Kind, LookLimits
 from pwc_exp.data.synthetic.motion import MotionLimits
 from pwc_exp.data.synthetic.outlines import OutlineLimits
-from pwc_exp.data.synthetic.source import Kind, SyntheticSource
+from pwc_exp.data.synthetic.source import SyntheticSource
 from pwc_exp.errors import ConfigError, DataError, UserError
 from pwc_exp.flow import losses
 from pwc_exp.flow.losses import LossFn

@@ -113,7 +113,7 @@ class Cache:
     def get(self, index: tf.Tensor, make: Callable[[], Record]) -> Record:
         """Record `index`, a scalar; where there is none, or a damaged one, what `make` returns.
 
-        For a `tf.data` map. That a record cannot be written raises an OpError; `write` tells why.
+        For a `tf.data` map. A record that cannot be written raises an OpError; `write` says why.
         """
 
         def read(number: np.ndarray) -> tuple[Any, ...]:

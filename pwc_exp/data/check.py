@@ -58,7 +58,7 @@ class Finding(NamedTuple):
 class PairReport(NamedTuple):
     """What is found of one sample."""
 
-    size: Size | None  # None: no file tells
+    size: Size | None  # None: no file could be read
     errors: list[Finding]
     notes: list[Finding]
 
@@ -150,7 +150,7 @@ def to_json(report: Report) -> dict[str, object]:
         "sizes": [{**size._asdict(), "pairs": count} for size, count in report.sizes.items()],
         "errors": [error._asdict() for error in report.errors],
         "notes": [note._asdict() for note in report.notes],
-        "kinds": _kinds([*report.errors, *report.notes]),
+        "kinds": Counter(str(finding.kind) for finding in (*report.errors, *report.notes)),
     }
 
 
@@ -165,7 +165,8 @@ def _check_pair(sample: Sample, *, read: Callable[[Sample], Decoded] | None) -> 
             errors.append(Finding(Kind.MISSING, sample.id, str(error)))
         except UserError as error:
             errors.append(Finding(Kind.DAMAGED, sample.id, str(error)))
-    size = _common(list(sizes.values()))
+    # The size that most files have; of several, that of the first file.
+    size = Counter(sizes.values()).most_common(1)[0][0] if sizes else None
     errors += [
         Finding(
             Kind.SIZE,
@@ -186,7 +187,7 @@ def _check_pair(sample: Sample, *, read: Callable[[Sample], Decoded] | None) -> 
 
 
 def _files(sample: Sample) -> Iterator[tuple[Path, Callable[[Path], Size]]]:
-    """Each file, and what tells the size of frame that it fits."""
+    """Each file, and the function that returns the size of frame that it fits."""
     yield sample.frame1, inspect_frame
     yield sample.frame2, inspect_frame
     if sample.flow is not None:
@@ -197,11 +198,6 @@ def _files(sample: Sample) -> Iterator[tuple[Path, Callable[[Path], Size]]]:
 def _strided_size(path: Path, *, stride: int) -> Size:
     height, width = inspect_flow(path)
     return Size(-(-height // stride), -(-width // stride))
-
-
-def _common(sizes: Sequence[Size]) -> Size | None:
-    """The size that most files have; of several, that of the first file."""
-    return Counter(sizes).most_common(1)[0][0] if sizes else None
 
 
 def _check_content(
@@ -234,10 +230,6 @@ def _check_content(
         message = f"Read as (x, y) it does not fit the frames ({said}): {sample.flow}."
         notes.append(Finding(Kind.UNRELATED, sample.id, message))
     return errors, notes
-
-
-def _kinds(findings: Sequence[Finding]) -> dict[str, int]:
-    return dict(Counter(str(finding.kind) for finding in findings))
 
 
 def _listed(findings: Sequence[Finding], most: int) -> Iterator[str]:

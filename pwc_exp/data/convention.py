@@ -1,4 +1,4 @@
-"""Which way the flow of a data set points, told from its frames.
+"""Which way the flow of a data set points, inferred from its frames.
 
 Each pair is warped by its flow as eight readings understand it: either channel first, either sign
 of each component. Readings are compared two by two, where they lead at least a pixel apart; what
@@ -23,7 +23,7 @@ from pwc_exp.errors import UserError
 # with frames and flow of different scenes, the best reading has less than 0.09 over some rival.
 _NEEDED_ADVANTAGE = 0.1
 _MOST_POINTS = 5000  # of a pair
-_FEWEST_POINTS = 100  # on which two readings must differ to be told apart, and
+_FEWEST_POINTS = 100  # on which two readings must differ to be distinguishable, and
 _SMALLEST_SHARE = 0.01  # of all points
 _APART = 1.0  # pixels between the ends of two readings
 _RADIUS = 3  # of the window in which brightness and contrast are levelled, pixels
@@ -71,9 +71,9 @@ class Convention(NamedTuple):
     verdict: str  # the name of a reading, or UNDECIDED
     reading: Reading | None  # None: undecided
     fits: bool  # the standard reading explains the frames, or nothing moves that could tell
-    untold: list[str]  # axes, x or y, along which nothing moves: their signs cannot be told
+    untold: list[str]  # axes, x or y, along which nothing moves: their signs are ambiguous
     remarks: list[str]  # why it is undecided, what else it may mean, what could not be read
-    advantages: dict[str, float]  # over each rival that can be told apart: -1 .. 1, 0 is none
+    advantages: dict[str, float]  # over each rival that is distinguishable: -1 .. 1, 0 is none
     pairs: int
     agreeing: int  # pairs that, alone, say the same
     points: int
@@ -190,7 +190,7 @@ def _conclude(
 ) -> tuple[Reading | None, list[str]]:
     """The reading, if there is one, and remarks.
 
-    alike: the best reading, and what cannot be told apart from it. rivals: the advantage over all
+    alike: the best reading, and what is indistinguishable from it. rivals: the advantage over all
     others.
     """
     first = alike[0]
@@ -204,9 +204,9 @@ def _conclude(
     if close:
         return None, [f"{first.name} is hardly better than: {'; '.join(close)}"]
     if any(other.y_first != first.y_first for other in alike):
-        return None, [f"cannot be told apart: {'; '.join(reading.name for reading in alike)}"]
+        return None, [f"cannot be distinguished: {'; '.join(reading.name for reading in alike)}"]
     remarks = [
-        f"the sign of {axis} cannot be told: next to nothing moves along {axis}"
+        f"the sign of {axis} is ambiguous: next to nothing moves along {axis}"
         for axis in _untold(alike)
     ]
     if Reading(False, -1, -1) in alike:
@@ -221,7 +221,7 @@ def _close(rivals: dict[str, float]) -> list[str]:
 
 
 def _untold(alike: Sequence[Reading]) -> list[str]:
-    """Axes whose sign differs between readings that cannot be told apart."""
+    """Axes whose sign differs between readings that are indistinguishable."""
     signs = {"x": {each.x_sign for each in alike}, "y": {each.y_sign for each in alike}}
     return [axis for axis, found in signs.items() if len(found) > 1]
 

@@ -18,7 +18,7 @@ from tqdm.contrib.concurrent import thread_map
 from pwc_exp.errors import OutputError, UserError
 from pwc_exp.storage import make_folder, remove_leftovers
 
-_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}  # of some cluster file systems
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}  # of some cluster file systems
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def convert(
 
     if not missing():  # also where nothing may be written
         return Outcome(0, len(jobs), [])
-    with _locked(folder):
+    with locked(folder):
         left = missing()  # another process may have made them meanwhile
         for parent in {job.output.parent for job in left}:
             remove_leftovers(parent)
@@ -83,12 +83,20 @@ def convert(
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Holds the lock of `folder`, which is made if need be; a killed process loses it."""
+def locked(folder: Path, *, timeout: float = -1) -> Iterator[None]:
+    """Holds the lock of `folder`, which is made if need be; a killed process loses it.
+
+    timeout: seconds to wait for another process that holds it; negative: without end.
+
+    Raises:
+        OutputError: another process still holds it, or its file cannot be written.
+    """
     make_folder(folder)
     lock = filelock.FileLock(folder / ".lock")
     try:
-        lock.acquire()
+        lock.acquire(timeout=timeout)
+    except filelock.Timeout:
+        raise OutputError(f"Another process works in {folder}.") from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise OutputError(f"{lock.lock_file} cannot be written: {error.strerror}.") from None

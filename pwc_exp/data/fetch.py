@@ -5,7 +5,6 @@ is complete and checked, a download is called `<name>.part`; `<name>.part.json` 
 version of the server's file it is a part of, so that a later call can resume it.
 """
 
-import errno
 import json
 import os
 import shutil
@@ -17,23 +16,19 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-import filelock
 import requests
 from tqdm import tqdm
 
 from pwc_exp import __version__
+from pwc_exp.data.conversion import locked
 from pwc_exp.data.datasets.catalogue import Archive, Entry
 from pwc_exp.data.unpack import Unpacked, unpack
-from pwc_exp.errors import DataError, MissingInputError, OutputError
+from pwc_exp.errors import DataError, MissingInputError, OutputError, UserError
 from pwc_exp.storage import make_folder, sha256_of, write_file
 
 _BLOCK = 2**18  # bytes; what an interrupted download loses at most
 _LONGEST_WAIT = 60.0  # seconds
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that are worth another attempt
-_DISK_ERRORS = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES),
-    *(errno.EPERM, errno.EIO, errno.EISDIR, errno.ENOTDIR),
-}
 _PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
@@ -102,23 +97,19 @@ def fetch(
         report("Nothing was downloaded: accept the licence to continue.")
         return Fetched((), already, names)
     _require_space(root, planned, free, keep_archives)
-    make_folder(folder)
-    try:
-        with filelock.FileLock(folder / ".lock", timeout=0):
-            for archive in pending:
-                path = folder / archive.name
-                digest = download(
-                    archive.url, path, sha256=archive.sha256, timeout=timeout, sleep=sleep
-                )
-                report(f"{archive.name}: sha256 {digest}")
-                unpacked = _place(path, root, archive)
-                done = {"url": archive.url, "sha256": digest, **unpacked._asdict()}
-                write_file(folder / f"{archive.name}.done", json.dumps(done, indent=2).encode())
-                if not keep_archives:
-                    path.unlink()
-                report(f"{archive.name}: {unpacked.files} files, {_text(unpacked.size)}, in {root}")
-    except filelock.Timeout:
-        raise OutputError(f"Another process fetches into {root}.") from None
+    with locked(folder, timeout=0):
+        for archive in pending:
+            path = folder / archive.name
+            digest = download(
+                archive.url, path, sha256=archive.sha256, timeout=timeout, sleep=sleep
+            )
+            report(f"{archive.name}: sha256 {digest}")
+            unpacked = _place(path, root, archive)
+            done = {"url": archive.url, "sha256": digest, **unpacked._asdict()}
+            write_file(folder / f"{archive.name}.done", json.dumps(done, indent=2).encode())
+            if not keep_archives:
+                path.unlink()
+            report(f"{archive.name}: {unpacked.files} files, {_text(unpacked.size)}, in {root}")
     return Fetched(names, already, ())
 
 
@@ -267,17 +258,18 @@ def _transfer(url: str, path: Path, timeout: float) -> None:
     try:
         with _open(url, _range(kept, start), timeout) as response:
             remote = _remote(response)
+            begins = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
             if response.status_code != HTTPStatus.PARTIAL_CONTENT:
                 start = 0  # the server sends the whole file
-            elif kept != remote or not _begins_at(response, start):
+            elif kept != remote or not begins:
                 raise _ChangedError
             write_file(note, json.dumps({"url": url, "remote": remote._asdict()}).encode())
             _receive(response, part, start=start, size=remote.size)
     except requests.RequestException as error:
         raise _TransientError(f"broke off ({_reason(error)})") from None
+    except UserError:
+        raise
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
-            raise
         raise OutputError(f"{part} cannot be written: {error.strerror}.") from None
 
 
@@ -309,10 +301,6 @@ def _range(kept: Remote | None, start: int) -> dict[str, str]:
     strong = kept.version and not kept.version.startswith("W/")  # weak tags are not allowed here
     version = {"If-Range": str(kept.version)} if strong else {}
     return {"Range": f"bytes={start}-", **version}
-
-
-def _begins_at(response: requests.Response, start: int) -> bool:
-    return response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
 
 
 def _read_note(note: Path, url: str) -> Remote | None:

@@ -66,11 +66,14 @@ def halve(root: Path, out: Path, *, workers: int) -> Summary:
         if (root / place / UNUSED_LIST).is_file():
             make_folder(out / place)
             write_file(out / place / UNUSED_LIST, read_bytes(root / place / UNUSED_LIST))
-    jobs = [Job(item, _target(out / item.path.relative_to(root))) for item in inputs]
+    jobs = []
+    for item in inputs:
+        output = out / item.path.relative_to(root)
+        jobs.append(Job(item, output.with_suffix(".flo") if item.frames else output))
     outcome = convert(jobs, _halve_file, folder=out, workers=workers, label="halfres")
     if not outcome.failures:
         mark.unlink(missing_ok=True)
-    flows = sum(_is_flow(item.path) for item in inputs)
+    flows = sum(bool(item.frames) for item in inputs)
     return Summary(len(inputs) - flows, flows, ignored, outcome)
 
 
@@ -130,16 +133,8 @@ def _find(root: Path) -> tuple[list[_Input], int]:
     return sorted(inputs), ignored
 
 
-def _is_flow(path: Path) -> bool:
-    return path.suffix == ".pfm"
-
-
-def _target(path: Path) -> Path:
-    return path.with_suffix(".flo") if _is_flow(path) else path
-
-
 def _halve_file(item: _Input, target: Path) -> None:
-    if _is_flow(item.path):
+    if item.frames:
         flow, valid = read_flow(item.path)
         _check(item, Size(*valid.shape))
         write_flo(target, *halve_flow(flow, valid))

@@ -1,7 +1,7 @@
 """Which example is sample number n of a run: a function of the seed and n, and of nothing else.
 
-The parts of a source take turns in a fixed pattern that gives each the share of its weight; within
-a part, every epoch of that part takes each example once, in an order of its own.
+The parts of a source take turns in a fixed pattern, each with the share of its weight; within a
+part, every epoch of that part takes each example once, in an order of its own.
 """
 
 import math
@@ -60,9 +60,7 @@ def example_of(number: tf.Tensor, parts: Sequence[Part], *, seed: int) -> tf.Ten
     sizes = np.array([part.size for part in parts], np.int64)
     size = tf.gather(sizes, part)
     shuffled = tf.random.experimental.index_shuffle(
-        place % size,
-        seed=tf.stack([seed + _SEEDS_APART * part, place // size]),
-        max_index=size - 1,
+        place % size, seed=tf.stack([seed + _SEEDS_APART * part, place // size]), max_index=size - 1
     )
     return tf.gather(np.cumsum(sizes) - sizes, part) + shuffled
 

@@ -153,8 +153,8 @@ def train_feed(
                 ) from None
             table = substitutes(source.parts, bad)
             first = step * batch_size + shard[0] * size
-            numbers = range(first, first + size)
-            indices = [table[_index(number, source, seed)] for number in numbers]
+            numbers = tf.range(first, first + size, dtype=tf.int64)
+            indices = [table[int(example_of(n, source.parts, seed=seed))] for n in numbers]
             bad.add(_find_bad(source, indices, len(bad), error, on_bad))
 
 
@@ -238,16 +238,8 @@ def _make_augment_batch(
     return augment_batch
 
 
-def _index(number: int, source: Source, seed: int) -> int:
-    return int(example_of(tf.constant(number, tf.int64), source.parts, seed=seed))
-
-
 def _find_bad(
-    source: Source,
-    indices: Iterable[int],
-    left_out: int,
-    error: tf.errors.OpError,
-    on_bad: OnBad,
+    source: Source, indices: Iterable[int], left_out: int, error: tf.errors.OpError, on_bad: OnBad
 ) -> int:
     """The first of `indices` that cannot be read, if `on_bad` has it left out.
 

@@ -38,7 +38,7 @@ def write(path: Path, reasons: Mapping[str, str]) -> None:
 
 
 def append(path: Path, sample_id: str, reason: str) -> bool:
-    """Adds a sample, and tells whether it was not there yet; makes the file if there is none.
+    """Adds a sample; returns whether it is new. Makes the file if there is none.
 
     A process that is killed in here leaves the line whole or absent. Two processes that add the
     same sample at the same time may both write it: `read` takes it once.

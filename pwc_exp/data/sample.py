@@ -17,7 +17,7 @@ class Sample(NamedTuple):
     """One pair on disk, nothing decoded."""
 
     id: str  # unique within the data set, '/'-separated, no suffix: alley_1/frame_0001
-    scene: str  # samples of one scene never lie in both train and val
+    scene: str  # samples of one scene are never in both train and val
     frame1: Path
     frame2: Path
     flow: Path | None  # None: no ground truth, only to predict

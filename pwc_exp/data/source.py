@@ -212,7 +212,7 @@ def _check_same(path1: Path, size1: Size, path2: Path, size2: Size) -> None:
 
 
 def _record_name(sample: Sample) -> str:
-    """Tells records apart: depends on the names, sizes and times of all files of a sample.
+    """Name of a record: depends on the names, sizes and times of all files of a sample.
 
     No file is opened. Moving a data set with its times keeps the names.
     """
@@ -232,7 +232,7 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 def _digest(name: str, samples: Sequence[Sample]) -> str:
-    """Depends on which files are read, not on where the data set lies or on their content."""
+    """Depends on which files are read, not on where the data set is or on their content."""
     lines = [name]
     for sample in samples:
         paths = (sample.frame1, sample.frame2, sample.flow, sample.valid, sample.invalid)
@@ -300,7 +300,7 @@ class MixedSource:
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """Gives names that occur more than once a number."""
+    """Appends a number to names that occur more than once."""
     return [
         f"{name}-{names[:place].count(name) + 1}" if names.count(name) > 1 else name
         for place, name in enumerate(names)

@@ -1,4 +1,4 @@
-"""Which samples train and which validate. No scene ever lies on both sides."""
+"""Which samples train and which validate. No scene is ever on both sides."""
 
 import hashlib
 from collections.abc import Sequence

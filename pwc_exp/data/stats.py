@@ -69,7 +69,7 @@ def flow_statistics(
     workers: int,
     limit: int | None,
 ) -> Statistics:
-    """Statistics of `limit` samples, evenly spread; `read` gives flow and valid of one.
+    """Statistics of `limit` samples, evenly spread; `read` returns flow and valid of one.
 
     Raises:
         UserError: a sample cannot be read.
@@ -159,7 +159,8 @@ def to_json(statistics: Statistics) -> dict[str, object]:
 
 def _add(one: Tally, other: Tally) -> Tally:
     """Both together; of two equally large motions the first is named."""
-    longer = one if other.largest_id is None or _is_first(one, other) else other
+    first = one.largest_id is not None and one.largest >= other.largest
+    longer = one if other.largest_id is None or first else other
     return Tally(
         sizes=one.sizes + other.sizes,
         pixels=one.pixels + other.pixels,
@@ -170,10 +171,6 @@ def _add(one: Tally, other: Tally) -> Tally:
     )
 
 
-def _is_first(one: Tally, other: Tally) -> bool:
-    return one.largest_id is not None and one.largest >= other.largest
-
-
 def _between(histogram: np.ndarray, low: float, high: float) -> int:
     """Pixels of magnitude low <= m < high; both are edges of bins."""
     first, end = np.searchsorted(_FINE_EDGES, [low, high])
@@ -181,7 +178,7 @@ def _between(histogram: np.ndarray, low: float, high: float) -> int:
 
 
 def _median(histogram: np.ndarray) -> float:
-    """The middle of the fine bin in which the median lies; of the last, its lower edge."""
+    """The middle of the fine bin that holds the median; of the last, its lower edge."""
     place = int(np.searchsorted(histogram.cumsum(), histogram.sum() / 2))
     return float(_FINE_EDGES[place : place + 2].mean())
 

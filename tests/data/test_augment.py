@@ -137,11 +137,7 @@ def test_a_map_gives_what_eager_execution_gives() -> None:
     assert mapped.element_spec.flow.shape == (3, 4, 2)
     for number, example in enumerate(mapped):
         eager = basic(
-            some_example(),
-            crop=(3, 4),
-            seed=seed_of(number),
-            flip_left_right=0.5,
-            flip_up_down=0.5,
+            some_example(), crop=(3, 4), seed=seed_of(number), flip_left_right=0.5, flip_up_down=0.5
         )
         for part, other in zip(example, eager, strict=True):
             np.testing.assert_array_equal(part, other)
@@ -173,12 +169,7 @@ GEOMETRY: dict[str, Any] = {
     "relative_rotate": 4.0,
     "relative_zoom": 0.05,
 }
-MILD = GEOMETRY | {
-    "flip_up_down": 0.0,
-    "max_zoom": 1.3,
-    "rotate": 0.0,
-    "relative_rotate": 0.0,
-}
+MILD = GEOMETRY | {"flip_up_down": 0.0, "max_zoom": 1.3, "rotate": 0.0, "relative_rotate": 0.0}
 SMALL: dict[str, Any] = {
     "flip_left_right": 0.5,
     "flip_up_down": 0.5,

@@ -199,7 +199,7 @@ def test_what_a_killed_process_left_is_not_read_and_removed_in_time(tmp_path: Pa
     assert maker.made == [0, 1]
 
 
-def test_it_is_told_how_much_is_there_and_nothing_is_asked_of_a_full_cache(
+def test_what_is_cached_is_reported_and_nothing_is_asked_of_a_full_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache, maker = Cache(tmp_path, ["a", "b", "c"]), Maker(*[some_record()] * 3)
@@ -213,7 +213,7 @@ def test_it_is_told_how_much_is_there_and_nothing_is_asked_of_a_full_cache(
     assert not capsys.readouterr().err
 
 
-def test_too_little_space_is_told_before_anything_is_written(
+def test_too_little_space_is_reported_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "_free", lambda _: 100 * 2**20)

@@ -148,7 +148,7 @@ def test_flow_of_twice_the_size_fits_a_stride_of_two(
     assert found(headers([double._replace(flow_stride=1)])) == [(Kind.SIZE, "a_1")]
 
 
-def test_pairs_without_truth_pass(samples: list[Sample]) -> None:
+def test_pairs_without_ground_truth_pass(samples: list[Sample]) -> None:
     report = decoded([sample._replace(flow=None, invalid=None) for sample in samples])
     assert (report.errors, report.notes) == ([], [])
 

@@ -74,10 +74,10 @@ def test_frames_in_reverse_order_are_both_negated_and_said_to_be() -> None:
 
 
 @pytest.mark.parametrize(("x", "y", "axis"), [(6, 0, "y"), (0, -6, "x")])
-def test_the_sign_of_what_does_not_move_is_not_told(x: int, y: int, axis: str) -> None:
+def test_the_sign_of_what_does_not_move_is_ambiguous(x: int, y: int, axis: str) -> None:
     found = judge(evidence(moved(x, y)))
     assert (found.verdict, found.untold) == ("standard", [axis])
-    assert f"the sign of {axis} cannot be told" in text(found)
+    assert f"the sign of {axis} is ambiguous" in text(found)
 
 
 def test_motion_by_half_a_pixel_is_followed() -> None:
@@ -100,7 +100,7 @@ def test_equal_motion_along_both_axes_leaves_the_order_undecided() -> None:
     found = judge(evidence(moved(5, 5)))
     assert found.verdict == "undecided"
     assert found.reading is None
-    assert "cannot be told apart: standard; y first" in text(found)
+    assert "cannot be distinguished: standard; y first" in text(found)
     assert judge(evidence(moved(5, 5), moved(5, 1, seed=1))).verdict == "standard"
 
 
@@ -110,7 +110,7 @@ def undecided(*pairs: Decoded) -> str:
     return text(found)
 
 
-def test_without_motion_or_known_pixels_nothing_is_told() -> None:
+def test_without_motion_or_known_pixels_nothing_is_decided() -> None:
     pair = moved(7, -3)
     few = np.zeros_like(pair.valid)
     few[25:34, 40:49] = 1
@@ -151,7 +151,7 @@ def test_contradicting_pairs_are_undecided() -> None:
     assert "hardly better than" in undecided(*pairs)
 
 
-def test_samples_are_spread_and_those_without_truth_passed_over() -> None:
+def test_samples_are_spread_and_those_without_ground_truth_passed_over() -> None:
     read: list[str] = []
 
     def reader(sample: Sample) -> Decoded:

@@ -20,8 +20,8 @@ PAIRS = ("north/10", "north/9", "south/9")
 
 
 def pairs(root: Path, **patterns: str | None) -> list[Sample]:
-    knobs: dict[str, Any] = {"frame1": "*.png", "frame2": None, "flow": None, "valid": None}
-    return folder(root, **knobs | patterns)
+    settings: dict[str, Any] = {"frame1": "*.png", "frame2": None, "flow": None, "valid": None}
+    return folder(root, **settings | patterns)
 
 
 def make_pairs(root: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_pattern_that_leaves_the_root_or_names_no_files_is_refused(
         pairs(tmp_path, flow=pattern)
 
 
-def test_a_pattern_that_matches_nothing_is_told_what_is_there(tmp_path: Path) -> None:
+def test_a_pattern_that_matches_nothing_is_decided_what_is_there(tmp_path: Path) -> None:
     make(tmp_path, "clip/1.png")
     with pytest.raises(MissingInputError, match=r"matches frame1=\*.png .*Received: clip"):
         pairs(tmp_path)

@@ -52,7 +52,7 @@ def test_one_absent_file_is_named_with_the_counts(tree: Tree, tmp_path: Path) ->
 
 
 @every_data_set
-def test_a_missing_or_wrong_root_is_told_what_was_expected(tree: Tree, tmp_path: Path) -> None:
+def test_a_missing_or_wrong_root_says_what_was_expected(tree: Tree, tmp_path: Path) -> None:
     first = tree.a_file.split("/", maxsplit=1)[0]
     with pytest.raises(MissingInputError, match=f"absent.*{first}.*no such folder"):
         tree.index(tmp_path / "absent")
@@ -122,7 +122,7 @@ def test_no_scene_is_on_both_sides_of_a_split(tree: Tree, val_share: float, tmp_
 
 
 @pytest.mark.parametrize(
-    ("name", "knobs"),
+    ("name", "settings"),
     [
         ("sintel", {"render_pass": "both"}),
         ("spring", {"camera": "both", "direction": "both"}),
@@ -132,14 +132,14 @@ def test_no_scene_is_on_both_sides_of_a_split(tree: Tree, val_share: float, tmp_
     ],
 )
 def test_both_multiplies_the_pairs_and_not_the_scenes(
-    name: str, knobs: dict[str, str], tmp_path: Path
+    name: str, settings: dict[str, str], tmp_path: Path
 ) -> None:
     tree = TREES[name]
     make(tmp_path, *tree.files)
     index = DATASETS[name.partition(",")[0]]
-    samples = index(tmp_path, **knobs)
+    samples = index(tmp_path, **settings)
     ids = [sample.id for sample in samples]
-    assert len(ids) == tree.count * 2 ** len(knobs)
+    assert len(ids) == tree.count * 2 ** len(settings)
     assert ids == sorted(set(ids))
     assert {sample.scene for sample in samples} == {sample.scene for sample in tree.index(tmp_path)}
     scenes: dict[frozenset[Path], set[str]] = {}
@@ -149,7 +149,7 @@ def test_both_multiplies_the_pairs_and_not_the_scenes(
 
 
 @pytest.mark.parametrize(
-    ("name", "knobs", "message"),
+    ("name", "settings", "message"),
     [
         ("sintel", {"render_pass": "albedo"}, "render_pass must be one of clean, final, both"),
         ("kitti", {"truth": "both"}, "truth must be one of noc, occ"),
@@ -157,11 +157,11 @@ def test_both_multiplies_the_pairs_and_not_the_scenes(
         ("flyingchairs2", {"direction": "up"}, "direction must be one of forward, backward, both"),
     ],
 )
-def test_an_unknown_choice_is_told_the_known_ones(
-    name: str, knobs: dict[str, str], message: str, tmp_path: Path
+def test_an_unknown_choice_is_refused_with_the_known_ones(
+    name: str, settings: dict[str, str], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        DATASETS[name](tmp_path, **knobs)
+        DATASETS[name](tmp_path, **settings)
 
 
 def test_sintel_pairs_consecutive_frames_within_a_scene(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_a_chairs_split_that_does_not_fit_is_refused(lines: bytes, tmp_path: Pat
         flyingchairs(tmp_path)
 
 
-def test_known_numbers_of_pairs_double_with_each_knob_that_says_both(tmp_path: Path) -> None:
+def test_known_numbers_of_pairs_double_with_each_setting_that_says_both(tmp_path: Path) -> None:
     assert known_pairs("sintel", tmp_path, render_pass="final") == 1041
     assert known_pairs("sintel", tmp_path, render_pass="both") == 2082
     assert known_pairs("spring", tmp_path, camera="both", direction="both") == 19852
@@ -429,7 +429,7 @@ def test_the_subset_has_the_same_scenes_into_the_past(tmp_path: Path) -> None:
     assert pair.flow == tmp_path / "train/flow/right/into_past/0000002.flo"
 
 
-def test_a_pass_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_pass_that_is_not_there_is_reported(tmp_path: Path) -> None:
     make(tmp_path, *(name for name in things_files() if "finalpass" not in name))
     with pytest.raises(MissingInputError, match="frames_finalpass/TRAIN/A/0000/left/0006.png"):
         things("final")(tmp_path)
@@ -448,7 +448,7 @@ def test_both_passes_of_sintel_are_found(shared: Path) -> None:
     assert masked[0::2] == ["clean/alley_1/frame_0002", "final/alley_1/frame_0002"]
 
 
-def test_kitti_is_told_apart_by_its_folders(shared: Path) -> None:
+def test_kitti_is_recognised_by_its_folders(shared: Path) -> None:
     for year, pairs in ((2012, 194), (2015, 200)):
         root = shared / f"data/kitti{year}"
         assert known_pairs("kitti", root, truth="noc") == pairs

@@ -98,7 +98,7 @@ def test_a_complete_file_is_not_asked_for_again(server: Server, path: Path) -> N
     assert len(server.requests) == 1
 
 
-def test_a_cut_download_goes_on_where_it_broke_off(server: Server, path: Path) -> None:
+def test_a_cut_download_is_resumed_where_it_broke_off(server: Server, path: Path) -> None:
     waits: list[float] = []
     url = server.put("/a", CONTENT, cuts=[300_000, 500_001])
     assert get(url, path, sleep=waits.append) == DIGEST
@@ -107,7 +107,7 @@ def test_a_cut_download_goes_on_where_it_broke_off(server: Server, path: Path) -
     assert waits == [1.0, 1.0]  # the wait grows only while nothing comes
 
 
-def test_another_process_goes_on_where_one_broke_off(server: Server, path: Path) -> None:
+def test_another_process_resumes_where_one_broke_off(server: Server, path: Path) -> None:
     url = server.put("/a", CONTENT, cuts=[300_000])
     with pytest.raises(MissingInputError, match=r"broke off after 300000 of 1280000.*\.part"):
         get(url, path, attempts=1)
@@ -263,7 +263,7 @@ def test_a_server_that_falls_silent_is_given_up(server: Server, path: Path) -> N
         silent.set()
 
 
-def test_a_server_that_is_not_there_is_told_in_one_line(server: Server, path: Path) -> None:
+def test_a_server_that_is_not_there_is_reported_in_one_line(server: Server, path: Path) -> None:
     url = "http://127.0.0.1:9/a"  # "discard": nothing listens
     with pytest.raises(MissingInputError, match=f"{url}: it cannot be reached .*refused"):
         get(url, path)
@@ -304,7 +304,7 @@ def test_the_plan_costs_one_byte(server: Server) -> None:
         probe(server.put("/empty"))
 
 
-def test_a_folder_that_cannot_be_written_is_told_in_one_line(server: Server, path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_output_error(server: Server, path: Path) -> None:
     path.parent.mkdir()
     path.with_name("flow.zip.part").mkdir()
     with pytest.raises(OutputError, match=r"flow\.zip\.part cannot be written"):
@@ -424,7 +424,7 @@ def test_an_archive_that_was_put_there_by_hand_is_used(
     assert server.requests == []
 
 
-def test_a_call_goes_on_after_a_failure(
+def test_a_call_resumes_after_a_failure(
     server: Server, entry: Entry, tmp_path: Path, lines: list[str]
 ) -> None:
     server.files["/file/17"].cuts = [100] * 6  # one for the plan
@@ -465,11 +465,7 @@ def test_a_placed_file_is_not_overwritten(entry: Entry, tmp_path: Path, lines: l
 
 @pytest.mark.parametrize(("keep", "factor"), [(True, 4), (False, 3)])
 def test_a_disk_without_space_is_refused_before_the_download(
-    server: Server,
-    tmp_path: Path,
-    keep: bool,
-    factor: int,
-    monkeypatch: pytest.MonkeyPatch,
+    server: Server, tmp_path: Path, keep: bool, factor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Two archives of one size: at the end, both unpacked, and one or both packed beside them.
     content = zipped(FRAMES)
@@ -490,7 +486,7 @@ def test_two_processes_do_not_fetch_into_one_folder(
     (tmp_path / "archives").mkdir()
     with (
         filelock.FileLock(tmp_path / "archives" / ".lock"),
-        pytest.raises(OutputError, match=f"Another process fetches into {tmp_path}"),
+        pytest.raises(OutputError, match=f"Another process works in {tmp_path}"),
     ):
         run(entry, tmp_path, lines)
     run(entry, tmp_path, lines)

@@ -87,10 +87,7 @@ def test_a_filmed_scene_has_its_share_of_the_effects() -> None:
     films = [drawn(number, share=1.0, effects=0.25) for number in range(400)]
     fogged, blurred = (
         np.array([part > 0 for part in parts])
-        for parts in (
-            [film.fog for film in films],
-            [film.shutter for film in films],
-        )
+        for parts in ([film.fog for film in films], [film.shutter for film in films])
     )
     assert 0.18 < fogged.mean() < 0.32
     assert 0.02 < (fogged & blurred).mean() < 0.12

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from pwc_exp.data.augmentation.geometry import (
     Affine,
+    ViewLimits,
     about,
     compose,
     draw_change,
@@ -25,7 +26,7 @@ from pwc_exp.data.augmentation.resampling import View
 CROP = (24, 32)
 SIZE = (40, 56)
 NONE: dict[str, Any] = {
-    "probability": 1.0,
+    "geometry_probability": 1.0,
     "min_zoom": 1.0,
     "max_zoom": 1.0,
     "squeeze": 0.0,
@@ -59,9 +60,9 @@ def drawn(
     signs: tuple[float, float] = (1.0, 1.0),
     **ranges: float,
 ) -> list[View]:
-    make = tf.function(
-        partial(draw, size=tf.constant(size), crop=CROP, signs=tf.constant(signs), **ranges)
-    )
+    limits = {"limits": ViewLimits(**ranges)} if draw is draw_change else ranges
+    options: dict[str, Any] = {"size": tf.constant(size), "signs": tf.constant(signs), **limits}
+    make = tf.function(partial(draw, crop=CROP, **options))
     seeds = (tf.constant([7, number], tf.int64) for number in range(count))
     return [View(*make(seed)) for seed in seeds]
 
@@ -83,7 +84,7 @@ def is_plain(view: View) -> bool:
 
 
 @pytest.mark.parametrize("signs", [(1.0, 1.0), (-1.0, -1.0)])
-def test_the_window_lies_inside_of_both_frames(signs: tuple[float, float]) -> None:
+def test_the_window_is_inside_of_both_frames(signs: tuple[float, float]) -> None:
     views = drawn(draw_change, signs=signs, **SOME)
     assert sum(is_plain(view) for view in views) == 0
     for view in views:
@@ -134,7 +135,7 @@ def test_added_motion_fills_its_ranges_about_the_centre() -> None:
 
 
 def test_no_ranges_and_probability_0_are_plain_crops_at_every_place() -> None:
-    for ranges in (NONE, SOME | {"probability": 0.0}):
+    for ranges in (NONE, SOME | {"geometry_probability": 0.0}):
         views = drawn(draw_change, 60, size=(26, 34), **ranges)
         assert all(is_plain(view) for view in views)
         places = {tuple(view.frame1_from_window.offset.numpy()) for view in views}
@@ -159,7 +160,9 @@ def test_a_frame_of_the_size_of_the_crop_still_lets_enlarged_windows_in() -> Non
 
 
 def test_changes_happen_as_often_as_asked() -> None:
-    changed = sum(not is_plain(view) for view in drawn(draw_change, **SOME | {"probability": 0.5}))
+    changed = sum(
+        not is_plain(view) for view in drawn(draw_change, **SOME | {"geometry_probability": 0.5})
+    )
     assert 18 <= changed <= 42
 
 

@@ -73,7 +73,7 @@ def test_palettes_and_single_bits_are_looked_up(tmp_path: Path) -> None:
     assert set(np.unique(read_frame(tmp_path / "bits.png"))) == {0, 1}
 
 
-def test_dropped_alpha_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_dropped_alpha_is_reported_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     images._warn_of_dropped_alpha.cache_clear()
     (tmp_path / "a.png").write_bytes(png(ALPHA))
     with caplog.at_level(logging.WARNING):

@@ -196,7 +196,7 @@ def test_no_truncation_of_a_flow_file_is_accepted(
                 read(path)
 
 
-def test_8_bit_png_as_flow_is_told_what_was_expected(tmp_path: Path) -> None:
+def test_8_bit_png_as_flow_says_what_was_expected(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(ones_png(8, 3))
     with pytest.raises(DataError, match="Expected 16-bit PNG of 3 channels. Received: 8-bit"):
         read_flow(tmp_path / "a.png")
@@ -209,7 +209,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         read_flow(tmp_path)
 
 
-def test_rewriting_kitti_truth_gives_the_same_raw_numbers(shared: Path, tmp_path: Path) -> None:
+def test_rewriting_kitti_ground_truth_keeps_its_raw_numbers(shared: Path, tmp_path: Path) -> None:
     original = shared / "data/kitti2012/training/flow_occ/000045_10.png"
     write_kitti_png(tmp_path / "copy.png", *read_flow(original))
     raw, copy = (

@@ -241,7 +241,7 @@ def test_a_broken_file_raises_the_readers_own_error(tmp_path: Path) -> None:
             run()
 
 
-def test_training_goes_on_without_the_broken_ones_each_told_once(tmp_path: Path) -> None:
+def test_training_continues_without_the_broken_ones_each_reported_once(tmp_path: Path) -> None:
     listed = Listed()
     source = files(tmp_path, 5, 6)  # the one that is to take the place of 5 is broken too
     broken = feed(source, steps=25, on_bad=listed)

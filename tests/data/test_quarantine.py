@@ -19,7 +19,7 @@ def test_a_written_list_is_read_as_it_was(tmp_path: Path) -> None:
     assert quarantine.read(tmp_path / "quarantine.txt") == {}
 
 
-def test_a_line_that_is_no_entry_is_told_with_its_number(tmp_path: Path) -> None:
+def test_a_line_that_is_no_entry_is_reported_with_its_number(tmp_path: Path) -> None:
     path = tmp_path / "quarantine.txt"
     for line in (b"only an id", b"id\t", b"\treason"):
         path.write_bytes(b"a\tdamaged\n\n" + line + b"\n")

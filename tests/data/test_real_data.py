@@ -154,13 +154,7 @@ def test_disparity_as_flow_passes_and_tells_all_but_the_sign_of_y(stereo: Sample
         assert told(found, reading), (reading.name, found)
 
 
-@pytest.mark.parametrize(
-    ("name", "mean"),
-    [
-        ("sintel clean", 6.007),
-        ("kitti 2015 noc", 51.010),
-    ],
-)
+@pytest.mark.parametrize(("name", "mean"), [("sintel clean", 6.007), ("kitti 2015 noc", 51.010)])
 def test_mean_magnitude_is_the_error_of_zero_flow(name: str, mean: float, shared: Path) -> None:
     """The known errors were measured by another program."""
     samples = SETS[name][0](shared / "data")
@@ -180,7 +174,7 @@ def test_invalid_pixels_of_sintel_are_masked(shared: Path) -> None:
     assert 0.9 < share[1] < 1
 
 
-def test_sparse_and_unknown_truth_is_masked(shared: Path) -> None:
+def test_sparse_and_unknown_ground_truth_is_masked(shared: Path) -> None:
     data = shared / "data"
     sparse = read_sample(kitti(data / "kitti2015", truth="noc")[0])
     assert sparse.valid.mean() == pytest.approx(0.16, abs=0.01)

@@ -64,7 +64,7 @@ def test_the_mask_clears_flow_and_valid(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["frame2", "flow", "invalid"])
-def test_sizes_that_differ_are_told_with_both_files(part: str, tmp_path: Path) -> None:
+def test_sizes_that_differ_are_reported_with_both_files(part: str, tmp_path: Path) -> None:
     good = write_sample(tmp_path / "small", "a")
     large = write_sample(tmp_path / "large", "b", height=5)
     bad = {
@@ -112,7 +112,7 @@ def test_a_first_sample_that_is_damaged_is_for_the_reader_to_tell(tmp_path: Path
         FileSource("fake", samples, crop=(5, 6))
 
 
-def test_sparse_truth_keeps_its_mask(tmp_path: Path) -> None:
+def test_sparse_ground_truth_keeps_its_mask(tmp_path: Path) -> None:
     sample = write_sample(tmp_path, "a")
     valid = np.zeros((4, 6), np.float32)
     valid[1, 3] = 1
@@ -200,7 +200,7 @@ def records_of(source: FileSource) -> set[Path]:
     return {source._cache.path(index) for index in range(source.size)}
 
 
-def test_parts_of_a_data_set_share_a_cache_wherever_it_lies(tmp_path: Path) -> None:
+def test_parts_of_a_data_set_share_a_cache_wherever_it_is(tmp_path: Path) -> None:
     def write_at(place: str) -> list[Sample]:
         return [write_sample(tmp_path / place / "set" / "training" / "all", name) for name in "ab"]
 

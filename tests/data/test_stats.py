@@ -114,7 +114,7 @@ def test_samples_are_spread_evenly_and_workers_change_nothing() -> None:
     assert one.examples == 4
 
 
-def test_samples_without_truth_are_not_read() -> None:
+def test_samples_without_ground_truth_are_not_read() -> None:
     samples = samples_of(3)
     samples[1] = samples[1]._replace(flow=None)
     read = by_number(lambda number: known([[number]], [[0]]))

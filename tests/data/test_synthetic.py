@@ -111,9 +111,9 @@ def test_more_layers_occlude_more() -> None:
     assert occluded(1) < occluded(12)
 
 
-@pytest.mark.parametrize("knobs", [PLAIN, MOVING, FILMED], ids=["plain", "moving", "filmed"])
-def test_examples_are_known_everywhere_and_finite_and_in_range(knobs: dict) -> None:
-    example = source_of(knobs).example(tf.constant(0, tf.int64))
+@pytest.mark.parametrize("settings", [PLAIN, MOVING, FILMED], ids=["plain", "moving", "filmed"])
+def test_examples_are_known_everywhere_and_finite_and_in_range(settings: dict) -> None:
+    example = source_of(settings).example(tf.constant(0, tf.int64))
     assert [part.shape.as_list() for part in example] == [
         [HEIGHT, WIDTH, 3],
         [HEIGHT, WIDTH, 3],
@@ -253,7 +253,7 @@ def test_flow_of_every_kind_explains_frame_1(kind: str, configure: Callable[...,
     assert np.mean(hidden) > 0.01
 
 
-def test_what_stands_on_the_road_moves_away_from_where_the_car_drives() -> None:
+def test_things_on_the_road_move_away_from_where_the_car_drives() -> None:
     source = source_of(PLAIN | {"layers": 6, "driving": 1.0, "max_yaw": 0.0})
     outward = []
     for scene in mapped_scenes_of(source, 20):
@@ -265,7 +265,7 @@ def test_what_stands_on_the_road_moves_away_from_where_the_car_drives() -> None:
 def test_digest_tells_recipes_apart() -> None:
     assert source_of(MOVING).digest == source_of(MOVING).digest
     changed = [MOVING | {"edge": 2.0}, MOVING | {"layers": 3}, FILMED, MOVING | {"coherence": 0.1}]
-    digests = {source_of(knobs).digest for knobs in (MOVING, *changed)}
+    digests = {source_of(settings).digest for settings in (MOVING, *changed)}
     assert len(digests | {source_of(MOVING, seed=6).digest}) == 6
 
 

@@ -73,7 +73,7 @@ def test_every_format_unpacks_to_the_same_files(tmp_path: Path, suffix: str) -> 
     assert sorted(path.name for path in root.iterdir()) == ["set"]  # nothing is left over
 
 
-def test_the_format_is_told_by_the_content(tmp_path: Path) -> None:
+def test_the_format_is_recognised_by_the_content(tmp_path: Path) -> None:
     archive = make_any(tmp_path, ".tar.bz2", FILES).rename(tmp_path / "datafile")
     unpack(archive, tmp_path / "root")
     assert tree(tmp_path / "root") == FILES
@@ -210,10 +210,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda p: make_tar(p, {"a": bytes(2**26 + 1)}, "w:bz2"),
         "unpacks to 67108865 bytes or more",
     ),
-    "tar cut": (
-        lambda p: cut(make_tar(p, {"a": FLOW, "b": FRAME}, "w"), 4000),
-        "Damaged archive",
-    ),
+    "tar cut": (lambda p: cut(make_tar(p, {"a": FLOW, "b": FRAME}, "w"), 4000), "Damaged archive"),
     "tar cut between files": (
         lambda p: cut(make_tar(p, {"a": FLOW, "b": FRAME}), 512 + 5120),
         "Damaged archive.*broken off",
@@ -223,10 +220,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
         "Damaged archive.*broken off",
     ),
     "tar of negative size": (lambda p: negative(make_tar(p, {"a": FLOW})), "Damaged archive"),
-    "gzip checksum": (
-        lambda p: spoiled(make_tar(p, {"a": FLOW}, "w:gz"), -8),
-        "Damaged archive",
-    ),
+    "gzip checksum": (lambda p: spoiled(make_tar(p, {"a": FLOW}, "w:gz"), -8), "Damaged archive"),
     "zip name no text": (
         lambda p: nameless(make_zip(p, {"\u00e9\u00e9": FLOW})),
         "Damaged archive",
@@ -303,7 +297,7 @@ def test_bytes_are_counted_over_all_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES[:2])
-def test_a_disk_without_space_is_told_before_it_is_full(
+def test_a_disk_without_space_is_reported_before_it_is_full(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = make_any(tmp_path, suffix, FILES)
@@ -330,6 +324,6 @@ def test_an_interrupted_extraction_shows_nothing(
     assert tree(tmp_path / "root") == {}
 
 
-def test_a_missing_archive_is_told(tmp_path: Path) -> None:
+def test_a_missing_archive_is_reported(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="No such"):
         unpack(tmp_path / "none.zip", tmp_path / "root")

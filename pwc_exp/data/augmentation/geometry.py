@@ -76,12 +76,7 @@ def draw_small_change(
 
 
 def draw_change(
-    seed: tf.Tensor,
-    *,
-    size: tf.Tensor,
-    crop: Sequence[int],
-    signs: tf.Tensor,
-    limits: ViewLimits,
+    seed: tf.Tensor, *, size: tf.Tensor, crop: Sequence[int], signs: tf.Tensor, limits: ViewLimits
 ) -> View:
     """Draws a view inside of both frames, with the probability of `limits`; else a plain crop.
 

@@ -3,20 +3,20 @@
 Points are (x, y) in pixels. Letters: H height, W width of the frames; h, w of the window; N = h w,
 its pixels row by row. Leading dimensions of maps, here '...', hold many maps at once.
 
-With A the map from the window to frame 1 and M the motion that is added, point x of the window lies
-at A x in frame 1, and what is seen there lies at M A⁻¹ (A x + flow(A x)) in the window of frame 2.
+With A the map from the window to frame 1 and M the motion that is added, point x of the window is
+at A x in frame 1, and what is seen there is at M A⁻¹ (A x + flow(A x)) in the window of frame 2.
 
-One rule per pixel serves dense, sparse and mixed truth. p = A x is the point that the pixel shows.
+One rule per pixel serves dense, sparse and mixed ground truth; p = A x is what the pixel shows.
 
 1. All neighbours of p that have weight are valid and their flows agree within 1 pixel: bilinear.
 2. All are valid, but a motion boundary runs between them: the nearest one's flow, at p.
 3. Some are not valid: the nearest pixel q counts, if it is valid and if of all pixels of the window
    x is the one nearest to A⁻¹ q; flow is that of the point q itself. So a lone measurement is never
-   blended with others, and stands at one pixel at most, within half a pixel of its place.
-4. Else, and where p lies outside of frame 1, the pixel is not valid.
+   blended with others, and is used at one pixel at most, within half a pixel of its place.
+4. Else, and where p is outside of frame 1, the pixel is not valid.
 
 Beyond their edges frames are black, as padding is in evaluation; mirrored or repeated content would
-offer matches that do not exist. A pixel whose target lies there, or outside of the window, keeps
+offer matches that do not exist. A pixel whose target is there, or outside of the window, keeps
 its flow, as pixels that leave the frame do in data sets.
 """
 
@@ -28,7 +28,7 @@ import tensorflow as tf
 from pwc_exp.data.sample import Example
 
 _AGREEMENT = 1.0  # px, per component; neighbours that differ more belong to different objects
-_ROUNDING = 1e-3  # px, that a point may lie outside of the frame
+_ROUNDING = 1e-3  # px, that a point may be outside of the frame
 _NEIGHBOURS = ((0, 0), (1, 0), (0, 1), (1, 1))  # steps right and down
 _PADDED = 64  # frames of a size not known beforehand are padded to multiples of it
 
@@ -161,7 +161,8 @@ def _resample_flow(
     window_from_frame1 = inverse(view.frame1_from_window)
     landing = _map(window_from_frame1, nearest)
     # Halves go down here, up above: half a pixel there and back ends where it began.
-    lands = _are_equal(_Points(*(tf.math.ceil(p - 0.5) for p in landing)), pixels)
+    landed = _Points(*(tf.math.ceil(p - 0.5) for p in landing))
+    lands = (landed.x == pixels.x) & (landed.y == pixels.y)
 
     stride = tf.shape(example.valid)[1]
     index = _index(corner, stride)
@@ -208,10 +209,6 @@ def _is_inside(points: _Points, last: _Points) -> tf.Tensor:
     x, y = points
     low = tf.minimum(x, y) >= -_ROUNDING
     return low & (x <= last.x + _ROUNDING) & (y <= last.y + _ROUNDING)
-
-
-def _are_equal(ones: _Points, others: _Points) -> tf.Tensor:
-    return (ones.x == others.x) & (ones.y == others.y)
 
 
 def _index(points: _Points, stride: tf.Tensor) -> tf.Tensor:

@@ -72,7 +72,7 @@ KNOWN_PAIRS = {
 def known_pairs(name: str, root: Path, **settings: str) -> int | None:
     """How many pairs a data set has when nothing is missing; None where that is not known.
 
-    name, settings: as in DATASETS. root: tells KITTI 2012 from 2015.
+    name, settings: as in DATASETS. root: distinguishes KITTI 2012 from 2015.
     """
     if name == "kitti":
         name = (

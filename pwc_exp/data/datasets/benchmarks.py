@@ -20,8 +20,7 @@ def sintel(root: Path, *, render_pass: str) -> list[Sample]:
     passes = one_or_both("render_pass", render_pass, ("clean", "final"))
     training = root / "training"
     tree = Tree(
-        root,
-        f"training/{passes[0]}/alley_1/frame_0001.png, training/flow/alley_1/frame_0001.flo",
+        root, f"training/{passes[0]}/alley_1/frame_0001.png, training/flow/alley_1/frame_0001.flo"
     )
     for name in passes:
         tree.require(training / name)
@@ -108,7 +107,7 @@ KITTI_2012_FRAMES = ("colored_0", "image_0")  # 2015 has image_2
 
 
 def kitti(root: Path, *, truth: str) -> list[Sample]:
-    """KITTI 2012 or 2015 training pairs with the truth `noc` or `occ`; a scene is a pair."""
+    """KITTI 2012 or 2015 training pairs with the ground truth `noc` or `occ`; a scene is a pair."""
     one_of("truth", truth, ("noc", "occ"))
     training = root / "training"
     frames = training / kitti_frames(training)
@@ -136,7 +135,7 @@ def kitti(root: Path, *, truth: str) -> list[Sample]:
 
 
 def kitti_frames(split: Path) -> str:
-    """The folder of frames in training/ or testing/: it tells 2012, colour or grey, from 2015."""
+    """The folder of frames in training/ or testing/: 2012, colour or grey, or 2015."""
     colour, grey = KITTI_2012_FRAMES
     names = (colour, "image_2", grey)
     return next((name for name in names if (split / name).is_dir()), "image_2")
@@ -168,7 +167,7 @@ def hd1k(root: Path) -> list[Sample]:
 
 
 def middlebury(root: Path) -> list[Sample]:
-    """The pairs of Middlebury "other" with public truth; a scene is a pair."""
+    """The pairs of Middlebury "other" with public ground truth; a scene is a pair."""
     frames, flows = root / "other-data", root / "other-gt-flow"
     tree = Tree(root, "other-data/Dimetrodon/frame10.png, other-gt-flow/Dimetrodon/flow10.flo")
     tree.require(flows)
@@ -180,7 +179,7 @@ def middlebury(root: Path) -> list[Sample]:
             frame2=frames / scene / "frame11.png",
             flow=flows / scene / "flow10.flo",
         )
-        for scene in tree.folders(flows)  # other-data also has scenes without public truth
+        for scene in tree.folders(flows)  # other-data also has scenes without public ground truth
     )
 
 

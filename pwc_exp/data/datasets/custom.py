@@ -143,7 +143,7 @@ def _parts(name: str, pattern: str) -> list[str]:
         raise ConfigError(f"{name} must stay in the root, with / between folders: {pattern}.")
     parts = list(PurePosixPath(pattern).parts)
     if not parts or any("**" in part and part != "**" for part in parts) or parts[-1] == "**":
-        raise ConfigError(f"{name} must name files; ** stands for whole folders: {pattern}.")
+        raise ConfigError(f"{name} must name files; ** matches whole folders: {pattern}.")
     if not any(set(part) & set("*?") for part in parts):
         raise ConfigError(f"{name} must have a wildcard, * or ?: {pattern}.")
     return parts
@@ -155,7 +155,8 @@ def _walk(tree: Tree, folder: Path, parts: list[str]) -> Iterator[tuple[Texts, P
         for below, deeper in _descend(tree, folder, ""):
             yield from _prefixed((below,), _walk(tree, deeper, rest))
         return
-    regex = re.compile("".join(_as_regex(character) for character in head), re.DOTALL)
+    wildcards = {"*": "(.*)", "?": "(.)"}
+    regex = re.compile("".join(wildcards.get(c) or re.escape(c) for c in head), re.DOTALL)
     folders = set(tree.folders(folder))
     for name in tree.names(folder):
         if match := regex.fullmatch(name):
@@ -174,10 +175,6 @@ def _descend(tree: Tree, folder: Path, below: str) -> Iterator[tuple[str, Path]]
 
 def _prefixed(texts: Texts, found: Iterator[tuple[Texts, Path]]) -> Iterator[tuple[Texts, Path]]:
     return ((texts + more, path) for more, path in found)
-
-
-def _as_regex(character: str) -> str:
-    return {"*": "(.*)", "?": "(.)"}.get(character) or re.escape(character)
 
 
 _NEEDED = ("frame1", "frame2")
@@ -254,7 +251,7 @@ def _check_header(path: Path, line: int, header: list[str]) -> None:
         if name not in _KNOWN:
             raise _refusal(path, line, f"unknown column {name!r}. Known: {known}")
         if header.count(name) > 1:
-            raise _refusal(path, line, f"column {name} stands there twice")
+            raise _refusal(path, line, f"column {name} occurs twice")
     for name in _NEEDED:
         if name not in header:
             raise _refusal(path, line, f"expected a column {name}. Received: {', '.join(header)}")

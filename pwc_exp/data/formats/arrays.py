@@ -128,7 +128,7 @@ def encode_flo5(flow: np.ndarray) -> bytes:
 
 @contextmanager
 def _open_flo5(path: Path) -> Iterator[h5py.Dataset]:
-    """Gives the data set of the flow; what h5py says of a damaged file becomes one line."""
+    """Yields the data set of the flow; what h5py says of a damaged file becomes one line."""
     _, length = read_head(path)
     try:
         # Unlocked: a data set may be on a file system that cannot be written or locked.

@@ -3,8 +3,7 @@
 A size that the file cannot hold is refused here, before anything is decoded: memory is bounded by
 the length of the file, and by MAX_PIXELS. Each check exists twice: in Python, which says what is
 wrong, and as TensorFlow operations, which only say whether TensorFlow's decoders return for this
-file what the Python reader returns. Not Pillow: it refuses stray bytes between the segments of a
-JPEG, which libjpeg reads, and does not say where the pixels of a PPM begin.
+file what the Python reader returns. Why not Pillow: docs/decisions/0007-decoding-twice.md.
 """
 
 import os

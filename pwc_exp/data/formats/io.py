@@ -2,8 +2,8 @@
 
 The first bytes determine the format, never the name. Flow is in pixels, (x, y) = (right, down).
 Readers also return where it is known; what a format marks as unknown becomes valid 0 and flow 0.
-`read_flow` is for Python, `graph_flow` for tf.data maps: see images.py. Both decode .flo, .pfm and
-PNG by the same TensorFlow operations.
+`read_flow` is for Python, `graph_flow` for tf.data maps: see images.py. Both decode .pfm and PNG,
+and mask unknown flow, by the same TensorFlow operations.
 
 Letters: H height, W width.
 """
@@ -69,7 +69,8 @@ def read_flow(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _read(path: Path, content: bytes) -> list[tf.Tensor]:
     if content.startswith(FLO_MAGIC):
-        return _decode_flo(content, _flo_size(path, content, len(content)))
+        size = _flo_size(path, content, len(content))
+        return _mask_unknown(np.frombuffer(content, "<f4", offset=12).reshape(*size, 2))
     if content.startswith(_PFM_MAGICS):
         layout = _pfm_layout(path, content, len(content))
         return _decode_pfm(content, layout.size, layout.offset, layout.little_endian)
@@ -239,8 +240,12 @@ def _flo_in_graph(content: tf.Tensor, read: _Read) -> list[tf.Tensor]:
     numbers = graph_length(content) - 12
     # Divided, for 8 * height * width may be more than an int64 holds.
     fits = tf.equal(numbers // 8, height * width) & tf.equal(numbers % 8, 0)
-    shape = tf.stack([height, width])
-    return tf.cond(in_range(height, width) & fits, lambda: _decode_flo(content, shape), read)
+
+    def decode() -> list[tf.Tensor]:
+        numbers = tf.io.decode_raw(content, tf.float32)[3:]
+        return _mask_unknown(tf.reshape(numbers, tf.stack([height, width, 2])))
+
+    return tf.cond(in_range(height, width) & fits, decode, read)
 
 
 def _pfm_in_graph(content: tf.Tensor, read: _Read) -> list[tf.Tensor]:
@@ -250,10 +255,7 @@ def _pfm_in_graph(content: tf.Tensor, read: _Read) -> list[tf.Tensor]:
     little = graph_text_header(content, _PFM_LITTLE, 12)
     big = graph_text_header(content, _PFM_BIG, 12)
     return tf.case(
-        [
-            (little.usable, lambda: decode(little, True)),
-            (big.usable, lambda: decode(big, False)),
-        ],
+        [(little.usable, lambda: decode(little, True)), (big.usable, lambda: decode(big, False))],
         default=read,
     )
 
@@ -261,11 +263,6 @@ def _pfm_in_graph(content: tf.Tensor, read: _Read) -> list[tf.Tensor]:
 def _kitti_in_graph(content: tf.Tensor, read: _Read) -> list[tf.Tensor]:
     usable = graph_png_header(content, _PNG_KITTI).usable
     return tf.cond(usable, lambda: _kitti_flow(_decode_kitti(content)), read)
-
-
-def _decode_flo(content: tf.Tensor | bytes, shape: tf.Tensor | Size) -> list[tf.Tensor]:
-    numbers = tf.io.decode_raw(content, tf.float32)[3:]
-    return _mask_unknown(tf.reshape(numbers, tf.concat([shape, [2]], 0)))
 
 
 def _decode_pfm(

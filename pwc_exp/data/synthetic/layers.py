@@ -11,12 +11,14 @@ front, M points of an outline.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from pwc_exp.data.formats.headers import Size
 from pwc_exp.data.synthetic import textures
+from pwc_exp.data.synthetic.film import FilmLimits
 from pwc_exp.data.synthetic.motion import Motion, MotionLimits, draw_motion, rotation, still
 from pwc_exp.data.synthetic.outlines import FAR, OutlineLimits, Outlines, draw_outlines
 from pwc_exp.data.synthetic.textures import Textures
@@ -45,6 +47,25 @@ class Look(NamedTuple):
     nearness: np.ndarray  # [L, 3] inverse depth: a x + b y + c, 1 at the background
 
 
+class DrivingLimits(NamedTuple):
+    """How the car moves from frame 1 to frame 2."""
+
+    share: float  # of the scenes that are seen from a car
+    max_advance: float  # way ahead, as a share of the distance to what is nearest
+    max_yaw: float  # turn to the side, degrees
+
+
+class Kind(NamedTuple):
+    """What scenes of one kind are made of."""
+
+    layers: Sequence[int]  # fewest and most things in front of the background
+    outlines: OutlineLimits
+    look: LookLimits
+    motion: MotionLimits
+    driving: DrivingLimits
+    film: FilmLimits
+
+
 class Layers(NamedTuple):
     """All that a scene is made of."""
 
@@ -55,36 +76,29 @@ class Layers(NamedTuple):
 
 
 def draw_flat_layers(
-    rng: np.random.Generator,
-    count: int,
-    *,
-    size: Size,
-    outlines: OutlineLimits,
-    motion: MotionLimits,
-    look: LookLimits,
-    materials: Textures,
+    rng: np.random.Generator, count: int, *, size: Size, kind: Kind, materials: Textures
 ) -> Layers:
     """Draws `count` layers parallel to frames of `size`, at random places."""
     extent = np.array([size.width, size.height], np.float64)
     diagonal = math.hypot(*size)
     centre = rng.random((count, 2)) * extent
     centre[0] = extent / 2
-    smallest, largest = outlines.radius
+    smallest, largest = kind.outlines.radius
     radius = diagonal * smallest * (largest / smallest) ** rng.random(count)
     radius[0] = FAR
-    edges, edge_points = draw_outlines(rng, centre, radius, diagonal=diagonal, limits=outlines)
+    edges, edge_points = draw_outlines(rng, centre, radius, diagonal=diagonal, limits=kind.outlines)
     depth = 1 - np.arange(count) / count
     nearness = np.zeros((count, 3))
     nearness[:, 2] = 1 / depth
     return Layers(
         outlines=edges,
-        motion=draw_motion(rng, centre, size=size, limits=motion),
+        motion=draw_motion(rng, centre, size=size, limits=kind.motion),
         look=draw_look(
             rng,
             centre,
             np.minimum(radius, diagonal / 2),
             nearness=nearness,
-            limits=look,
+            limits=kind.look,
             materials=materials,
         ),
         edge_points=edge_points,
@@ -162,30 +176,15 @@ def _draw_colours(
 _ROAD, _WALLS, _FIRST_THING = 1, (2, 3), 4
 _SKY_NEARNESS = 1e-6
 _NO_WALL = 0.35  # share of the sides of the road without a wall
-_RADII = (0.25, 1.8)  # of what stands on the road, in heights of the camera
+_RADII = (0.25, 1.8)  # of things on the road, in heights of the camera
 _NEARNESS = (0.08, 0.9)  # of things, relative to the road at the lower edge of the picture
 _MOVING = 0.5  # share of the things that move by themselves
 _ROAD_LENGTH = 12.0  # from where it enters the picture to where it ends, in distances to there
 _FOG_DISTANCE = 4.0  # distance of depth 1, likewise
 
 
-class DrivingLimits(NamedTuple):
-    """How the car moves from frame 1 to frame 2."""
-
-    share: float  # of the scenes that are seen from a car
-    max_advance: float  # way ahead, as a share of the distance to what is nearest
-    max_yaw: float  # turn to the side, degrees
-
-
 def draw_driving_layers(
-    rng: np.random.Generator,
-    count: int,
-    *,
-    size: Size,
-    driving: DrivingLimits,
-    outlines: OutlineLimits,
-    look: LookLimits,
-    materials: Textures,
+    rng: np.random.Generator, count: int, *, size: Size, kind: Kind, materials: Textures
 ) -> Layers:
     """Draws `count` layers, at least _FIRST_THING, of a scene that is seen from a car."""
     height, width = size
@@ -205,7 +204,7 @@ def draw_driving_layers(
     normals[_ROAD] = [rng.uniform(-0.02, 0.02), 1, rng.uniform(-0.02, 0.02)]
     normals[_WALLS, 0] = 1 / sides
     normals[_FIRST_THING:, 2] = 1 / distance
-    to_frame2 = _homographies(rng, normals, rays, nearest, driving)
+    to_frame2 = _homographies(rng, normals, rays, nearest, kind.driving)
     nearness = normals @ rays  # [L, 3]
     radius = focal / distance * rng.uniform(*_RADII, things)
     centre = np.tile([middle_x, horizon], (count, 1))
@@ -213,7 +212,7 @@ def draw_driving_layers(
     centre[_FIRST_THING:, 1] = horizon + focal / distance - 0.8 * radius
     radius = np.concatenate([np.full(_FIRST_THING, FAR), radius])
     diagonal = math.hypot(*size)
-    edges, edge_points = draw_outlines(rng, centre, radius, diagonal=diagonal, limits=outlines)
+    edges, edge_points = draw_outlines(rng, centre, radius, diagonal=diagonal, limits=kind.outlines)
     tops = 0.3 + 6 * rng.random(2) ** 2
     built = rng.random(2) > _NO_WALL
     cuts = _cuts(edges.cuts, nearness, rays, road_start=road_start, tops=tops, built=built)
@@ -223,7 +222,7 @@ def draw_driving_layers(
         centre,
         np.minimum(radius, diagonal / 2),
         nearness=nearness * (_FOG_DISTANCE * road_start),
-        limits=look,
+        limits=kind.look,
         materials=materials,
     )
     texels = focal / (2 * nearest)  # for a height of the camera: one a pixel not far away

@@ -103,7 +103,7 @@ def move(motion: Motion, x: tf.Tensor, y: tf.Tensor) -> Points:
 
 
 def trace(motion: Motion, x: tf.Tensor, y: tf.Tensor, *, rounds: int) -> Points:
-    """Maps points of frame 2 to where they lie on one layer, in pixels of frame 1."""
+    """Maps points of frame 2 to where they are on one layer, in pixels of frame 1."""
     goal = project(motion.from_frame2, x, y)
 
     def unbent() -> tuple[tf.Tensor, tf.Tensor]:
@@ -245,11 +245,7 @@ def _expansion(
 
 
 def _draw_waves(
-    rng: np.random.Generator,
-    count: int,
-    vigour: np.ndarray,
-    diagonal: float,
-    limits: MotionLimits,
+    rng: np.random.Generator, count: int, vigour: np.ndarray, diagonal: float, limits: MotionLimits
 ) -> tuple[np.ndarray, np.ndarray]:
     """Waves, [L, W, 5], and which layers have them, [L] bool."""
     bends = (rng.random(count) < limits.bending) & (limits.max_strain > 0)

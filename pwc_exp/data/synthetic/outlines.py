@@ -1,7 +1,7 @@
 """Outlines of the layers of a generated scene: ellipses, polygons, stars, blobs and thin strands.
 
 All but strands are seen whole from their centre and are one table: the distance of the edge in
-each of KNOTS directions. Direction is told by y / (|x| + |y|), which needs no arc tangent. Layers
+each of KNOTS directions. Direction is y / (|x| + |y|), which needs no arc tangent. Layers
 may have a lattice of round holes, and may be cut off along lines, as walls beside a road are.
 
 Drawn with NumPy, evaluated with TensorFlow.

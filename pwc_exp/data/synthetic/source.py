@@ -21,30 +21,13 @@ from pwc_exp.data.formats.headers import Size
 from pwc_exp.data.formats.images import scaled
 from pwc_exp.data.sample import Example, Part
 from pwc_exp.data.synthetic.film import FilmLimits, compress, develop, draw_film, make_noise
-from pwc_exp.data.synthetic.layers import (
-    DrivingLimits,
-    LookLimits,
-    draw_driving_layers,
-    draw_flat_layers,
-)
-from pwc_exp.data.synthetic.motion import MotionLimits, rounds_of
-from pwc_exp.data.synthetic.outlines import OutlineLimits
+from pwc_exp.data.synthetic.layers import Kind, draw_driving_layers, draw_flat_layers
+from pwc_exp.data.synthetic.motion import rounds_of
 from pwc_exp.data.synthetic.rendering import Drawing, make_renderer, prepare
 from pwc_exp.data.synthetic.textures import load_textures
 from pwc_exp.errors import UserError
 
 _VERSION = 2  # of the generator: another one makes other scenes from the same settings
-
-
-class Kind(NamedTuple):
-    """What scenes of one kind are made of."""
-
-    layers: Sequence[int]  # fewest and most things in front of the background
-    outlines: OutlineLimits
-    look: LookLimits
-    motion: MotionLimits
-    driving: DrivingLimits
-    film: FilmLimits
 
 
 class Scene(NamedTuple):
@@ -146,26 +129,10 @@ class SyntheticSource:
         kind = self.kinds[min(int(np.searchsorted(self._ends, rng.random())), len(self._ends) - 1)]
         size, fewest, most = self._frame_size, *kind.layers
         count = 1 + int(rng.integers(fewest, most + 1))
+        draw_layers = draw_flat_layers
         if rng.random() < kind.driving.share:
-            layers = draw_driving_layers(
-                rng,
-                max(count, 4),
-                size=size,
-                driving=kind.driving,
-                outlines=kind.outlines,
-                look=kind.look,
-                materials=self.textures,
-            )
-        else:
-            layers = draw_flat_layers(
-                rng,
-                count,
-                size=size,
-                motion=kind.motion,
-                outlines=kind.outlines,
-                look=kind.look,
-                materials=self.textures,
-            )
+            count, draw_layers = max(count, 4), draw_driving_layers
+        layers = draw_layers(rng, count, size=size, kind=kind, materials=self.textures)
         film = draw_film(rng, kind.film, size)
         return prepare(layers, film, size, most=self._most)
 

@@ -29,7 +29,7 @@ PATTERNS = 48  # procedural textures
 _TILES_PER_SCALE = 4  # of one photograph
 _PATTERN_SEED = 7
 
-# They lie in scikit-image's own package: nothing is downloaded.
+# They are in scikit-image's own package: nothing is downloaded.
 PHOTOGRAPHS = (
     "astronaut.png",
     "brick.png",
