@@ -224,16 +224,19 @@ def test_a_preset_keeps_its_values_where_another_variant_has_them(run: Run) -> N
 
 
 @pytest.mark.slow
-def test_children_at_once_share_the_processors(run: Run) -> None:
+@pytest.mark.parametrize(("gpus", "arguments"), [("", ["hydra.launcher.jobs=2"]), ("5,6", [])])
+def test_children_at_once_share_processors_and_gpus(
+    run: Run, gpus: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("needs two processors")
-    Path("go").touch()
-    assert run("seed=0,1,2,3", "hydra.launcher.jobs=2").code == 0
-    lines = Path("calls").read_text().splitlines()
-    cores = {frozenset(line.split()[2].split(",")) for line in lines}
-    assert len(lines) == 4
-    assert len(cores) == 2
-    assert not frozenset.intersection(*cores)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    assert run("seed=0,1,2,3", *arguments).code == 0
+    shares = [line.split()[2:] for line in Path("calls").read_text().splitlines()]
+    assert len(shares) == 4
+    cores = {frozenset(share[0].split(",")) for share in shares}
+    assert len(cores) == 2 and not frozenset.intersection(*cores)
+    assert {gpu for share in shares for gpu in share[1:]} == set(filter(None, gpus.split(",")))
 
 
 def test_sweep_json_is_what_the_folder_was_given(run: Run) -> None:

@@ -216,10 +216,11 @@ def test_slurm_is_given_one_job_array_that_signals_and_can_come_back(tmp_path: P
         (tmp_path / name).chmod(0o755)
     (tmp_path / "pwc_task.py").write_text(TASK)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    arguments = ("-m", "hydra/launcher=slurm", "hydra.launcher.partition=gpu", "seed=1,2,3")
+    arguments = ("hydra/launcher=slurm", "hydra.launcher.partition=gpu", "tracking.mlflow=false")
     # The jobs are nowhere, so the sweep would wait for them.
     with pytest.raises(subprocess.TimeoutExpired):
-        sweep(tmp_path, "pwc_task.py", *arguments, seconds=60, variables={"PATH": path})
+        command = ("pwc_task.py", "-m", *arguments, "seed=1,2,3")
+        sweep(tmp_path, *command, seconds=90, variables={"PATH": path})
     batch = (tmp_path / "batch.sh").read_text()
     for line in (
         "#SBATCH --array=0-2%3",
