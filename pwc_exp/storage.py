@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, Timeout, has_fcntl
 
 from pwc_exp.errors import BusyError, DiskFullError, OutputError, UserError
 
@@ -126,7 +126,7 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
         OutputError: the file cannot be opened, or its file system has no locks.
     """
     # No soft lock, by a file's presence, where locks are missing: it would outlive its process.
-    held = FileLock(path, blocking=wait, fallback_to_soft=False, on_acquired=_write_holder)
+    held = FileLock(path, blocking=wait, fallback_to_soft=False)
     with _explained(path):
         _take(held, path)
     try:
@@ -141,15 +141,12 @@ def _take(held: FileLock, path: Path) -> None:
     except Timeout as error:
         holder = ""
         with suppress(OSError):  # Windows does not let others read a locked file
-            holder = path.read_bytes()[:1000].decode(errors="replace").strip()
+            holder = " ".join(path.read_text(errors="replace")[:1000].split())
         raise BusyError(
             f"{path} is held by {holder or 'another process'}; try again when it has ended"
         ) from error
-
-
-def _write_holder(descriptor: int) -> None:
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    if has_fcntl:  # Windows does not let this process write to the locked byte either
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
 
 
 @contextmanager

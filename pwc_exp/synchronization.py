@@ -61,7 +61,7 @@ def _send(
     tensorboard: bool,
 ) -> None:
     with storage.lock(run_dir / LOCK_FILE):
-        sent = sync_stores(
+        store = sync_stores(
             run_dir,
             params=settings,
             artifacts=artifacts,
@@ -70,7 +70,7 @@ def _send(
             outputs=Path(config.outputs),
             tensorboard=tensorboard,
         )
-    counts = [f"{sent.counts[kind]:,} {kind}" for kind in KINDS if sent.counts[kind]]
-    ended = ["the end of the run"] if sent.counts["status"] else []
+    counts = [f"{store.sent[kind]:,} {kind}" for kind in KINDS if store.sent[kind]]
+    ended = ["the end of the run"] if store.sent["status"] else []
     print(f"sent     {', '.join(counts + ended) or 'nothing: all of it is there'}")
-    print(f"MLflow   {sent.address}")
+    print(f"MLflow   {store.address}")

@@ -1,16 +1,21 @@
-"""Durable writes: whole or absent, on the disk in the right order, and refused in one line."""
+"""Durable writes: whole or absent, in the right order on the disk; the lock names its holder."""
 
 import errno
 import os
 import re
 import shutil
-from collections.abc import Callable
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from pwc_exp import storage
-from pwc_exp.errors import DiskFullError, OutputError
+from pwc_exp.errors import BusyError, DiskFullError, OutputError
 
 
 class StoppedError(Exception):
@@ -266,3 +271,96 @@ def test_new_folders_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_mistakes_of_the_block_are_not_called_unwritable(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), storage.folder(tmp_path / "result", needed=1):
         (tmp_path / "absent").read_bytes()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from pwc_exp import storage
+with storage.lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def held_by_another_process(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_second_process_is_told_who_holds_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with held_by_another_process(path) as process:
+        for _ in range(2):
+            with pytest.raises(BusyError) as caught, storage.lock(path):
+                pytest.fail("the lock is held")
+            holder = f"process {process.pid} on {socket.gethostname()}"
+            assert str(caught.value) == f"{path} is held by {holder}; try again when it has ended"
+
+
+def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    path.write_text("process 4194304 on a host of a long, long name\n" * 9)
+    with held_by_another_process(path) as process:
+        process.kill()
+        process.wait()
+        with storage.lock(path):
+            assert path.read_text() == f"process {os.getpid()} on {socket.gethostname()}\n"
+
+
+def test_lock_is_free_after_the_block_even_if_it_raises(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with pytest.raises(ZeroDivisionError), storage.lock(path):
+        with pytest.raises(BusyError, match=f"process {os.getpid()} on"), storage.lock(path):
+            pytest.fail("the lock is held")
+        raise ZeroDivisionError
+    for _ in range(2):
+        with storage.lock(path):
+            assert path.exists()
+    assert path.exists()
+
+
+def test_a_lock_can_be_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with held_by_another_process(path) as process:
+        threading.Timer(0.2, process.kill).start()
+        with storage.lock(path, wait=True):
+            assert path.read_text() == f"process {os.getpid()} on {socket.gethostname()}\n"
+
+
+def test_without_flock_a_lock_is_a_file_that_is_removed(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['fcntl'] = None\n"
+        "from pathlib import Path; from pwc_exp import storage; path = Path(sys.argv[1])\n"
+        "with storage.lock(path):\n"
+        "    try: storage.lock(path).__enter__()\n"
+        "    except storage.BusyError as error: print(error)\n"
+        "print(path.exists())"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / ".lock")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    held, exists = done.stdout.splitlines()
+    assert held.startswith(f"{tmp_path / '.lock'} is held by ")
+    assert exists == "False"
+
+
+def test_lock_is_free_although_a_forked_process_lives(tmp_path: Path) -> None:
+    with storage.lock(tmp_path / ".lock"):
+        inherited = os.dup(int(descriptor_of(tmp_path / ".lock").name))
+    try:
+        with storage.lock(tmp_path / ".lock"):
+            pass
+    finally:
+        os.close(inherited)
+
+
+def descriptor_of(path: Path) -> Path:
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.exists()]
+    return next(link for link in links if link.readlink() == path)

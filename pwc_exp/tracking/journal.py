@@ -116,6 +116,7 @@ class Journal:
         """
         self.mismatches = 0
         self._run_dir = run_dir
+        storage.remove_leftovers(run_dir / PICTURES)
         if not (run_dir / FILE).exists():
             storage.write_file(run_dir / FILE, b"")
         self._values: dict[str, dict[int, float]] = {}

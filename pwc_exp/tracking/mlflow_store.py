@@ -21,7 +21,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import PIL.Image
@@ -85,13 +85,6 @@ class SyncState:
         """
         content = json.dumps(asdict(self), indent=2) + "\n"
         storage.write_file(run_dir / STATE_FILE, content.encode())
-
-
-class Connection(NamedTuple):
-    """A client, and the experiment that it is used for."""
-
-    client: "mlflow.MlflowClient"
-    experiment_id: str
 
 
 class MlflowStore:
@@ -164,11 +157,12 @@ class MlflowStore:
         self._send_points()
         self._send_tags(record)
         self._pictures += self._picture_reader.read()
-        files = [file for file in self._artifacts.items() if file[1].exists()]  # else removed since
+        # A copy, as the thread that trains may add some; a missing one has been removed since.
+        files = [(place, path) for place, path in list(self._artifacts.items()) if path.exists()]
         jobs: list[Callable[[], None]] = [
             *(partial(self._send_dataset, dataset) for dataset in record.datasets),
             *(partial(self._send_picture, picture) for picture in list(self._pictures)),
-            *(partial(self._send_artifact, path, file) for path, file in files),
+            *(partial(self._send_artifact, place, path) for place, path in files),
         ]
         failures: list[Exception] = []
         for job in jobs:  # one that MLflow refuses does not hold up the others
@@ -384,20 +378,20 @@ def is_file(uri: str) -> bool:
     return uri.startswith(_SQLITE)
 
 
-def connect(uri: str, experiment: str, outputs: Path) -> Connection:
-    """Connects, and creates the experiment if it does not exist."""
+def connect(uri: str, experiment: str, outputs: Path) -> "tuple[mlflow.MlflowClient, str]":
+    """A client and the id of the experiment, which is created if it does not exist."""
     mlflow = _import_mlflow()
-    folder = store_folder(outputs)
     with _tables(_path(uri)) if is_file(uri) else nullcontext():
         client = mlflow.MlflowClient(uri)
         if found := client.get_experiment_by_name(experiment):
-            return Connection(client, found.experiment_id)
-        artifacts = (folder / "artifacts" / experiment).as_uri() if is_file(uri) else None
-        return Connection(client, client.create_experiment(experiment, artifacts))
+            return client, found.experiment_id
+        artifacts = (store_folder(outputs) / "artifacts" / experiment).as_uri()
+        place = artifacts if is_file(uri) else None
+        return client, client.create_experiment(experiment, place)
 
 
-def connect_to_existing(uri: str, experiment: str) -> Connection:
-    """Connects to an existing experiment, and creates nothing.
+def connect_to_existing(uri: str, experiment: str) -> "tuple[mlflow.MlflowClient, str]":
+    """A client and the id of an existing experiment; creates nothing.
 
     Raises:
         MissingInputError: the SQLite file or the experiment does not exist.
@@ -406,7 +400,7 @@ def connect_to_existing(uri: str, experiment: str) -> Connection:
         raise MissingInputError(f"{_path(uri)}: no such file; MLflow has no runs there")
     client = _import_mlflow().MlflowClient(uri)
     if found := client.get_experiment_by_name(experiment):
-        return Connection(client, found.experiment_id)
+        return client, found.experiment_id
     known = ", ".join(sorted(each.name for each in client.search_experiments()))
     raise MissingInputError(
         f"tracking.experiment must be one of {known} at {without_password(uri)}. "

@@ -1,4 +1,4 @@
-"""A model of MLflow around a SavedModel: it is served, and loaded, without this package.
+"""An MLflow model around a SavedModel: it is served, and loaded, without this package.
 
 Letters: B batch, H height, W width.
 """
@@ -21,11 +21,11 @@ ANY = -1
 
 
 def save(saved_model: Path, folder: Path) -> None:
-    """Writes the folder of a model that takes uint8 frames and gives the flow, in pixels.
+    """Writes the folder of a model that maps uint8 frames to flow, in pixels.
 
     Args:
         saved_model: with a signature frame1, frame2 -> flow; it is copied.
-        folder: it must be empty or not there.
+        folder: it must be empty or missing.
     """
     frame = np.dtype(np.uint8), (ANY, ANY, ANY, 3)
     flow = np.dtype(np.float32), (ANY, ANY, ANY, 2)
@@ -47,7 +47,7 @@ def save(saved_model: Path, folder: Path) -> None:
 
 
 def load(folder: Path) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """What such a model computes: two frames, uint8 [B, H, W, 3] -> flow [B, H, W, 2], pixels."""
+    """Loads such a model: two frames, uint8 [B, H, W, 3] -> flow [B, H, W, 2], pixels."""
     loaded = mlflow.pyfunc.load_model(str(folder))
 
     def run(frame1: np.ndarray, frame2: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ _LIBRARIES = ("tensorflow", "keras", "numpy", "hydra-core", "mlflow")
 
 
 def describe_process() -> dict[str, str]:
-    """Describes this process, for a person who wants to repeat what it does."""
+    """Describes this process, so that what it does can be repeated."""
     return {
         "command": command_line(),
         "program": program_name(),
@@ -43,8 +43,8 @@ def program_name() -> str:
 def git_state(folder: Path) -> dict[str, str]:
     """Commit of the checkout that tracks `folder`, and whether files differ from it.
 
-    Empty if there is none; a package inside the virtual environment of another project's checkout
-    is not tracked by it.
+    Empty if there is none, such as for a package in a virtual environment inside another project's
+    checkout, which does not track it.
     """
 
     def git(*arguments: str) -> str:
@@ -62,18 +62,18 @@ def git_state(folder: Path) -> dict[str, str]:
 
 
 def short_commit(about: Mapping[str, str]) -> str:
-    """Of what `describe_process` gave: 7 digits, + if files differed from it; "" if unknown."""
+    """The commit in `describe_process`: 7 digits, and + if files differ from it; "" if unknown."""
     commit = about.get("commit", "")[:7]
     return f"{commit}+" if commit and about.get("dirty") == "true" else commit
 
 
 def without_password(text: str) -> str:
-    """Cuts `name:password@` out of addresses."""
+    """Removes `name:password@` from addresses."""
     return re.sub(r"(\w://)[^/@\s]*@", r"\1", text)
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that results depend on, of those that are installed."""
+    """Versions of the installed libraries that results depend on."""
     versions = {}
     for library in _LIBRARIES:
         try:

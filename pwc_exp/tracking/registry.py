@@ -1,8 +1,8 @@
-"""The best run of a sweep: marked as such, and its best checkpoint a version of a model of MLflow.
+"""The best run of a sweep: marked as such, its best checkpoint registered as a model in MLflow.
 
     mlflow.artifacts.download_artifacts("models:/<name>@best")
 
-gives the folder of the checkpoint.
+returns the folder of the checkpoint.
 """
 
 import re
@@ -40,11 +40,6 @@ class Registered(NamedTuple):
         return f"models:/{self.name}@{ALIAS}"
 
 
-def model_name(sweep: str) -> str:
-    """The name of a sweep as MLflow takes it for a model, which has no / and no :."""
-    return re.sub(r"[/:'\"%]", "-", sweep)
-
-
 def register(
     run_dir: Path,
     *,
@@ -54,12 +49,12 @@ def register(
     uri: str | None,
     outputs: Path,
 ) -> Registered:
-    """Makes a child the best of its sweep: its run in MLflow, and its checkpoint there as a model.
+    """Marks a child as the best of its sweep, and registers its checkpoint in MLflow as a model.
 
-    A checkpoint that is registered already stays the version that it is, with new tags.
+    A checkpoint that is registered already keeps its version, and gets the new tags.
 
     Args:
-        run_dir: the folder of the child, of which MLflow has all.
+        run_dir: the folder of the child, which is completely in MLflow.
         checkpoint: its folder in the artifacts, such as `checkpoints/best`.
         metrics: of the checkpoint, such as val/aepe.
         step: of the checkpoint.
@@ -71,23 +66,19 @@ def register(
         BusyError: MLflow does not answer, or refuses.
     """
     sweep, state = sweep_of(run_dir), SyncState.load(run_dir)
+    remedy = f"`python -m pwc_exp.sync {run_dir}` sends it"
     if sweep is None:
         raise MissingInputError(f"{run_dir.parent} must hold a sweep. Received: none")
     if state is None:
-        raise MissingInputError(
-            f"{run_dir} is not in MLflow: `python -m pwc_exp.sync {run_dir}` sends it"
-        )
+        raise MissingInputError(f"{run_dir} is not in MLflow: {remedy}")
     address = destination(run_dir, uri, outputs)
     tags = {key: f"{value:.6g}" for key, value in metrics.items()}
     tags |= {"step": str(step), "run_dir": str(run_dir), **sweep.values}
     with mlflow_errors(address, f"does not register {run_dir}"):
-        client = connect(address, state.experiment, outputs).client
+        client, _ = connect(address, state.experiment, outputs)
         run = client.get_run(state.run_id)
         if not client.list_artifacts(state.run_id, checkpoint):
-            raise MissingInputError(
-                f"MLflow lacks {checkpoint} of {run_dir}: `python -m pwc_exp.sync {run_dir}` "
-                "sends it"
-            )
+            raise MissingInputError(f"MLflow lacks {checkpoint} of {run_dir}: {remedy}")
         registered = _version(client, run, sweep, checkpoint, clean_tags(tags))
         client.set_registered_model_alias(registered.name, ALIAS, registered.version)
         _mark(client, run, sweep)
@@ -102,11 +93,11 @@ def _version(
     tags: Mapping[str, str],
 ) -> Registered:
     """The version that has the checkpoint; a new one if there is none."""
-    name = model_name(sweep.name)
+    name = re.sub(r"[/:'\"%]", "-", sweep.name)  # which names of models must not have
     source = f"{run.info.artifact_uri}/{checkpoint}"
     if not client.search_registered_models(f"name = '{name}'"):
-        told = f"The best checkpoint of the sweep {sweep.name}: a folder for `weights=`"
-        client.create_registered_model(name, description=told)
+        text = f"The best checkpoint of the sweep {sweep.name}: a folder for `weights=`"
+        client.create_registered_model(name, description=text)
     for known in client.search_model_versions(f"name = '{name}'"):
         if known.source == source:
             for key, value in tags.items():
@@ -120,10 +111,8 @@ def _version(
 
 def _mark(client: "mlflow.MlflowClient", run: "Run", sweep: Sweep) -> None:
     """Tags the run as the best of the sweep, and no other run of it."""
-    for other in client.search_runs(
-        [run.info.experiment_id], filter_string=f"tags.{BEST_TAG} = 'true'"
-    ):
-        of_sweep = other.data.tags.get("parent") == sweep.name
-        if of_sweep and other.info.run_id != run.info.run_id:
+    tagged = f"tags.{BEST_TAG} = 'true'"
+    for other in client.search_runs([run.info.experiment_id], filter_string=tagged):
+        if other.data.tags.get("parent") == sweep.name and other.info.run_id != run.info.run_id:
             client.delete_tag(other.info.run_id, BEST_TAG)
     client.set_tag(run.info.run_id, BEST_TAG, "true")

@@ -5,14 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pwc_exp.errors import ConfigError
-from pwc_exp.tracking.mlflow_store import (
-    Connection,
-    connect_to_existing,
-    mlflow_errors,
-    shorten,
-)
+from pwc_exp.tracking.mlflow_store import connect_to_existing, mlflow_errors, shorten
 
 if TYPE_CHECKING:
+    import mlflow
     from mlflow.entities import Run
 
 _PAGE = 1000  # runs in one answer
@@ -23,8 +19,8 @@ class Found:
     """A run, as MLflow shows it.
 
     started: milliseconds since 1970.
-    metrics, steps: of each metric the last value, and the step that it is of.
-    digests: of the data, by what these are for: train, val, val/<data set>.
+    metrics, steps: the last value of each metric, and its step.
+    digests: of the data sets, by context: train, val, val/<data set>.
     """
 
     run_id: str
@@ -40,7 +36,7 @@ class Found:
 
 
 def search(uri: str, experiment: str, conditions: Sequence[str]) -> list[Found]:
-    """All runs for which every condition holds. `conditions`: in MLflow's language.
+    """All runs for which every condition holds. conditions: in MLflow's filter syntax.
 
     Raises:
         MissingInputError: there is no such file or experiment.
@@ -49,9 +45,9 @@ def search(uri: str, experiment: str, conditions: Sequence[str]) -> list[Found]:
     """
     text = " and ".join(conditions)
     with mlflow_errors(uri, "does not answer"):
-        connection = connect_to_existing(uri, experiment)
+        client, experiment_id = connect_to_existing(uri, experiment)
         try:
-            return [_found(run) for run in _pages(connection, text)]
+            return [_found(run) for run in _pages(client, experiment_id, text)]
         except Exception as error:
             if getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE":
                 raise ConfigError(
@@ -60,12 +56,10 @@ def search(uri: str, experiment: str, conditions: Sequence[str]) -> list[Found]:
             raise
 
 
-def _pages(connection: Connection, conditions: str) -> "Iterator[Run]":
+def _pages(client: "mlflow.MlflowClient", experiment_id: str, conditions: str) -> "Iterator[Run]":
     token = None
     while True:
-        page = connection.client.search_runs(
-            [connection.experiment_id], conditions, max_results=_PAGE, page_token=token
-        )
+        page = client.search_runs([experiment_id], conditions, max_results=_PAGE, page_token=token)
         yield from page
         token = page.token
         if not token:

@@ -1,4 +1,4 @@
-"""The code inside an exported model of MLflow; it is copied there, and needs TensorFlow only."""
+"""The code inside an exported MLflow model; it is copied there, and needs only TensorFlow."""
 
 import warnings
 

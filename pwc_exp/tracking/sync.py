@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from pwc_exp.tracking.journal import PICTURE_FILE
 from pwc_exp.tracking.mlflow_store import MlflowStore, destination, mlflow_errors, shorten
@@ -23,13 +23,6 @@ class Store(Protocol):
         """Stores what it lacks. status: FINISHED, FAILED or KILLED; None while the run lasts."""
 
 
-class Sent(NamedTuple):
-    """What has been sent to MLflow, by kind, and where MLflow shows it."""
-
-    counts: Mapping[str, int]
-    address: str
-
-
 def sync(
     run_dir: Path,
     *,
@@ -39,8 +32,11 @@ def sync(
     experiment: str,
     outputs: Path,
     tensorboard: bool,
-) -> Sent:
+) -> MlflowStore:
     """Brings the stores up to what the folder of a run that no process trains holds.
+
+    Returns:
+        The run in MLflow, which says what was sent, and where MLflow shows it.
 
     Args:
         run_dir: the run's folder, which must be locked.
@@ -69,7 +65,7 @@ def sync(
             outputs=outputs,
         )
         store.sync(record.status, record.ended_at)
-    return Sent(store.sent, store.address)
+    return store
 
 
 def import_pictures(run_dir: Path) -> None:

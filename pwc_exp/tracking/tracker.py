@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self, SupportsFloat
@@ -24,62 +25,39 @@ _SERVER_SECONDS = 15.0  # for a required server to answer
 _FILE_SECONDS = 120.0  # for a required SQLite file, whose tables may have to be created
 
 
+@dataclass
 class Tracker:
     """Tracks one run; a context, which ends the run in the stores as it ended here.
 
     Its methods only write to the run's folder; a thread for each store brings that up to date, so
     one that is slow or gone costs the caller nothing.
+
+    Args:
+        run_dir: the run's folder; nothing is written there before the context is entered.
+        params: the flat configuration.
+        uri: MLflow's address; None for that of a resumed run, $MLFLOW_TRACKING_URI, or else an
+            SQLite file.
+        outputs: the folder of all runs, whose `mlflow/` holds that SQLite file.
+        mlflow: whether to send to MLflow.
+        tensorboard: whether to write an event file.
+        required: whether to refuse to start without MLflow.
+        resumed_at: step of the checkpoint that the run resumes from; None for a new run.
+        changes: (old, new) values of the settings that a resumed run changes.
     """
 
-    def __init__(
-        self,
-        run_dir: Path,
-        *,
-        run_name: str,
-        params: Mapping[str, object],
-        tags: Mapping[str, str],
-        uri: str | None,
-        experiment: str,
-        outputs: Path,
-        mlflow: bool,
-        tensorboard: bool,
-        required: bool = False,
-        resumed_at: int | None = None,
-        changes: Mapping[str, tuple[object, object]] | None = None,
-    ) -> None:
-        """Prepares; nothing is written before the context is entered.
-
-        Args:
-            run_dir: the run's folder.
-            params: the flat configuration.
-            uri: MLflow's address; None for that of a resumed run, $MLFLOW_TRACKING_URI, or else an
-                SQLite file.
-            outputs: the folder of all runs, whose `mlflow/` holds that SQLite file.
-            mlflow: whether to send to MLflow.
-            tensorboard: whether to write an event file.
-            required: whether to refuse to start without MLflow.
-            resumed_at: step of the checkpoint that the run resumes from; None for a new run.
-            changes: (old, new) values of the settings that a resumed run changes.
-        """
-        self._run_dir = run_dir
-        self._run_name = run_name
-        self._params = params
-        self._tags = tags
-        self._uri = uri
-        self._experiment = experiment
-        self._outputs = outputs
-        self._mlflow = mlflow
-        self._tensorboard = tensorboard
-        self._required = required
-        self._resumed_at = resumed_at
-        self._changes = changes or {}
-        self._artifacts: dict[str, Path] = {}  # by their paths in MLflow
-        self._stores: list[BackgroundSync] = []
-        self._to_mlflow: BackgroundSync | None = None
-        self._patience = _SERVER_SECONDS  # for MLflow to answer
-        self._record: Record
-        self._journal: Journal
-        self._earlier_mismatches = 0
+    run_dir: Path
+    _: KW_ONLY
+    run_name: str
+    params: Mapping[str, object]
+    tags: Mapping[str, str]
+    uri: str | None
+    experiment: str
+    outputs: Path
+    mlflow: bool
+    tensorboard: bool
+    required: bool = False
+    resumed_at: int | None = None
+    changes: Mapping[str, tuple[object, object]] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         """Writes run.json, repairs the journal of a resumed run, and starts the threads.
@@ -89,17 +67,18 @@ class Tracker:
             DataError: the journal or record of a resumed run is damaged.
             BusyError: MLflow is required, and cannot be reached.
         """
-        storage.make_folder(self._run_dir)
-        storage.remove_leftovers(self._run_dir)
-        sync.import_pictures(self._run_dir)
-        self._journal = Journal(self._run_dir)
+        storage.make_folder(self.run_dir)
+        storage.remove_leftovers(self.run_dir)
+        sync.import_pictures(self.run_dir)
+        self._journal = Journal(self.run_dir)
         self._record = self._make_record()
-        self._record.save(self._run_dir)
+        self._record.save(self.run_dir)
         self._earlier_mismatches = self._record.mismatches
-        if self._mlflow:
-            self._start_mlflow()
-        if self._tensorboard:
-            self._start("TensorBoard", lambda: sync.open_event_file(self._run_dir))
+        self._artifacts: dict[str, Path] = {}  # by their paths in MLflow
+        self._stores: list[BackgroundSync] = []
+        self._to_mlflow = self._start_mlflow() if self.mlflow else None
+        if self.tensorboard:
+            self._start("TensorBoard", lambda: sync.open_event_file(self.run_dir))
         return self
 
     def __exit__(
@@ -132,7 +111,14 @@ class Tracker:
         self._journal.add(step, {key: float(value) for key, value in values.items()})
         if self.replay_mismatches > self._record.mismatches:
             self._record.mismatches = self.replay_mismatches
-            self._record.save(self._run_dir)
+            self._record.save(self.run_dir)
+
+    def image(self, step: int, key: str, pixels: np.ndarray) -> None:
+        """Logs `pixels`, [H, W, 3] uint8 RGB, unless the run has a picture of that key and step."""
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] != 3:
+            received = f"{pixels.shape} {pixels.dtype}"
+            raise ValueError(f"A picture must be [H, W, 3] uint8. Received: {key} {received}")
+        self._journal.add_picture(step, key, pixels)
 
     def history(self, key: str) -> dict[int, float]:
         """All values of `key` by step, including those from before a resume."""
@@ -145,13 +131,6 @@ class Tracker:
             OutputError: the disk does not take them.
         """
         self._journal.flush()
-
-    def image(self, step: int, key: str, pixels: np.ndarray) -> None:
-        """Logs `pixels`, [H, W, 3] uint8 RGB, unless the run has a picture of that key and step."""
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] != 3:
-            received = f"{pixels.shape} {pixels.dtype}"
-            raise ValueError(f"A picture must be [H, W, 3] uint8. Received: {key} {received}")
-        self._journal.add_picture(step, key, pixels)
 
     def artifact(self, path: Path, folder: str) -> None:
         """Copies a file, or a folder's content, to `folder` in MLflow, replacing what is there.
@@ -169,7 +148,7 @@ class Tracker:
             OutputError: run.json cannot be written.
         """
         self._record.about[name] = value
-        self._record.save(self._run_dir)
+        self._record.save(self.run_dir)
 
     def dataset(self, name: str, *, digest: str, sizes: Mapping[str, int], context: str) -> None:
         """Logs which data the run reads. sizes: samples of each split; context: what for.
@@ -178,51 +157,53 @@ class Tracker:
             OutputError: run.json cannot be written.
         """
         self._record.add_dataset(name, digest=digest, sizes=sizes, context=context)
-        self._record.save(self._run_dir)
+        self._record.save(self.run_dir)
 
-    def wait_for_mlflow(self) -> None:
-        """Returns when the run is in MLflow, or MLflow has not answered for as long as it may."""
-        if self._to_mlflow is not None:
-            self._to_mlflow.wait_until_open(self._patience)
+    def wait_for_mlflow(self) -> str | None:
+        """Waits until the run is in MLflow; why it is not, if MLflow takes longer than it may."""
+        if self._to_mlflow is None:
+            return None
+        uri = destination(self.run_dir, self.uri, self.outputs)
+        return self._to_mlflow.wait_until_open(_FILE_SECONDS if is_file(uri) else _SERVER_SECONDS)
 
     def _make_record(self) -> Record:
-        path = self._run_dir / record.FILE
-        if self._resumed_at is None or not path.exists():  # or it was killed before that
-            return Record.new(self._run_name, self._tags)
-        resumed = Record.load(self._run_dir)
-        resumed.resume(self._resumed_at, self._changes)
+        path = self.run_dir / record.FILE
+        if self.resumed_at is None or not path.exists():  # or it was killed before that
+            return Record.new(self.run_name, self.tags)
+        resumed = Record.load(self.run_dir)
+        resumed.resume(self.resumed_at, self.changes)
         return resumed
 
     def _start(self, name: str, open_store: Callable[[], Store], **options: bool) -> BackgroundSync:
-        remedy = f"`python -m pwc_exp.sync {self._run_dir}` sends the rest"
+        remedy = f"`python -m pwc_exp.sync {self.run_dir}` sends the rest"
         started = BackgroundSync(name, open_store, remedy=remedy, **options)
         self._stores.append(started)
         return started
 
-    def _start_mlflow(self) -> None:
-        uri = destination(self._run_dir, self._uri, self._outputs)
-        self._patience = _FILE_SECONDS if is_file(uri) else _SERVER_SECONDS
-        name = f"MLflow at {without_password(uri)}"
-        self._to_mlflow = self._start(name, self._open_mlflow, required=self._required)
-        if self._required and (wrong := self._to_mlflow.wait_until_open(self._patience)):
-            self._to_mlflow.end("FAILED")
+    def _start_mlflow(self) -> BackgroundSync:
+        uri = without_password(destination(self.run_dir, self.uri, self.outputs))
+        started = self._start(f"MLflow at {uri}", self._open_mlflow, required=self.required)
+        self._to_mlflow = started
+        if self.required and (problem := self.wait_for_mlflow()):
+            started.end("FAILED")
             self._record_end("FAILED")
-            raise BusyError(f"{wrong}, and tracking.required=true")
+            raise BusyError(f"{problem}, and tracking.required=true")
+        return started
 
     def _open_mlflow(self) -> MlflowStore:
         return MlflowStore(
-            self._run_dir,
-            params=self._params,
+            self.run_dir,
+            params=self.params,
             artifacts=self._artifacts,
-            uri=self._uri,
-            experiment=self._experiment,
-            outputs=self._outputs,
+            uri=self.uri,
+            experiment=self.experiment,
+            outputs=self.outputs,
             live=True,
         )
 
     def _record_end(self, status: str) -> None:
         self._record.end(status)
         try:
-            self._record.save(self._run_dir)
+            self._record.save(self.run_dir)
         except OutputError as error:  # what ended the run is more important
             _LOG.warning("The end of the run could not be recorded: %s", error)

@@ -1,11 +1,12 @@
 """Killed anywhere, any number of times, a run is in the end as if it had not been."""
 
+import json
 import random
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,42 +16,37 @@ from pwc_exp.tracking import journal
 
 WORKER = Path(__file__).with_name("worker.py")
 POINTS = (
-    *(
-        "uid_written",
-        "tb_made",
-        "ml_created",
-        "ml_placed",
-        "ml_before",
-        "ml_sent",
-        "ml_acked",
-        "ml_picture",
-    ),
-    *(
-        "j_torn",
-        "j_written",
-        "j_repaired",
-        "tb_made",
-        "tb_half",
-        "tb_written",
-        "tb_noted",
-        "resumed",
-        "pic_written",
-    ),
-    *("ended", "ml_term"),
+    *("uid_written", "tb_made", "ml_created", "ml_placed", "ml_before", "ml_sent", "ml_acked"),
+    *("ml_picture", "j_torn", "j_written", "j_repaired", "pic_written", "tb_half", "tb_written"),
+    *("tb_noted", "resumed", "ended", "ml_term"),
 )
 STEPS = list(range(1, 61))
 PICTURED = STEPS[3::4]
 
 
-def start(root: Path, point: str, end: int) -> "subprocess.Popen[str]":
-    command = [sys.executable, str(WORKER), str(root), point, str(end)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+@pytest.fixture(scope="module")
+def server() -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, str(WORKER)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.communicate()
 
 
-def finish(root: Path) -> None:
-    process = start(root, "none", STEPS[-1])
-    errors = process.communicate()[1]
-    assert (process.returncode, errors) == (0, "")
+def run(server: "subprocess.Popen[str]", root: Path, point: str, end: int, after: float = 0) -> int:
+    """Trains in another process, and returns its exit code. after: seconds to a kill; 0: none."""
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(json.dumps([str(root), point, end, after]) + "\n")
+    server.stdin.flush()
+    code = int(server.stdout.readline())
+    assert "Traceback" not in (root / "stderr").read_text()
+    return code
+
+
+def finish(server: "subprocess.Popen[str]", root: Path) -> None:
+    assert (run(server, root, "none", STEPS[-1]), (root / "stderr").read_text()) == (0, "")
 
 
 def check(root: Path) -> None:
@@ -76,23 +72,23 @@ def check(root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_survives_a_kill_at_every_named_point(root: Path) -> None:
+def test_a_run_survives_a_kill_at_every_named_point(
+    server: "subprocess.Popen[str]", root: Path
+) -> None:
     for number, point in enumerate(POINTS, start=1):
-        process = start(root, point, 3 * number)
-        errors = process.communicate()[1]
-        assert (point, process.returncode) == (point, -signal.SIGKILL)
-        assert "Traceback" not in errors
-    finish(root)
+        code = run(server, root, point, 3 * number)
+        assert (point, code) == (point, -signal.SIGKILL)
+    finish(server, root)
     check(root)
 
 
 @pytest.mark.slow
-def test_a_run_survives_kills_at_any_time(root: Path) -> None:
-    chance = random.Random(0)
-    for _ in range(10):
-        process = start(root, "none", STEPS[-1])
-        time.sleep(chance.uniform(0.5, 6))
-        process.kill()
-        assert "Traceback" not in process.communicate()[1]
-    finish(root)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_run_survives_kills_at_any_time(
+    server: "subprocess.Popen[str]", root: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    for _ in range(20):
+        run(server, root, "none", STEPS[-1], after=chance.uniform(0.01, 2))
+    finish(server, root)
     check(root)

@@ -308,7 +308,7 @@ def test_runs_that_start_at_once_share_a_new_database(
     code = (
         "import sys, pathlib; sys.path.insert(0, sys.argv[3]); from tracked import make_tracker\n"
         "folder = pathlib.Path(sys.argv[1]); tracker = make_tracker(folder, mlflow=True)\n"
-        "tracker._run_dir = folder / 'outputs' / sys.argv[2]\n"
+        "tracker.run_dir = folder / 'outputs' / sys.argv[2]\n"
         "with tracker: tracker.scalars(0, {'train/loss': 1.0})"
     )
     started = [

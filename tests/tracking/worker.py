@@ -1,17 +1,23 @@
-"""A run for the tests of kills: `worker.py ROOT POINT STEP` trains to STEP, or dies at POINT.
+"""Runs for the tests of kills, each in a process that is forked from this one.
 
-It goes on from its last checkpoint, which is a number in a file.
+Reads jobs, a line of JSON each: [root, point, step, seconds]. A job trains to `step`, resuming from
+its last checkpoint, which is a number in a file; it dies at `point`, or is killed after `seconds`.
+Answers with the exit code. Forked, because imports take longer than the run.
 """
 
+import json
 import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import mlflow.store.tracking.sqlalchemy_store
+import mlflow.system_metrics.metrics.gpu_monitor
 from tracked import TREE, make_tracker
 
 from pwc_exp import storage
@@ -84,6 +90,7 @@ POINTS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
 
 def main(root: Path, point: str, end: int) -> None:
     sync.PERIOD = 0.05
+    storage.remove_leftovers(root)
     checkpoint = root / "checkpoint"
     start = int(checkpoint.read_text()) if checkpoint.exists() else None
     if point in POINTS:
@@ -100,5 +107,23 @@ def main(root: Path, point: str, end: int) -> None:
                 storage.write_file(checkpoint, str(step).encode())
 
 
+def serve() -> None:
+    for line in sys.stdin:
+        root, point, end, seconds = json.loads(line)
+        process = os.fork()
+        if not process:
+            os.dup2(os.open(Path(root, "stderr"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+            try:
+                main(Path(root), point, end)
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        if seconds:
+            time.sleep(seconds)
+            os.kill(process, signal.SIGKILL)
+        print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    serve()
