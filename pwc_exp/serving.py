@@ -27,6 +27,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import pwc_exp
@@ -35,9 +36,9 @@ from pwc_exp.data.formats.headers import read_header
 from pwc_exp.data.formats.images import decode_frame
 from pwc_exp.data.formats.io import FLO_MAGIC
 from pwc_exp.errors import BusyError, UserError
-from pwc_exp.exporting import card, graph
-from pwc_exp.exporting.engine import Runner, Shape
-from pwc_exp.exporting.formats import engines_of
+from pwc_exp.export.command import CONVENTIONS, describe_network
+from pwc_exp.export.formats import engines_of, graph_runner, read_card
+from pwc_exp.export.parity import Runner, Shape
 from pwc_exp.flow.colour import flow_to_colour
 from pwc_exp.weights import load_network
 
@@ -179,7 +180,7 @@ async def read_files(request: Request, limits: Limits) -> dict[str, bytes]:
         raise HTTPException(413, f"a request must be at most {limits.max_bytes} bytes. {received}")
     try:
         body = await asyncio.wait_for(request.body(), limits.seconds)
-    except TimeoutError:
+    except (TimeoutError, ClientDisconnect):
         message = f"the {length} bytes of the body must arrive within {limits.seconds:g} s"
         raise HTTPException(408, message, {"Connection": "close"}) from None
     if kind not in (JSON, FORM):
@@ -261,7 +262,7 @@ def _load(config: ServeConfig) -> Served:
     shape = SMALL
     if config.exported is not None:
         folder = Path(config.exported)
-        info = card.read(folder)
+        info = read_card(folder)
         served = Served(next(iter(engines_of(folder).values())), info)
         if info["shapes"] != "any":
             shape = Shape(*info["shapes"][0])
@@ -275,10 +276,10 @@ def _load(config: ServeConfig) -> Served:
         info = {
             "format": f"{network.source}",
             "precision": network.model.dtype_policy.name,
-            **card.CONVENTIONS,
-            **card.origin(network),
+            **CONVENTIONS,
+            **describe_network(network),
         }
-        served = Served(graph.runner(network.model), info)
+        served = Served(graph_runner(network.model), info)
     black = np.zeros((*shape, 3), np.uint8)
     served.run(black, black)
     return served

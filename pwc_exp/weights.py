@@ -194,7 +194,7 @@ def _has_bfloat16() -> bool:
 
 
 def load_weights(model: PWCNet, path: Path) -> WeightsInfo:
-    """Assigns the weights at `path` to `model`, all or none, and tells where they are from.
+    """Assigns the weights at `path` to `model`, all or none, and returns what is known about them.
 
     Of a run that averages its weights, these are the averages.
 
@@ -273,7 +273,7 @@ def _read_own(model: PWCNet, path: Path) -> _Found:
     if not path.exists():
         raise MissingInputError(f"{path}: no such weights. Expected: {FORMATS}")
     if path.is_file() and path.suffix != ".safetensors":
-        raise DataError(f"{path} is of no kind of weights that is known. Expected: {FORMATS}")
+        raise DataError(f"{path} is not a known kind of weights. Expected: {FORMATS}")
     if card := pretrained.card_of(path):
         return _read_with_card(model, path, card)
     checkpoint = checkpoints.load(path)

@@ -25,9 +25,8 @@ from PIL import Image
 
 from pwc_exp import checkpoints, serving
 from pwc_exp.build import build_model
-from pwc_exp.exporting.engine import Shape
-from pwc_exp.exporting.parity import frames
-from pwc_exp.exporting.saved_model import engines
+from pwc_exp.export.formats import run_savedmodel
+from pwc_exp.export.parity import Shape, frames
 from pwc_exp.prediction.estimation import Estimator
 from pwc_exp.serving import Limits, Served, make_server
 
@@ -356,5 +355,5 @@ def test_mlflow_serves_the_flow(exported: Path) -> None:
             os.killpg(process.pid, signal.SIGTERM)
     assert flow.shape == (1, 33, 50, 2)
     np.testing.assert_allclose(
-        flow, engines(exported / "savedmodel")["TensorFlow"](*PAIR), atol=1e-3
+        flow, run_savedmodel(exported / "savedmodel")["TensorFlow"](*PAIR), atol=1e-3
     )

@@ -111,7 +111,9 @@ def test_a_file_of_another_kind_gets_the_list_of_formats(
     ):
         load_weights(tiny, tmp_path / "nosuch")
     (tmp_path / "weights.h5").write_bytes(b"\x89HDF")
-    with pytest.raises(DataError, match=r"weights.h5 is of no kind.*Expected: .*a run.*mmflow"):
+    with pytest.raises(
+        DataError, match=r"weights.h5 is not a known kind.*Expected: .*a run.*mmflow"
+    ):
         load_weights(tiny, tmp_path / "weights.h5")
     path = save_zip(tmp_path / "raft.pth", {"fnet.conv1.weight": np.ones((2, 3, 7, 7), np.float32)})
     with pytest.raises(DataError, match="PWC-Net as of NVlabs.*mmflow.*fnet.conv1.weight"):

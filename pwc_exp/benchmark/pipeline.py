@@ -29,15 +29,13 @@ from pwc_exp.data.sample import Example, Sample, Source
 from pwc_exp.data.source import FileSource
 
 CORES = 16  # of the machine that the rates are extrapolated to
-FAR_STEP = 1_000_000  # where a run begins, to show that it takes no longer than at step 0
-ROUNDS = 3  # all works in turn, so many times: a machine that slows down slows them all
-MADE = 8  # files that are made of each kind
+FAR_STEP = 1_000_000  # a run that begins here must not take longer to begin than at step 0
+ROUNDS = 3  # of all works in turn, so that a machine that slows down slows them all
+MADE_FILES = 8  # of each kind
 CACHED = 32  # scenes in the cache: more than a processor's own caches hold
 WARM_UP = 8  # examples that are not counted: the first traces
 
-GENERATED, FROM_CACHE = "generated", "cached"
-
-Work = Callable[[tf.Tensor], tf.Tensor | Example]  # number of an example -> what it costs
+Work = Callable[[tf.Tensor], tf.Tensor | Example]  # of the number of an example
 
 
 def run(config: PipelineConfig) -> None:
@@ -47,15 +45,14 @@ def run(config: PipelineConfig) -> None:
         works: dict[str, Work] = {}
         for name, source in sources.items():
             works |= _stages(name, source, config)
-        rates = measure(works, seconds=config.seconds)
-        print(_table(config, rates))
+        print(_table(config, measure(works, seconds=config.seconds)))
         for name, source in sources.items():
             first, far = (_start_time(source, config, step) for step in (0, FAR_STEP))
             print(f"first batch of {name}: {first:.2f} s at step 0, {far:.2f} s at {FAR_STEP:,}")
 
 
 def measure(works: Mapping[str, Work], *, seconds: float) -> dict[str, float]:
-    """Examples in a second of processor time, for each work: the median of the rounds."""
+    """Examples per second of processor time of each work: the median of the rounds."""
     batches = {}
     for name, work in works.items():
         numbers = tf.data.Dataset.range(2**62)
@@ -84,17 +81,17 @@ def _sources(config: PipelineConfig, folder: Path) -> dict[str, Source]:
     else:
         sources["flyingchairs"] = _make_files(folder / "chairs", (384, 512), ".ppm")
         sources["sintel"] = _make_files(folder / "sintel", (436, 1024), ".png")
-    sources[GENERATED] = build_source(replace(scenes, cache=None), Split.train)
     cached = replace(scenes, cache=str(folder / "cache"), train_size=CACHED)
-    sources[FROM_CACHE] = build_source(cached, Split.train)
-    for _ in tf.data.Dataset.range(CACHED).map(sources[FROM_CACHE].example, tf.data.AUTOTUNE):
+    sources["generated"] = build_source(replace(scenes, cache=None), Split.train)
+    sources["cached"] = build_source(cached, Split.train)
+    for _ in tf.data.Dataset.range(CACHED).map(sources["cached"].example, tf.data.AUTOTUNE):
         pass
     return sources
 
 
 def _make_files(folder: Path, size: tuple[int, int], suffix: str) -> FileSource:
-    """Generated scenes of the given (height, width), in files such as a data set has."""
-    scenes = build_source(SyntheticConfig(crop=list(size), train_size=MADE), Split.train)
+    """Generated scenes of the given (height, width), in files like those of a data set."""
+    scenes = build_source(SyntheticConfig(crop=list(size), train_size=MADE_FILES), Split.train)
     folder.mkdir()
     samples = []
     for number, name in enumerate(scenes.ids):
@@ -113,10 +110,14 @@ def _make_files(folder: Path, size: tuple[int, int], suffix: str) -> FileSource:
 
 
 def _stages(name: str, source: Source, config: PipelineConfig) -> dict[str, Work]:
-    """What an example of `source` costs up to each stage on its way to a batch."""
+    """The stages of an example of `source`, each including those before it."""
     chosen = next(n for n, kind in VARIANTS["augment"].items() if type(config.augment) is kind)
     crop_only = functools.partial(basic, flip_left_right=0.0, flip_up_down=0.0)
     augments = {"none": crop_only, chosen: build_augment(config.augment)}
+
+    def read(number: tf.Tensor) -> tf.Tensor:
+        paths = source.files(number % source.size)  # type: ignore[attr-defined]
+        return tf.stack([tf.io.read_file(paths[role]) for role in ("frame1", "frame2", "flow")])
 
     def example(number: tf.Tensor) -> Example:
         return source.example(number % source.size)
@@ -127,32 +128,28 @@ def _stages(name: str, source: Source, config: PipelineConfig) -> dict[str, Work
 
     works: dict[str, Work] = {}
     if isinstance(source, FileSource):
-        works[f"{name}: bytes of the files"] = functools.partial(_read, source)
+        works[f"{name}: bytes of the files"] = read
     works[f"{name}: example"] = example
     for kind, augment in augments.items():
         works[f"{name}: augment={kind}"] = functools.partial(augmented, augment)
     return works
 
 
-def _read(source: FileSource, number: tf.Tensor) -> tf.Tensor:
-    """The bytes of an example's files."""
-    paths = source.files(number % source.size)
-    return tf.stack([tf.io.read_file(paths[role]) for role in ("frame1", "frame2", "flow")])
-
-
 def _start_time(source: Source, config: PipelineConfig, step: int) -> float:
     """Seconds to the first batch of a run that begins at `step`."""
+    augment = build_augment(config.augment)
     started = time.perf_counter()
-    feed = train_feed(
-        source,
-        batch_size=1,
-        crop=config.crop,
-        augment=build_augment(config.augment),
-        seed=0,
-        start_step=step,
-        steps=step + 1,
+    next(
+        train_feed(
+            source,
+            batch_size=1,
+            crop=config.crop,
+            augment=augment,
+            seed=0,
+            start_step=step,
+            steps=step + 1,
+        )
     )
-    next(feed)
     return time.perf_counter() - started
 
 

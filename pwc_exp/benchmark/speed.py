@@ -35,10 +35,8 @@ from pwc_exp.data.formats.images import read_frame
 from pwc_exp.data.pipeline import train_batches
 from pwc_exp.data.sample import Batch
 from pwc_exp.errors import ConfigError, DataError, MissingInputError
-from pwc_exp.exporting import card
-from pwc_exp.exporting.engine import Shape
-from pwc_exp.exporting.formats import engines_of
-from pwc_exp.exporting.parity import frames
+from pwc_exp.export.formats import CARD_FILE, engines_of, read_card
+from pwc_exp.export.parity import Shape, frames
 from pwc_exp.flow.metrics import endpoint_error
 from pwc_exp.flow.resize import pad, unpad
 from pwc_exp.flow.tensorflow_ops import on_cpu
@@ -184,8 +182,8 @@ def _exports(config: BenchmarkConfig, model: PWCNet) -> Iterator[Row]:
     shape = Shape(1, *config.inference_size)
     pair, found = frames(shape), False
     flops = total_flops(model, (shape.height, shape.width))
-    for folder in sorted(path.parent for path in Path(config.exported).glob(f"*/{card.FILE}")):
-        shapes = card.read(folder)["shapes"]
+    for folder in sorted(path.parent for path in Path(config.exported).glob(f"*/{CARD_FILE}")):
+        shapes = read_card(folder)["shapes"]
         if folder.name == Format.keras or (shapes != "any" and list(shape) not in shapes):
             continue
         found = True

@@ -209,7 +209,7 @@ def build_flow_sources(
     ids = {source.ids[index]: None for index in indices} if config.predictions else {}
     found += [FlowFiles(Path(folder), ids) for folder in config.predictions]
     for folder in map(Path, config.exported):
-        from pwc_exp.exporting.formats import engines_of  # imports every format
+        from pwc_exp.export.formats import engines_of  # imports every format
 
         runtime, run = next(iter(engines_of(folder).items()))
         found.append(ExportedFlow(run, runtime=runtime, folder=folder))

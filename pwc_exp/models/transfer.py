@@ -1,9 +1,8 @@
 """Weights for a network from another one of a different size or with other levels.
 
-Variables that have the same name and shape in both networks are taken over. An estimating level
-that is finer than all of the source starts from the source's finest one, so that levels 6-3 can be
-trained first and level 2 after them. Names here are relative to the network:
-`estimator3/conv0/kernel`.
+Variables with the same name and shape in both networks are copied. A level that is finer than all
+levels of the source starts from the source's finest one, so that levels 6-3 can be trained first
+and level 2 after them. Names here are relative to the network: `estimator3/conv0/kernel`.
 """
 
 import re
@@ -87,12 +86,18 @@ def match_overlap(
         if origin != name:
             value = value * _unit_factor(name, origin, target, unit_ratio)
         if value.shape != fresh.shape:
-            common = _common(inputs.get(name, {}), reads.get(origin, {}))
+            mine, theirs = inputs.get(name, {}), reads.get(origin, {})
+            common = [part for part in mine if theirs.get(part) == mine[part]]
             axis = 3 if name.startswith("up_features") else 2  # of a kernel's inputs
-            if not common or _without(value.shape, axis) != _without(fresh.shape, axis):
+            others = (shape[:axis] + shape[axis + 1 :] for shape in (value.shape, fresh.shape))
+            if not common or len(set(others)) > 1:
                 found.fresh.append(name)
                 continue
-            value = _merged(fresh, value, inputs[name], reads[origin], axis=axis)
+            merged = np.moveaxis(fresh.copy(), axis, 0)
+            for part in common:
+                source_part = np.moveaxis(value, axis, 0)[_channels(theirs, part)]
+                merged[_channels(mine, part)] = source_part
+            value = np.moveaxis(merged, 0, axis)
             found.partial[name] = common
         used.add(origin)
         if origin != name:
@@ -158,29 +163,10 @@ def _estimator_inputs(
     return {"cost": cost, "features": features, "up_flow": 2, "up_features": 2}
 
 
-def _common(inputs: Parts, reads: Parts) -> list[str]:
-    return [part for part, channels in inputs.items() if reads.get(part) == channels]
-
-
-def _merged(
-    fresh: np.ndarray, value: np.ndarray, inputs: Parts, reads: Parts, *, axis: int
-) -> np.ndarray:
-    """`fresh`, but for the input channels that both kernels have, which are those of `value`."""
-    merged = fresh.copy()
-    mine, theirs = np.moveaxis(merged, axis, 0), np.moveaxis(value, axis, 0)
-    for part in _common(inputs, reads):
-        mine[_channels(inputs, part)] = theirs[_channels(reads, part)]
-    return merged
-
-
 def _channels(parts: Parts, part: str) -> slice:
     names = list(parts)
     start = sum(parts[name] for name in names[: names.index(part)])
     return slice(start, start + parts[part])
-
-
-def _without(shape: Shape, axis: int) -> Shape:
-    return shape[:axis] + shape[axis + 1 :]
 
 
 def _unit_factor(

@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,6 @@ from pwc_exp.prediction.estimation import GIGABYTE, Estimator, find_max_speed
 from pwc_exp.prediction.outputs import SCALED, Estimated, Outputs, Videos
 from pwc_exp.prediction.sources import OF_ONE_PAIR, Pair, Source, open_source
 from pwc_exp.weights import load_network
-
-FRAME_RATE = 24  # of a video that is made of images
 
 
 def predict(config: PredictConfig) -> None:
@@ -34,7 +31,6 @@ def predict(config: PredictConfig) -> None:
         run=config.run, weights=config.weights, model=config.model, precision=config.precision
     )
     out = Path(config.out or f"outputs/predict/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
-    weights = network.info.record()
     settings = {
         "model": config.model.name if config.model else None,
         "precision": network.model.dtype_policy.name,
@@ -44,16 +40,8 @@ def predict(config: PredictConfig) -> None:
         "max_speed": config.max_speed,
         "legend": config.legend,
     }
-    outputs = Outputs(
-        out,
-        config.outputs,
-        direction=config.direction,
-        relative=config.occlusion_relative,
-        absolute=config.occlusion_absolute,
-        wheel=config.legend,
-        settings=settings,
-        weights=weights,
-    )
+    made_with = {"weights": network.info.record(), "settings": settings}
+    outputs = Outputs(config, out, made_with)
     outputs.check_names(source)
     estimator = Estimator(
         network.model,
@@ -64,20 +52,7 @@ def predict(config: PredictConfig) -> None:
         xla=config.xla,
     )
     storage.make_folder(out)
-    rate = Fraction(config.frame_rate).limit_denominator(1001) if config.frame_rate else None
-    made_with = {
-        "weights": weights,
-        "settings": {**settings, "direction": config.direction.value},
-    }
-    with Videos(
-        out,
-        config.outputs,
-        source=source,
-        frame_rate=rate or source.frame_rate or Fraction(FRAME_RATE),
-        wheel=config.legend,
-        made_with=made_with,
-        overwrite=config.overwrite,
-    ) as videos:
+    with Videos(config, out, source, made_with) as videos:
         prediction = _Prediction(config, source, estimator, outputs, videos)
         prediction.run()
         videos.finish(gaps=bool(prediction.failures), max_speed=prediction.max_speed)
@@ -173,7 +148,7 @@ class _Prediction:
             yield batch
 
     def _take(self, batch: list[Pair]) -> None:
-        """Estimates and writes what does not exist, and gives the whole batch to the videos."""
+        """Estimates and writes what does not exist, and adds the whole batch to the videos."""
         stored = {}
         if self.videos.wanted and not self.config.overwrite:
             flows = ((pair.name, self.outputs.stored_flow(pair)) for pair in batch)

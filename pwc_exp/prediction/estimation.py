@@ -141,7 +141,7 @@ class Estimator:
         needed = self.batch_size * whole_bytes(self.model, *padded) / GIGABYTE
         return DeviceMemoryError(
             f"{self.batch_size} pair(s) of {height} x {width} (height x width, padded) need about "
-            f"{needed:.1f} GB, more than is free: give memory_limit=<GB> (tiles, the same result), "
+            f"{needed:.1f} GB, more than is free: set memory_limit=<GB> (tiles, the same result), "
             "a smaller batch_size, or scale=0.5"
         )
 

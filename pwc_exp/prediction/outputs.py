@@ -8,7 +8,7 @@ Letters: H height, W width.
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
@@ -20,7 +20,7 @@ import PIL.ImageDraw
 import PIL.ImageFont
 
 from pwc_exp import __version__, storage
-from pwc_exp.config.commands import Direction, Output
+from pwc_exp.config.commands import Direction, Output, PredictConfig
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import (
     read_flow,
@@ -61,6 +61,7 @@ SCALED = {Output.picture, Output.arrows, *VIDEOS}  # by a speed that is the same
 EXACT = (Output.flo, Output.npy, Output.flo5, Output.pfm)  # of these a flow can be read back
 # They compare the flow with that of the swapped frames.
 COMPARING = {Output.warped, Output.occlusion, Output.confidence}
+FRAME_RATE = 24  # of a video that is made of images
 ARROWS = 40  # along the longer side of a picture
 HIDDEN = np.array([255, 0, 255])  # the colour that is mixed into hidden pixels, half and half
 _RECORD = ".json"
@@ -83,37 +84,26 @@ class Estimated(NamedTuple):
 
 
 class Outputs:
-    """The results of pairs, below one folder.
+    """The results of pairs, below one folder; results that were made otherwise are made again.
 
     Args:
+        config: kinds of results, directions, and how they are drawn; videos are ignored.
         out: the folder.
-        outputs: kinds of results; videos are ignored.
-        direction: which flows.
-        relative, absolute: of the bound of `occlusion`.
-        wheel: whether pictures get a colour wheel.
-        settings, weights: for the records; results that were made with others are made again.
+        made_with: the record of the weights, and the settings.
     """
 
-    def __init__(
-        self,
-        out: Path,
-        outputs: Sequence[Output],
-        *,
-        direction: Direction,
-        relative: float,
-        absolute: float,
-        wheel: bool,
-        settings: Mapping[str, Any],
-        weights: Mapping[str, Any],
-    ) -> None:
+    def __init__(self, config: PredictConfig, out: Path, made_with: Mapping[str, Any]) -> None:
         self.out = out
-        self.kinds = [kind for kind in dict.fromkeys(outputs) if kind in TAILS]
+        self.kinds = [kind for kind in dict.fromkeys(config.outputs) if kind in TAILS]
         both = (Direction.forward, Direction.backward)
-        self.directions = both if direction is Direction.both else (direction,)
+        self.directions = both if config.direction is Direction.both else (config.direction,)
         self.compares = not COMPARING.isdisjoint(self.kinds)
-        self._bound = {"relative": relative, "absolute": absolute}
-        self._wheel = wheel
-        self._made_with = {"weights": dict(weights), "settings": dict(settings)}
+        self._bound = {
+            "relative": config.occlusion_relative,
+            "absolute": config.occlusion_absolute,
+        }
+        self._wheel = config.legend
+        self._made_with = made_with
 
     def check_names(self, source: Source) -> None:
         """Refuses results that would replace a frame, or each other, where names are known."""
@@ -227,40 +217,34 @@ class Videos:
     An existing video that would be made as before is not made again.
 
     Args:
+        config: which of them, and how they are drawn.
         out: their folder.
-        outputs: which of them, among other outputs.
         source: the pairs; its title begins their names, and no input is replaced.
-        frame_rate: pictures per second.
-        wheel: whether pictures get a colour wheel.
-        made_with: for their records: weights and settings.
-        overwrite: make them again in any case.
+        made_with: the record of the weights, and the settings.
     """
 
     def __init__(
-        self,
-        out: Path,
-        outputs: Sequence[Output],
-        *,
-        source: Source,
-        frame_rate: Fraction,
-        wheel: bool,
-        made_with: Mapping[str, Any],
-        overwrite: bool,
+        self, config: PredictConfig, out: Path, source: Source, made_with: Mapping[str, Any]
     ) -> None:
         self.paths: list[Path] = []
-        self._wheel = wheel
-        self._made_with = {"frame_rate": str(frame_rate), "frames": source.title, **made_with}
+        self._wheel = config.legend
+        rate = source.frame_rate or Fraction(FRAME_RATE)
+        if config.frame_rate:
+            rate = Fraction(config.frame_rate).limit_denominator(1001)
+        direction = {"direction": config.direction.value}
+        about = {"frame_rate": str(rate), "frames": source.title}
+        self._made_with = {**about, **made_with, "settings": {**made_with["settings"], **direction}}
         self._writers: dict[Output, VideoWriter] = {}
         for kind, tail in VIDEOS.items():
             path = out / f"{source.title}{tail}"
             record = path.with_suffix(_RECORD)
-            if kind not in outputs:
-                continue
-            if not overwrite and read_record(record, self._made_with, [kind], source.inputs):
+            if kind not in config.outputs:
                 continue
             if path.resolve() in source.inputs:
                 raise ConfigError(f"out: {path} is the input; choose another folder")
-            self._writers[kind] = VideoWriter(path, frame_rate=frame_rate)
+            if not config.overwrite and read_record(record, self._made_with, [kind], source.inputs):
+                continue
+            self._writers[kind] = VideoWriter(path, frame_rate=rate)
 
     @property
     def wanted(self) -> bool:

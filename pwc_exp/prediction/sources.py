@@ -241,7 +241,7 @@ def _read_text_list(path: Path) -> list[_Listed]:
 
 
 def _checked_name(name: str | None, where: str) -> str | None:
-    """The name that a line gives; it must stay below the folder of the results."""
+    """The name in a line; it must stay below the folder of the results."""
     if name is not None and (not name or Path(name).is_absolute() or ".." in Path(name).parts):
         raise DataError(f"{where}: the name must be a path below out. Received: {name}")
     return name

@@ -1,18 +1,19 @@
-"""A flow in less memory: levels that are too large are decoded in tiles, with the same result.
+"""The same flow in less memory: levels that are too large are decoded in tiles.
 
-Tiles of the frames would not do: the coarse levels read most of a frame, so each tile would guess
-them anew and seams would show. Here the pyramid and the coarse levels, which take little memory,
-are those of the whole frame. Only what a level does between its warp and its flow is done in
-tiles, and that reads no further than `reach` pixels of its grid. Each tile is wider by as much on
-all sides, and only its inner part is kept: the flow is that of the whole frame, to rounding.
+Tiles of the frames would show seams, because the coarse levels read most of a frame. Here the
+pyramid and the coarse levels, which take little memory, are those of the whole frame. Only the
+decoding of a level, from its warp to its flow, is done in tiles. It reads no further than `reach`
+pixels of its grid. Each tile is larger by that on all sides, and only its inner part is kept: the
+flow is that of the whole frame, to rounding.
 
 Letters: B batch, H height, W width, C channels; of a level's grid, unless said otherwise.
 """
 
-import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from pwc_exp.errors import DeviceMemoryError
@@ -70,8 +71,9 @@ class TiledEstimate:
             for level, size in sizes.items()
         }
         self._encode = tf.function(model.frame_features)
-        self._compare = {level: _of_level(model.compared, level) for level in self.grids}
-        self._decode = {level: _of_level(model.decode_level, level) for level in self.grids}
+        # One function for each level, so that each is traced once.
+        self._compare = {k: tf.function(partial(model.compared, k)) for k in self.grids}
+        self._decode = {k: tf.function(partial(model.decode_level, k)) for k in self.grids}
         self._finish = tf.function(model.full_resolution)
 
     @property
@@ -100,7 +102,8 @@ class TiledEstimate:
         for row in grid.rows:
             band = []
             for column in grid.columns:
-                parts = [_cut(values, row, column) for values in inputs]
+                area = np.s_[:, row.start : row.stop, column.start : column.stop]
+                parts = [values[area] for values in inputs]
                 features1, compared, from_coarser = parts[0], tuple(parts[1:3]), parts[3:]
                 flow, to_finer = self._decode[level](features1, compared, from_coarser)
                 band.append([_keep(values, row, column) for values in (flow, *to_finer)])
@@ -154,10 +157,6 @@ def _grid(size: tuple[int, int], border: int, *, most: int) -> Grid:
         inner[longer] = max(LEAST_TILE, inner[longer] * 7 // 8)
 
 
-def _cut(values: tf.Tensor, row: Span, column: Span) -> tf.Tensor:
-    return values[:, row.start : row.stop, column.start : column.stop]
-
-
 def _keep(values: tf.Tensor, row: Span, column: Span) -> tf.Tensor:
     """The inner part of a tile, at the tile's resolution or twice that."""
     factor = values.shape[1] // (row.stop - row.start)
@@ -167,11 +166,6 @@ def _keep(values: tf.Tensor, row: Span, column: Span) -> tf.Tensor:
         for edge in edges
     )
     return values[:, top:bottom, left:right]
-
-
-def _of_level(method: Callable[..., Any], level: int) -> Callable[..., Any]:
-    """A compiled method of the network at one level: traced once, whatever the others are."""
-    return tf.function(functools.partial(method, level))
 
 
 def whole_bytes(model: PWCNet, height: int, width: int) -> int:

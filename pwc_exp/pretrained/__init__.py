@@ -3,13 +3,12 @@
     pwc_exp/pretrained/<name>.safetensors    weights in float16, at most 10 MB
     pwc_exp/pretrained/<name>.yaml           their card
 
-`weights=<name>` means such a file. A card beside any other .safetensors file is read as well: the
+`weights=<name>` names such a file. A card beside any other .safetensors file is read too: the
 weights are then checked against it, and need no `model=`.
 """
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -70,9 +69,9 @@ class Result(Settings):
 
 @dataclass(kw_only=True)
 class Card(Settings):
-    """What weights are: their network, how they were trained, how good they are, what they permit.
+    """Description of weights: network, training, errors and licence.
 
-    A stage that is not known any more has null in the place of its values.
+    Values of a stage that are not known any more are null.
     """
 
     network: ModelConfig
@@ -94,7 +93,7 @@ class Card(Settings):
         check(len(set(names)) == len(names), "results", "must have different names", names)
 
     def add(self, result: Result) -> None:
-        """Puts in the errors on one set of pairs, in the place of earlier ones of that name."""
+        """Adds the errors on one set of pairs; they replace earlier ones of that name."""
         self.results = [other for other in self.results if other.name != result.name] + [result]
         total = math.fsum(each.bfloat16_error * each.pixels for each in self.results)
         self.bfloat16_error = round(total / sum(each.pixels for each in self.results), 6)
@@ -136,7 +135,7 @@ def card_of(path: Path) -> Card | None:
 
 
 def card_path(path: Path) -> Path:
-    """Where the card of the weights in the file `path` is."""
+    """The path of the card of the weights in the file `path`."""
     return path.with_suffix(".yaml")
 
 
@@ -198,16 +197,12 @@ def select(*, run: str | None, weights: str | None, model: ModelConfig | None) -
 
 def _check_same(model: ModelConfig | None, trained: ModelConfig, whose: str) -> None:
     """Refuses a chosen model that is not the one that weights were trained in."""
-    unlike = list(_differences(model, trained)) if model is not None else []
+    if model is None:
+        return
+    now, then = asdict(model), asdict(trained)
+    unlike = [name for name in then if name != "name" and now[name] != then[name]]
     if unlike:
         more = ", …" if len(unlike) > _SHOWN else ""
-        says = ", ".join(f"{name}={then}" for name, then, _ in unlike[:_SHOWN]) + more
-        given = ", ".join(f"{name}={now}" for name, _, now in unlike[:_SHOWN]) + more
+        says = ", ".join(f"{name}={then[name]}" for name in unlike[:_SHOWN]) + more
+        given = ", ".join(f"{name}={now[name]}" for name in unlike[:_SHOWN]) + more
         raise ConfigError(f"model must be that of the weights: {whose} {says}. Received: {given}")
-
-
-def _differences(model: ModelConfig, trained: ModelConfig) -> Iterator[tuple[str, str, str]]:
-    now, then = asdict(model), asdict(trained)
-    for name in then:
-        if name != "name" and now[name] != then[name]:
-            yield name, str(then[name]), str(now[name])

@@ -27,7 +27,7 @@ from pwc_exp.evaluation.flow_sources import (
     _grey,
     build_flow_sources,
 )
-from pwc_exp.exporting.exportation import export
+from pwc_exp.export.command import export
 from pwc_exp.inputs import check_places
 
 DATA = ("data=synthetic", "data.crop=[32,48]")

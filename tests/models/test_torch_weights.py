@@ -1,20 +1,29 @@
-"""Files of PyTorch: what weights need is read exactly, and everything else is refused unrun."""
+"""PyTorch files: weights are read exactly, converted networks give the flow of the originals.
 
+Everything else in a file is refused, and nothing in it is run.
+"""
+
+import re
 import subprocess
 import sys
 import tracemalloc
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from hostile import hostile_files
 from hostile_programs import CALLS, live_pickle
+from torch_reference import LAYOUTS, NumpyOps, TorchOps, flows, random_state
 from torch_writer import Weight, in_one_row, name, pickled, save_2018, save_zip, zipped
 
+from pwc_exp.build import build_model
+from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.errors import DataError, MissingInputError
-from pwc_exp.models.torch_weights import is_torch_file, read_state_dict
+from pwc_exp.models.torch_weights import convert, is_torch_file, read_state_dict
 
 ARRAYS: dict[str, np.ndarray] = {
     "conv1a.0.weight": np.arange(16 * 3 * 9, dtype=np.float32).reshape(16, 3, 3, 3),
@@ -160,3 +169,121 @@ def test_other_files_are_not_taken_for_pytorchs(tmp_path: Path) -> None:
     assert not is_torch_file(tmp_path / "a")
     (tmp_path / "a").write_bytes(b"")
     assert not is_torch_file(tmp_path / "a")
+
+
+SIZES: dict[str, Any] = {
+    "pyramid": (3, 4, 5, 6, 7, 8),
+    "estimator": (6, 5, 4, 3, 3),
+    "context": (5, 5, 4, 4, 3, 3),
+}
+MODELS = {
+    "nvlabs": "official",
+    "nvlabs old": "official-old",
+    "ptlflow": "official",
+    "ptlflow nodc": "official-nodc",
+    "mmflow": "official",
+}
+PROJECTS = {
+    "nvlabs": "NVlabs/PWC-Net",
+    "ptlflow": "hmorimitsu/ptlflow",
+    "mmflow": "open-mmlab/mmflow",
+}
+
+
+def original(name: str) -> dict[str, np.ndarray]:
+    """A small state_dict; NVlabs' has a layer that it does not use."""
+    state = random_state(LAYOUTS[name], **SIZES)
+    if name.startswith("nvlabs"):
+        state["deconv2.weight"] = np.ones((2, 2, 4, 4), np.float32)
+        state["deconv2.bias"] = np.ones(2, np.float32)
+    return state
+
+
+@pytest.fixture(scope="module")
+def frames() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    coarse = rng.random((2, 16, 24, 3)).astype(np.float32)
+    first, second = (np.kron(frame, np.ones((8, 8, 1), np.float32)) for frame in coarse)
+    return first, 0.5 * first + 0.5 * second
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_a_converted_network_gives_the_flows_of_the_original(
+    name: str, library: str, frames: tuple[np.ndarray, np.ndarray], configure: Callable[..., Any]
+) -> None:
+    ops = NumpyOps() if library == "numpy" else TorchOps(pytest.importorskip("torch"))
+    state = original(name)
+    converted = convert(state, source="file")
+    assert converted.project == PROJECTS[name.partition(" ")[0]]
+    assert converted.fits == MODELS[name]
+    keras.config.set_dtype_policy("float32")
+    sizes = [
+        f"model.{part}_channels={list(SIZES[key])}"
+        for part, key in (
+            ("feature", "pyramid"),
+            ("estimator", "estimator"),
+            ("context", "context"),
+        )
+    ]
+    config = configure("describe", f"model={MODELS[name]}", *sizes).model
+    model = build_model(config, PrecisionConfig(policy=Precision.fp32))
+    variables = {v.path.removeprefix("pwcnet/"): v for v in model.variables}
+    assert variables.keys() == converted.weights.keys()
+    for key, variable in variables.items():
+        variable.assign(converted.weights[key])
+    expected = flows(state, LAYOUTS[name], *frames, ops)
+    for level, flow in model(tuple(frame[None] for frame in frames)).items():
+        target = expected[level].transpose(1, 2, 0)
+        np.testing.assert_allclose(flow[0], target, atol=2e-5 * max(1.0, np.abs(target).max()))
+        assert np.abs(target).max() > 0.05  # or later levels would not matter
+
+
+def test_a_network_of_the_right_size_takes_every_weight(configure: Callable[..., Any]) -> None:
+    sizes: dict[str, Any] = {
+        "pyramid": (16, 32, 64, 96, 128, 196),
+        "estimator": (128, 128, 96, 64, 32),
+        "context": (128, 128, 128, 96, 64, 32),
+    }
+    state = random_state(LAYOUTS["nvlabs"], **sizes)
+    weights = convert(state, source="file").weights
+    assert sum(value.size for value in weights.values()) == 9_374_274
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda state: {"update.weight": state["conv1a.0.weight"]},
+            "PWC-Net as of .*update.weight",
+        ),
+        (lambda state: {**state, "fnet.0.weight": state["conv1a.0.weight"]}, "'fnet.0.weight'"),
+        (
+            lambda state: {**state, "conv1a.0.weight": np.ones((3, 3, 3, 3, 1))},
+            "conv1a.0.weight must",
+        ),
+        (lambda state: {**state, "conv1a.0.bias": np.ones(3, int)}, "conv1a.0.bias must"),
+        (lambda state: {k: v for k, v in state.items() if k != "conv1a.0.weight"}, "Received"),
+    ],
+    ids=["another network", "a further layer", "dimensions", "integers", "the first is missing"],
+)
+def test_what_no_known_network_has_is_refused(
+    change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]], said: str
+) -> None:
+    with pytest.raises(DataError, match=said) as refused:
+        convert(change(original("nvlabs")), source="some.pth")
+    assert re.match(r"some\.pth", str(refused.value)) and "\n" not in str(refused.value)
+
+
+def test_kernels_that_do_not_fit_together_are_refused() -> None:
+    for layout in ("mmflow", "nvlabs old"):
+        state = original(layout)
+        layer = LAYOUTS[layout].head(3)
+        state[f"{layer}.weight"] = state[f"{layer}.weight"][:, :40]
+        weights = None
+        try:
+            weights = convert(state, source="some.pth").weights
+        except DataError as error:
+            assert "do not fit together" in str(error)
+        if weights is not None:  # then the shape is another, which assigning refuses
+            assert weights["estimator3/flow/kernel"].shape[2] == 40

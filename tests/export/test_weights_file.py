@@ -16,10 +16,10 @@ from pwc_exp.config.schema import BEST_KEY, CONFIG_FILE, to_yaml
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo
 from pwc_exp.errors import ConfigError, DataError, OutputError
-from pwc_exp.evaluation.evaluator import evaluate
-from pwc_exp.exporting import weights_file
-from pwc_exp.exporting.engine import Shape
-from pwc_exp.exporting.weights_file import export_weights, measure
+from pwc_exp.evaluation import evaluate
+from pwc_exp.export import weights_file
+from pwc_exp.export.parity import Shape
+from pwc_exp.export.weights_file import export_weights, measure
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.pretrained import Card
 from pwc_exp.tracking import journal
@@ -192,7 +192,7 @@ def test_a_weight_that_float16_cannot_hold_is_refused(
 def test_choices_that_mean_nothing_are_refused(configure: Configure) -> None:
     with pytest.raises(ConfigError, match=r"out must be a file that ends with .safetensors"):
         configure("export_weights", "run=r", "out=net")
-    with pytest.raises(ConfigError, match="checkpoint can only be chosen with run="):
+    with pytest.raises(ConfigError, match="checkpoint can only be chosen of a run="):
         configure("export_weights", "weights=w", "out=n.safetensors", "checkpoint=last")
     with pytest.raises(ConfigError, match="data must be chosen"):
         configure("export_card", "weights=w")

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from pwc_exp.errors import ParityError
-from pwc_exp.exporting.engine import Shape
-from pwc_exp.exporting.parity import Bound, check, frames, make_cases
+from pwc_exp.export.parity import Bound, Shape, check, frames, make_cases
 
 BOUND = Bound(mean=0.01, largest=0.1)
 SHAPES = (Shape(1, 20, 33), Shape(2, 8, 10))
@@ -41,7 +40,7 @@ def test_a_small_difference_is_measured() -> None:
         (lambda a, b: network(a, b)[..., ::-1], "must be within"),
         (lambda a, b: np.zeros_like(network(a, b)), "must be within"),
         (lambda a, b: network(a, b) * np.float32(np.nan), "must be within"),
-        (lambda a, b: network(a, b)[:, :-1], r"must give float32 \(1, 20, 33, 2\)"),
+        (lambda a, b: network(a, b)[:, :-1], r"must return float32 \(1, 20, 33, 2\)"),
         (lambda a, b: network(a, b).astype(np.float64), "Received: float64"),
         (lambda a, b: 1 / 0, "fails; division by zero"),
     ],

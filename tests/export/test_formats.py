@@ -1,7 +1,8 @@
-"""The command: whole folders that say what they are, or nothing."""
+"""Exports: whole folders that describe themselves, or nothing; every format has the flow."""
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,25 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from variants import make_network
+from variants import VARIANTS, make_network
 
 from pwc_exp import checkpoints
+from pwc_exp.build import build_model
 from pwc_exp.config.commands import Format
 from pwc_exp.errors import ConfigError, DataError, OutputError, ParityError
-from pwc_exp.exporting import formats, keras_archive
-from pwc_exp.exporting.engine import Shape
-from pwc_exp.exporting.exportation import export
-from pwc_exp.exporting.formats import engines_of
-from pwc_exp.exporting.parity import Bound, frames
+from pwc_exp.export import formats
+from pwc_exp.export.command import export
+from pwc_exp.export.formats import engines_of, graph_runner, network_runner, trace
+from pwc_exp.export.parity import Bound, Shape, frames
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.weights import load_weights
+
+
+def fast_only(chosen: str) -> list[Any]:
+    """All variants; those that are not `chosen` are slow tests."""
+    slow = pytest.mark.slow
+    return [pytest.param(name, marks=[] if name == chosen else slow) for name in VARIANTS]
+
 
 COMPARED = "compared=[[1,33,50],[2,16,72]]"
 
@@ -68,7 +76,7 @@ def test_the_archive_and_the_tensors_beside_it_hold_the_network(
     configure: Callable[..., Any], tmp_path: Path
 ) -> None:
     model = make_network(configure, "lg")
-    keras_archive.write(model, tmp_path, [])
+    formats.write_keras(model, tmp_path, [])
     archived = keras.saving.load_model(tmp_path / "flow.keras")
     assert archived.get_config() == model.get_config()
     fresh = PWCNet(**model.get_config())
@@ -131,3 +139,56 @@ def test_keras_and_litert_give_the_networks_flow(
             run(*frames(Shape(1, 8, 8)))
         sizes.append((tmp_path / "out" / name / "flow_1x20x40.tflite").stat().st_size)
     assert sizes[1] < 0.7 * sizes[0]
+
+
+@pytest.mark.parametrize("variant", fast_only("lg"))
+def test_one_trace_gives_the_networks_flow_at_any_size(
+    configure: Callable[..., Any], variant: str
+) -> None:
+    model = make_network(configure, variant)
+    run = graph_runner(model)
+    for shape in (Shape(1, 33, 50), Shape(2, 16, 72)):
+        pair = frames(shape)
+        flow = run(*pair)
+        assert flow.shape == (*shape, 2)
+        assert flow.std() > 0.1
+        np.testing.assert_allclose(flow, network_runner(model)(*pair), atol=2e-3)
+
+
+def test_it_holds_plain_operations_only(configure: Callable[..., Any]) -> None:
+    operations = trace(make_network(configure, "tiny")).graph.get_operations()
+    assert not {"PartitionedCall", "StatefulPartitionedCall", "IdentityN"} & {
+        operation.type for operation in operations
+    }
+
+
+def test_in_bfloat16_the_flow_is_float32_and_nearly_the_same(configure: Callable[..., Any]) -> None:
+    model = make_network(configure, "tiny")
+    config = configure("train", "model=tiny", "precision=bf16")
+    try:
+        rounded = build_model(config.model, config.precision)
+        rounded.set_weights(model.get_weights())
+        pair = frames(Shape(1, 33, 50))
+        flow, expected = graph_runner(rounded)(*pair), graph_runner(model)(*pair)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert flow.dtype == np.float32
+    difference = np.linalg.norm(flow - expected, axis=-1).mean()
+    assert 0 < difference < 0.1 * np.linalg.norm(expected, axis=-1).mean()
+
+
+@pytest.mark.skipif(find_spec("onnx") is None, reason="needs onnx")
+@pytest.mark.parametrize("variant", fast_only("official"))
+def test_both_runtimes_give_the_networks_flow(
+    configure: Callable[..., Any], variant: str, tmp_path: Path
+) -> None:
+    model = make_network(configure, variant)
+    formats.write_onnx(model, tmp_path, [])
+    engines = formats.run_onnx(tmp_path)
+    assert len(engines) == 2
+    for shape in (Shape(1, 33, 50), Shape(2, 16, 72)):
+        pair = frames(shape)
+        flow = network_runner(model)(*pair)
+        assert flow.std() > 0.1
+        for run in engines.values():
+            np.testing.assert_allclose(run(*pair), flow, atol=2e-3)

@@ -1,29 +1,41 @@
-"""How far an exported network is from the network, in pixels, on photographs that move.
+"""The pixel error of an exported network against the network, on moving photographs.
 
 Letters: B batch, H height, W width.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from skimage import data as photographs
 
 from pwc_exp.errors import ParityError
-from pwc_exp.exporting.engine import Runner, Shape
 
+# Two frames, uint8 [B, H, W, 3], RGB -> the flow, float32 [B, H, W, 2], in pixels.
+Runner = Callable[[np.ndarray, np.ndarray], np.ndarray]
 STEP = (3, 5)  # pixels, down and right, from one frame to the next
 
 
+class Shape(NamedTuple):
+    """Of a batch of pairs."""
+
+    batch: int
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.batch} x {self.height} x {self.width}"
+
+
 class Bound(NamedTuple):
-    """How far from the network a format may be, in pixels."""
+    """The pixel error that a format may have."""
 
     mean: float
     largest: float
 
 
 class Difference(NamedTuple):
-    """What was found for a batch, in pixels."""
+    """The pixel error on a batch."""
 
     engine: str
     shape: Shape
@@ -32,7 +44,7 @@ class Difference(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A batch, and what the network makes of it."""
+    """A batch, and the flow of the network."""
 
     frame1: np.ndarray  # uint8 [B, H, W, 3]
     frame2: np.ndarray
@@ -40,7 +52,7 @@ class Case(NamedTuple):
 
 
 def make_cases(network: Runner, shapes: Iterable[Shape]) -> dict[Shape, Case]:
-    """Frames of each shape, and the flow that the network itself finds in them."""
+    """Frames of each shape, and their flow by the network itself."""
     cases = {}
     for shape in shapes:
         frame1, frame2 = frames(shape)
@@ -51,7 +63,7 @@ def make_cases(network: Runner, shapes: Iterable[Shape]) -> dict[Shape, Case]:
 def frames(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
     """Two consecutive frames, uint8 [B, H, W, 3] each: a photograph that moves.
 
-    The pairs of a batch differ, so that a format that mixes them is found out.
+    The pairs of a batch differ, so that a format that mixes them is detected.
     """
     pictures = [photographs.astronaut(), photographs.coffee(), photographs.chelsea()]
     pairs = []
@@ -73,7 +85,7 @@ def frames(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
 def check(
     name: str, engines: Mapping[str, Runner], cases: Sequence[Case], bound: Bound
 ) -> list[Difference]:
-    """Compares what each engine gives with what the network gives.
+    """Compares the flow of each engine with that of the network.
 
     Raises:
         ParityError: it is further away than `bound`, not finite, of another shape, or fails; or
@@ -108,7 +120,7 @@ def _distance(where: str, run: Runner, case: Case) -> tuple[float, float]:
         raise ParityError(f"{where}: fails; {error}") from error
     if flow.shape != case.flow.shape or flow.dtype != np.float32:
         raise ParityError(
-            f"{where}: must give float32 {case.flow.shape}. Received: {flow.dtype} {flow.shape}"
+            f"{where}: must return float32 {case.flow.shape}. Received: {flow.dtype} {flow.shape}"
         )
     difference = np.abs(flow - case.flow)
     return float(difference.mean()), float(difference.max())

@@ -1,7 +1,7 @@
 """The network as an ONNX graph, written node by node from its layers.
 
 Written, not converted: tf2onnx 1.17 takes the network traced for any size, reports success, and
-gives a graph whose shapes do not fit; and it takes half a minute. The graph here is the network's,
+writes a graph whose shapes do not fit; and it takes half a minute. The graph here is the network's,
 one node for each of its parts, and its sizes are open.
 
 Letters: B batch, H height, W width, C channels, r search range. Tensors are [B, C, H, W].

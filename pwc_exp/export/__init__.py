@@ -1,0 +1,22 @@
+"""`python -m pwc_exp.export`: a network as files: formats of other programs, or its weights.
+
+command.py         `export`: all formats that are asked for, or none
+formats.py         the formats: how each is written, and what runs it
+onnx_graph.py      the ONNX graph
+parity.py          the comparison with the network, in pixels
+weights_file.py    `export weights` and `export card`: weights in float16 with a card
+"""
+
+from pwc_exp import cli
+
+
+def main() -> None:
+    """Writes formats that other programs run; with a first argument, weights or their card."""
+    cli.run_one_of(
+        "export",
+        {
+            "": "pwc_exp.export.command:export",
+            "weights": "pwc_exp.export.weights_file:export_weights",
+            "card": "pwc_exp.export.weights_file:measure",
+        },
+    )

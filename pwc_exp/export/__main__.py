@@ -1,0 +1,5 @@
+"""`python -m pwc_exp.export`."""
+
+from pwc_exp.export import main
+
+main()

@@ -1,0 +1,131 @@
+"""The command: every requested format, each compared with the network; or nothing at all.
+
+<out>/<format>/...          the files of a format
+<out>/<format>/card.json    units, order, sizes, weights, versions, differences
+<out>/parity.json           the differences of all formats from the network
+"""
+
+import importlib.metadata
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tqdm import tqdm
+
+import pwc_exp
+from pwc_exp import storage
+from pwc_exp.config.commands import ExportConfig, Format
+from pwc_exp.config.training import InferencePrecision
+from pwc_exp.errors import OutputError
+from pwc_exp.export.formats import CARD_FILE, KINDS, network_runner
+from pwc_exp.export.parity import Difference, Shape, check, make_cases
+from pwc_exp.weights import Network, load_network
+
+PARITY_FILE = "parity.json"
+COPIES = 3  # of the weights, that a format takes at most
+LIBRARIES = ("tensorflow", "keras", "numpy", "onnx", "onnxruntime", "openvino", "mlflow")
+CONVENTIONS = {
+    "input": "frame1, frame2: uint8 [batch, height, width, 3], RGB, consecutive frames",
+    "output": "flow: float32 [batch, height, width, 2]",
+    "units": "pixels of the frames",
+    "order": "x (right), y (down)",
+    "direction": "from frame1 to frame2",
+    "preprocessing": "inside: values to 0 .. 1, padding to what the network divides, and back",
+}
+
+
+def export(config: ExportConfig) -> None:
+    """Writes the network in each format, compares their flows, and prints the differences.
+
+    Raises:
+        OutputError: `out` exists.
+        ParityError: a format differs from the network; then `out` is not created.
+    """
+    out = Path(config.out)
+    if out.exists():
+        raise OutputError(f"out: {out} is there already; choose another folder")
+    network = load_network(
+        run=config.run,
+        weights=config.weights,
+        model=config.model,
+        precision=InferencePrecision.fp32,
+    )
+    tf.get_logger().setLevel(logging.ERROR)  # it warns that each size is traced anew
+    shapes = {
+        name: [Shape(*shape) for shape in (config.compared if kind.any_size else config.shapes)]
+        for name, kind in KINDS.items()
+        if name in config.formats
+    }
+    every = dict.fromkeys(shape for of_format in shapes.values() for shape in of_format)
+    cases = make_cases(network_runner(network.model), every)
+    needed = COPIES * len(shapes) * 4 * network.model.count_params()
+    found: dict[Format, list[Difference]] = {}
+    with storage.folder(out, needed=needed) as folder:
+        for name in tqdm(dict.fromkeys(config.formats), desc="export", leave=False, disable=None):
+            kind, place = KINDS[name], folder / name
+            place.mkdir()
+            kind.write(network.model, place, shapes[name])
+            chosen = [cases[shape] for shape in shapes[name]]
+            found[name] = check(name, kind.engines(place), chosen, kind.bound)
+            card = describe(network, name, shapes[name], found[name])
+            storage.write_file(place / CARD_FILE, json.dumps(card, indent=2).encode())
+        rows = [{"format": name, **row} for name in found for row in _rows(found[name])]
+        storage.write_file(folder / PARITY_FILE, json.dumps(rows, indent=2).encode())
+    print(table(found, {name: _megabytes(out / name) for name in found}))
+
+
+def describe(
+    network: Network, name: Format, shapes: Sequence[Shape], differences: Sequence[Difference]
+) -> dict[str, Any]:
+    """The content of card.json: what the files of a format are."""
+    kind = KINDS[name]
+    return {
+        "format": name,
+        **CONVENTIONS,
+        "shapes": "any" if kind.any_size else [list(shape) for shape in shapes],
+        **describe_network(network),
+        "versions": {"pwc_exp": pwc_exp.__version__, **_versions()},
+        "bound_px": kind.bound._asdict(),
+        "differences_px": _rows(differences),
+    }
+
+
+def describe_network(network: Network) -> dict[str, Any]:
+    """Which network, with which weights."""
+    return {"model": network.model.get_config(), "weights": network.info.record()}
+
+
+def table(found: Mapping[Format, Sequence[Difference]], megabytes: Mapping[Format, float]) -> str:
+    """The differences, a line for each batch."""
+    lines = [
+        "difference from the network, in pixels",
+        f"{'format':<12}{'MB':>8}  {'in':<14}{'batch x height x width':<24}"
+        f"{'mean':>10}{'largest':>10}",
+    ]
+    for name, differences in found.items():
+        for engine, shape, mean, largest in differences:
+            size = f"{megabytes[name]:.2f}"
+            row = f"{name:<12}{size:>8}  {engine:<14}{shape!s:<24}{mean:>10.1e}{largest:>10.1e}"
+            lines.append(row)
+    return "\n".join(lines)
+
+
+def _rows(differences: Sequence[Difference]) -> list[dict[str, Any]]:
+    return [{**each._asdict(), "shape": list(each.shape)} for each in differences]
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for library in LIBRARIES:
+        try:
+            found[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
