@@ -16,7 +16,7 @@ from pwc_exp.config.schema import BEST_KEY, CONFIG_FILE, to_yaml
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo
 from pwc_exp.errors import ConfigError, DataError, OutputError
-from pwc_exp.evaluation import evaluate
+from pwc_exp.evaluation.evaluator import evaluate
 from pwc_exp.export import weights_file
 from pwc_exp.export.parity import Shape
 from pwc_exp.export.weights_file import export_weights, measure
