@@ -58,8 +58,8 @@ from pwc_exp.data.synthetic.outlines import OutlineLimits
 from pwc_exp.data.synthetic.source import SyntheticSource
 from pwc_exp.errors import ConfigError, DataError, UserError
 from pwc_exp.flow import losses
+from pwc_exp.flow.convolution import uses_tensorflow
 from pwc_exp.flow.losses import LossFn
-from pwc_exp.flow.portability import uses_tensorflow
 from pwc_exp.flow.tensorflow_ops import on_cpu
 from pwc_exp.models.pwcnet import FLOW_SCALE, PWCNet
 from pwc_exp.optimizers.adam import Adam

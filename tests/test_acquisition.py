@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pwc_exp import acquisition
-from pwc_exp.acquisition import fetch, halfres
+from pwc_exp import data_commands
 from pwc_exp.build import index
 from pwc_exp.data.fetch import Fetched
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_pfm
+from pwc_exp.data_commands import fetch, halfres
 from pwc_exp.errors import ConfigError, DataError, MissingInputError
 
 Configure = Callable[..., Any]
@@ -67,7 +67,7 @@ def test_the_licence_is_accepted_by_name_and_only_then(
         asked.append((entry.name, root, accept_licence, keep_archives))
         return Fetched((), (), () if accept_licence else ("a.zip",))
 
-    monkeypatch.setattr(acquisition, "fetch_entry", note)
+    monkeypatch.setattr(data_commands, "fetch_entry", note)
     sintel = ("data=sintel", f"data.root={tmp_path}/new")
     fetch(configure("data_fetch", *sintel))
     assert "accept_licence=true" in capsys.readouterr().out

@@ -8,12 +8,12 @@ def main() -> None:
     cli.run_one_of(
         "data",
         {
-            "check": "pwc_exp.inspection:check",
-            "stats": "pwc_exp.inspection:stats",
-            "index": "pwc_exp.inspection:list_samples",
-            "show": "pwc_exp.inspection:show",
-            "halfres": "pwc_exp.acquisition:halfres",
-            "fetch": "pwc_exp.acquisition:fetch",
+            "check": "pwc_exp.data_commands:check",
+            "stats": "pwc_exp.data_commands:stats",
+            "index": "pwc_exp.data_commands:list_samples",
+            "show": "pwc_exp.data_commands:show",
+            "halfres": "pwc_exp.data_commands:halfres",
+            "fetch": "pwc_exp.data_commands:fetch",
         },
     )
 

@@ -24,7 +24,7 @@ from pwc_exp import checkpoints, storage
 from pwc_exp.config.commands import Format
 from pwc_exp.errors import DataError
 from pwc_exp.export.parity import Bound, Runner, Shape
-from pwc_exp.flow.portability import portable_only
+from pwc_exp.flow.convolution import portable_only
 from pwc_exp.machine import needed
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.tracking import model as mlflow_model

@@ -14,8 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pwc_exp.flow.cost_volume import BLOCK
-from pwc_exp.flow.normalization import VARIANCE_FLOOR
+from pwc_exp.flow.cost_volume import BLOCK, VARIANCE_FLOOR
 from pwc_exp.models.layers import LEAKINESS, Convolution
 from pwc_exp.models.pwcnet import FLOW_SCALE, FlowEstimator, PWCNet
 

@@ -1,14 +1,15 @@
-"""A convolution with what follows it: bias and LeakyReLU.
+"""Convolution with bias and LeakyReLU, and the choice between portable and TensorFlow operations.
 
 Letters: B batch, H height, W width, C channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
+import keras
 from keras import ops
-
-from pwc_exp.flow.portability import uses_tensorflow
 
 Tensor = Any  # a tensor of the Keras backend in use
 
@@ -61,3 +62,25 @@ def portable_convolution(
     result = ops.conv(features, kernel, strides=stride, padding=padding, dilation_rate=dilation)
     result = result + bias
     return result if leakiness is None else ops.leaky_relu(result, leakiness)
+
+
+_portable_only = ContextVar("portable_only", default=False)
+
+
+@contextmanager
+def portable_only() -> Iterator[None]:
+    """Within, networks are traced as plain operations, for sizes that need not be known.
+
+    For graphs that leave this program: what they are converted to knows neither XLA nor gradients
+    written in Python.
+    """
+    token = _portable_only.set(True)
+    try:
+        yield
+    finally:
+        _portable_only.reset(token)
+
+
+def uses_tensorflow() -> bool:
+    """Whether the operations of `tensorflow_ops` are to be used."""
+    return keras.backend.backend() == "tensorflow" and not _portable_only.get()

@@ -1,5 +1,6 @@
-"""The cost volume: how well each pixel of one frame matches its neighbourhood in the other.
+"""The cost volume: the correlation of each pixel of one frame with its neighbourhood in the other.
 
+Features may be normalized before (UFlow, https://arxiv.org/abs/2006.04902).
 Letters: B batch, H height, W width, C channels, r search range.
 """
 
@@ -8,7 +9,7 @@ from typing import Any
 
 from keras import ops
 
-from pwc_exp.flow.portability import uses_tensorflow
+from pwc_exp.flow.convolution import uses_tensorflow
 
 Tensor = Any  # a tensor of the Keras backend in use
 
@@ -81,3 +82,25 @@ def _band(product: Tensor, count: int) -> Tensor:
     flat = ops.reshape(product, (*outer, rows * columns))
     flat = ops.pad(flat, [(0, 0)] * len(outer) + [(0, rows)])
     return ops.reshape(flat, (*outer, rows, columns + 1))[..., :count]
+
+
+VARIANCE_FLOOR = 1e-6  # of a channel that does not vary
+
+
+def normalize(features: Tensor) -> Tensor:
+    """Gives each channel of `features` [B, H, W, C] mean 0 and variance 1 over H and W.
+
+    Computed in float32; the result has the dtype of `features`.
+    """
+    if uses_tensorflow():
+        from pwc_exp.flow import tensorflow_ops  # its own gradient: one operation
+
+        return tensorflow_ops.normalize(features)
+    return portable_normalize(features)
+
+
+def portable_normalize(features: Tensor) -> Tensor:
+    """`normalize` in operations of any Keras backend, with the backend's own gradient."""
+    values = ops.cast(features, "float32")
+    mean, variance = ops.moments(values, axes=(1, 2), keepdims=True)
+    return ops.cast((values - mean) * ops.rsqrt(variance + VARIANCE_FLOOR), features.dtype)

@@ -10,7 +10,6 @@ import numpy as np
 from keras import ops
 
 from pwc_exp.flow.losses import l2_norm
-from pwc_exp.flow.outliers import FL_PIXELS, FL_SHARE
 
 Tensor = Any  # a tensor of the Keras backend in use
 
@@ -75,3 +74,6 @@ def mean_of_sums(samples: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 def _ratio(total: float, count: float) -> float:
     return float(total / count) if count else float("nan")
+
+
+FL_PIXELS, FL_SHARE = 3.0, 0.05  # https://www.cvlibs.net/datasets/kitti/eval_scene_flow.php

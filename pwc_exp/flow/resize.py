@@ -11,7 +11,7 @@ from typing import Any
 
 from keras import ops
 
-from pwc_exp.flow.portability import uses_tensorflow
+from pwc_exp.flow.convolution import uses_tensorflow
 
 Tensor = Any  # a tensor of the Keras backend in use
 

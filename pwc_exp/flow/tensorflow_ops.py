@@ -15,8 +15,12 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from pwc_exp import machine
-from pwc_exp.flow.cost_volume import displacements, portable_cost_volume
-from pwc_exp.flow.normalization import VARIANCE_FLOOR, portable_normalize
+from pwc_exp.flow.cost_volume import (
+    VARIANCE_FLOOR,
+    displacements,
+    portable_cost_volume,
+    portable_normalize,
+)
 from pwc_exp.flow.warp import cell_and_fraction, inside, target_coordinates
 
 
@@ -236,7 +240,7 @@ def _cost_volume_with_gradient(search_range: int) -> Callable[..., tf.Tensor]:
 
 @tf.custom_gradient
 def normalize(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """See `pwc_exp.flow.normalization.normalize`."""
+    """See `pwc_exp.flow.cost_volume.normalize`."""
     return portable_normalize(features), lambda upstream: _normalization_gradient(
         features, upstream
     )

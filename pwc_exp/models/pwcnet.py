@@ -9,12 +9,17 @@ from typing import Any
 import keras
 from keras import ops
 
-from pwc_exp.flow.cost_volume import cost_volume
-from pwc_exp.flow.normalization import normalize
+from pwc_exp.flow.cost_volume import cost_volume, normalize
 from pwc_exp.flow.resize import pad, unpad, upsample
 from pwc_exp.flow.warp import backward_warp
-from pwc_exp.models.layers import LEAKINESS, upsampling
-from pwc_exp.models.subnetworks import ContextNetwork, FeaturePyramid, FlowEstimator, Pyramid
+from pwc_exp.models.layers import (
+    LEAKINESS,
+    ContextNetwork,
+    FeaturePyramid,
+    FlowEstimator,
+    Pyramid,
+    upsampling,
+)
 
 Tensor = Any  # a tensor of the Keras backend in use
 

@@ -32,8 +32,7 @@ from pwc_exp.data.formats.io import (
 )
 from pwc_exp.errors import ConfigError, DataError
 from pwc_exp.flow.colour import flow_to_colour, legend
-from pwc_exp.flow.consistency import confidence, occlusion
-from pwc_exp.flow.warp import backward_warp
+from pwc_exp.flow.warp import backward_warp, confidence, occlusion
 from pwc_exp.prediction.sources import Frame, Pair, Source
 from pwc_exp.prediction.video import VideoWriter
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pwc_exp.flow.consistency import confidence, occlusion
+from pwc_exp.flow.warp import confidence, occlusion
 
 BOUND = {"relative": 0.01, "absolute": 0.5}
 

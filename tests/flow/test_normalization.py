@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.flow.normalization import normalize, portable_normalize
+from pwc_exp.flow.cost_volume import normalize, portable_normalize
 
 rng = np.random.default_rng(6)
 

@@ -1,4 +1,4 @@
-"""The commands of `data`: check, count, list and draw a data set before training on it."""
+"""The commands of `python -m pwc_exp.data`: check, stats, index, show, halfres, fetch."""
 
 import csv
 import io
@@ -14,6 +14,8 @@ from pwc_exp import storage
 from pwc_exp.build import build_augment, build_skipped, build_source, index, index_knobs
 from pwc_exp.config.commands import (
     DataCheckConfig,
+    DataFetchConfig,
+    DataHalfresConfig,
     DataIndexConfig,
     DataShowConfig,
     DataStatsConfig,
@@ -21,9 +23,12 @@ from pwc_exp.config.commands import (
 from pwc_exp.config.data import DataConfig, FilesConfig, MixConfig, Split
 from pwc_exp.data import check as checking
 from pwc_exp.data import convention, quarantine
+from pwc_exp.data import halfres as halving
 from pwc_exp.data import stats as statistics
 from pwc_exp.data.datasets import known_pairs
+from pwc_exp.data.datasets.catalogue import CATALOGUE
 from pwc_exp.data.datasets.layout import IncompleteError
+from pwc_exp.data.fetch import fetch as fetch_entry
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.pipeline import EvalFeed, train_feed
 from pwc_exp.data.sample import Sample
@@ -192,3 +197,38 @@ def _out(out: str | None, data: DataConfig, what: str) -> Path:
 
 def _workers(config: DataConfig) -> int:
     return config.workers or len(processors())
+
+
+def halfres(config: DataHalfresConfig) -> None:
+    """Makes FlyingThings3D at half its size, or what an earlier call left to make.
+
+    Raises:
+        DataError: a file could not be halved; all others are.
+    """
+    made = halving.halve(
+        Path(config.root), Path(config.out), workers=config.workers or len(processors())
+    )
+    print(f"{made.frames} frames and {made.flows} flows found, {made.ignored} other files left")
+    print(f"{made.outcome.made} made, {made.outcome.kept} there already: {config.out}")
+    if failures := made.outcome.failures:
+        raise DataError(f"{len(failures)} files could not be halved. The first: {failures[0]}")
+
+
+def fetch(config: DataFetchConfig) -> None:
+    """Shows what would be downloaded and on what terms; with accept_licence, does it.
+
+    Raises:
+        ConfigError: the catalogue has no such entry.
+    """
+    name = config.entry or str(config.data.name)
+    if name not in CATALOGUE or not isinstance(config.data, FilesConfig):
+        alike = [known for known in CATALOGUE if known.startswith(config.data.name)] or CATALOGUE
+        raise ConfigError(f"entry must be one of {', '.join(alike)}. Received: {name}")
+    fetched = fetch_entry(
+        CATALOGUE[name],
+        Path(config.data.root or ""),
+        accept_licence=config.accept_licence,
+        keep_archives=config.keep_archives,
+    )
+    if fetched.pending:
+        print("To download on these terms: accept_licence=true")

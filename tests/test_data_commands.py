@@ -12,8 +12,8 @@ import pytest
 from pwc_exp.build import index
 from pwc_exp.data.formats.images import read_frame, write_image
 from pwc_exp.data.formats.io import read_flow, write_flo
+from pwc_exp.data_commands import check, list_samples, show, stats
 from pwc_exp.errors import ConfigError, DataError
-from pwc_exp.inspection import check, list_samples, show, stats
 
 Configure = Callable[..., Any]
 
