@@ -44,6 +44,7 @@ ROOTS = {
     "tune-quickstart": None,
     "pretrain-fast-1": None,
     "pretrain-fast-2": None,
+    "pretrain-fast-3": None,
 }
 SMALL = ("data.crop=[64,64]", "batch_size=2", "val_batch_size=1", "steps=2", "log_every=1")
 FEWER = ("eval_samples=1", "picture_samples=0", "xla=false", "tracking=off")
