@@ -40,11 +40,10 @@ from pwc_exp.export.parity import Shape, frames
 from pwc_exp.flow.metrics import endpoint_error
 from pwc_exp.flow.resize import pad, unpad
 from pwc_exp.flow.tensorflow_ops import on_cpu
-from pwc_exp.inference import make_estimate
+from pwc_exp.inference import Timing, Work, make_estimate, measure
 from pwc_exp.machine import processors
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.summary import total_flops
-from pwc_exp.timing import Timing, Work, measure
 from pwc_exp.training.step import make_train_step
 from pwc_exp.weights import load_weights
 
