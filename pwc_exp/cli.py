@@ -1,4 +1,4 @@
-"""The door of every command: a wrong argument costs a second and one line.
+"""From the arguments of a command to its task; invalid arguments fail fast with a one-line message.
 
 TensorFlow takes seconds to import, so a task is imported only when its configuration is valid.
 """
@@ -19,6 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from pwc_exp import __version__
 from pwc_exp.config.composition import (
     check,
     compose_command,
@@ -28,6 +29,7 @@ from pwc_exp.config.composition import (
     refusals,
     register,
 )
+from pwc_exp.config.help import groups_of, help_text
 from pwc_exp.config.resume import AUTO, Resumption, resume
 from pwc_exp.config.schema import CONFIG_FILE, ERROR_LOG, Config
 from pwc_exp.config.training import TrainConfig
@@ -37,6 +39,7 @@ from pwc_exp.machine import place
 from pwc_exp.stopping import QUEUE_SIGNAL
 from pwc_exp.sweeps.folder import child_config
 
+HELP = {"--help", "-h"}
 SWEEP = "sweep."
 # Hydra's flags that take the next argument.
 VALUE_FLAGS = frozenset(
@@ -60,6 +63,8 @@ def run(command: str, task: str) -> None:
             training run also with the run's folder, which exists.
     """
     with exit_codes():
+        if _show(command, sys.argv[1:]):
+            return
         sys.argv[1:] = [_spelt_out(argument) for argument in sys.argv[1:]]
         given = [text for text in _overrides(sys.argv[1:]) if "=" in text]
         register(given if command == "train" else (), command)
@@ -76,8 +81,8 @@ def run(command: str, task: str) -> None:
 def run_one_of(program: str, tasks: Mapping[str, str]) -> None:
     """Runs the command `<program>_<name>`, where the first argument is the name.
 
-    tasks: for each name, what `run` is told. With the name "", a first argument that is none of
-    the names stays an argument, and the command is `program`.
+    tasks: for each name, the task of `run`. With the name "", a first argument that is none of the
+    names is an argument of the command `program`.
     """
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in tasks and name:
@@ -85,12 +90,36 @@ def run_one_of(program: str, tasks: Mapping[str, str]) -> None:
         run(f"{program}_{name}", tasks[name])
     elif "" in tasks:
         run(program, tasks[""])
+    elif name in HELP:
+        with exit_codes():
+            print(*(_usage(f"{program}_{each}") for each in tasks), sep="\n\n")
     else:
         with exit_codes():
             raise ConfigError(
                 f"python -m pwc_exp.{program}: the first argument must be one of "
                 f"{', '.join(tasks)}. Received: {name or 'none'}"
             )
+
+
+def _show(command: str, arguments: Sequence[str]) -> bool:
+    """Prints the help or the version, if that is what the arguments ask for."""
+    if "--version" in arguments:
+        print(f"pwc_exp {__version__}")
+        return True
+    if not HELP.intersection(arguments):
+        return False
+    named = [argument for argument in arguments if argument in groups_of(command)]
+    values = None
+    with suppress(UserError):  # a setting that must be given may be missing
+        given = [argument for argument in arguments if "=" in argument]
+        values = compose_command(command, given).values
+    print(help_text(command, values, named[0] if named else None))
+    return True
+
+
+def _usage(command: str) -> str:
+    """The help of a command without its settings."""
+    return help_text(command, None, None).partition("\n\nsettings")[0]
 
 
 def name_path(key: str) -> None:

@@ -300,7 +300,7 @@ def test_a_job_of_a_sweep_is_checked(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("flags", "shown"),
-    [("--help", "loss: multiscale, plus, robust"), ("--cfg job", "batch_size: 8")],
+    [("--help", "  loss: multiscale|plus|robust"), ("--cfg job", "batch_size: 8")],
 )
 def test_flags_that_show_something_run_nothing(run: Run, flags: str, shown: str) -> None:
     ending = run("train", *flags.split())

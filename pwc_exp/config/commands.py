@@ -253,9 +253,7 @@ class PredictConfig(NetworkConfig):
     # occlusion_relative · (|forward|² + |backward|²) + occlusion_absolute px².
     occlusion_relative: float = not_negative(0.01)  # relative threshold of the consistency check
     occlusion_absolute: float = positive(0.5)  # absolute threshold of the consistency check, in px²
-    max_speed: float | None = positive(
-        None
-    )  # px of full colour; null: measured on some pairs first
+    max_speed: float | None = positive(None)  # px of full colour; null: measured on a few pairs
     legend: bool = False  # draw a colour wheel into the corner of the pictures
     frame_rate: float | None = positive(None)  # of videos, fps; null: that of the input, else 24
     overwrite: bool = False  # compute results that exist already again

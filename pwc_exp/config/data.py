@@ -227,9 +227,7 @@ class FolderConfig(FilesConfig):
     first_entries: ClassVar[str] = "what the patterns data.frame1 and data.flow are relative to"
     name: Dataset = Dataset.folder
     frame1: str  # pattern of the first frames, relative to root: "*/*_img1.png"
-    frame2: str | None = (
-        None  # pattern of the second frames; null: the next file that frame1 matches
-    )
+    frame2: str | None = None  # pattern of the second frames; null: the next of frame1
     flow: str  # pattern of the flow files
     valid: str | None = None  # pattern of masks that are 0 where the flow is invalid
 
@@ -260,9 +258,7 @@ class SceneConfig(Settings):
     layers: int = positive(8)  # objects in front of the background, each with its own motion
     min_layers: int | None = None  # fewest objects of a scene; null: data.layers
     radius: list[float] = positive([0.04, 0.22])  # smallest and largest object, in frame diagonals
-    concave: float = share(
-        0.5
-    )  # share of objects that are stars or blobs, not ellipses or polygons
+    concave: float = share(0.5)  # share of objects that are stars or blobs
     thin: float = share(0.2)  # share of objects that are strands of 2 to 8 pixels
     holes: float = share(0.0)  # share of objects with a lattice of round holes
     edge: float = positive(1.5)  # width of the transition at an outline, in pixels
@@ -273,21 +269,15 @@ class SceneConfig(Settings):
     tint: float = share(0.5)  # change of a layer's contrast and colour: 0 none, 1 full
     shading: float = share(0.0)  # brightness from a layer's centre to its edge: 0.2 is 20 percent
     # Motion
-    speed_shares: list[float] = list_of(
-        0.69, 0.22, 0.09
-    )  # shares of slow, medium, fast layers: as in Sintel
-    speed_bounds: list[float] = positive(
-        [0.009, 0.036, 0.18]
-    )  # top speed of each, in frame diagonals
+    speed_shares: list[float] = list_of(0.69, 0.22, 0.09)  # slow, medium, fast layers
+    speed_bounds: list[float] = positive([0.009, 0.036, 0.18])  # their top speeds, frame diagonals
     background_speed: float = not_negative(1.0)  # factor of the background's speed: 0.3 is slow
     coherence: float = share(0.6)  # 0: independent layers; 1: all layers move like the background
     max_rotation: float = not_negative(12.0)  # degrees, in either direction
     max_zoom: float = not_negative(0.12)  # change of scale: 0.12 is up to 12 percent more or less
     max_shear: float = not_negative(0.08)  # largest shear, in either direction
     max_perspective: float = not_negative(0.1)  # change of scale over a diagonal of the frame
-    max_expansion: float = not_negative(
-        0.0
-    )  # expansion of the nearest layer about a focus: 0.2 is 20 %
+    max_expansion: float = not_negative(0.0)  # expansion of the nearest layer: 0.2 is 20 %
     bending: float = share(0.3)  # share of layers that are deformed by waves
     max_strain: float = not_negative(0.15)  # largest change of length by these waves
     driving: float = share(0.0)  # share of scenes seen from a car: road, walls, objects

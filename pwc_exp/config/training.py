@@ -86,9 +86,7 @@ class ModernConfig(AugmentConfig):
     noise: float = not_negative()  # largest standard deviation, of the range [0, 1]
     eraser_probability: float = share()  # probability of erased patches in frame 2
     eraser_patches: int = positive()  # largest number of patches
-    eraser_size: float = (
-        positive()
-    )  # longest side of a patch, in pixels; the shortest is half of it
+    eraser_size: float = positive()  # longest side of a patch, in pixels; the shortest is half
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -183,9 +181,7 @@ class OptimizerConfig(Settings):
     beta_1: float = 0.9  # decay of the mean of the gradients
     beta_2: float = 0.999  # decay of the mean of their squares
     epsilon: float = positive(1e-8)  # added to the denominator of the update
-    clip_norm: float | None = positive(
-        None
-    )  # largest global norm of the gradients; null: no clipping
+    clip_norm: float | None = positive(None)  # largest global norm of gradients; null: any
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -216,9 +212,7 @@ class AdamConfig(OptimizerConfig):
 class AdamWConfig(OptimizerConfig):
     """Adam with decoupled weight decay."""
 
-    weight_decay: float = not_negative(
-        1e-4
-    )  # share of a kernel, times the rate, removed per update
+    weight_decay: float = not_negative(1e-4)  # share of a kernel, times the rate, per update
 
 
 @dataclass(kw_only=True)
@@ -520,17 +514,11 @@ class TrainConfig(Settings):
     seed: int = not_negative(0)  # seed of weights, sample order and augmentation
     init_from: str | None = None  # run, checkpoint or file with initial weights; null: random
     init_match: InitMatch = InitMatch.exact  # overlap: take what matches, list the rest
-    resume: str | None = (
-        None  # run folder to resume; auto: the newest one with these values, if any
-    )
+    resume: str | None = None  # run folder; auto: the newest run with these values, if any
     steps: int = positive(1_200_000)  # optimizer updates
     batch_size: int = positive(8)  # examples per update, over all devices
-    accumulate: int = positive(
-        1
-    )  # micro-batches that a device's batch is split into, to save memory
-    ema_decay: float | None = (
-        None  # of an exponential moving average of the weights, used for validation
-    )
+    accumulate: int = positive(1)  # micro-batches of a device's batch, to save memory
+    ema_decay: float | None = None  # of a moving average of the weights, used for validation
     validation: list[Any] = list_of()  # more validation sets: name, name:root, or a mapping
     validation_root: str | None = None  # folder that the roots of validation sets are relative to
     val_split: bool = True  # evaluate held-out samples of `data`, too: val/aepe
@@ -539,22 +527,14 @@ class TrainConfig(Settings):
     log_every: int = positive(100)  # steps between training metrics
     eval_every: int = positive(1000)  # steps between evaluations
     save_every: int = positive(1000)  # steps between checkpoints
-    keep_best: int = not_negative(
-        3
-    )  # checkpoints kept for their best_metric, beside the newest two
-    eval_samples: int | None = positive(
-        None
-    )  # at most this many samples per validation set; null: all
+    keep_best: int = not_negative(3)  # best checkpoints kept, beside the newest two
+    eval_samples: int | None = positive(None)  # most samples per validation set; null: all
     picture_samples: int = not_negative(4)  # samples per validation set to draw
     xla: bool = True  # compile the decoder with XLA for evaluation where that is faster
     xla_step: bool = False  # compile the whole training step with XLA; for one device
     on_nonfinite: OnNonFinite = OnNonFinite.stop  # skip: drop non-finite updates and continue
-    nonfinite_limit: int = not_negative(
-        50
-    )  # skipped updates in a row that end the run, in fp16, too
-    on_stuck: OnStuck = (
-        OnStuck.warn
-    )  # reseed: restart a training that fails to learn with new weights
+    nonfinite_limit: int = not_negative(50)  # skipped updates in a row that end the run
+    on_stuck: OnStuck = OnStuck.warn  # reseed: restart failed training with new weights
 
     def __post_init__(self) -> None:
         super().__post_init__()
