@@ -34,13 +34,19 @@ from pwc_exp.config.resume import AUTO, Resumption, resume
 from pwc_exp.config.schema import CONFIG_FILE, ERROR_LOG, Config
 from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import ConfigError, StoppedError, UserError
-from pwc_exp.inputs import check_places
+from pwc_exp.inputs import check_places, newest_run
 from pwc_exp.machine import place
 from pwc_exp.stopping import QUEUE_SIGNAL
 from pwc_exp.sweeps.folder import child_config
 
 HELP = {"--help", "-h"}
+# Flags of Hydra that would change what the command is.
+REFUSED = dict.fromkeys(
+    ("--config-name", "-cn", "--config-path", "-cp"),
+    "a command has its own configuration; presets are experiment=<name>",
+)
 SWEEP = "sweep."
+RUN_KEYS = ("run", "resume", "init_from", "weights")  # may be `latest`, or a folder of runs
 # Hydra's flags that take the next argument.
 VALUE_FLAGS = frozenset(
     {
@@ -220,8 +226,12 @@ def _check_arguments(command: str, arguments: Sequence[str]) -> Resumption | Non
     A sweep (-m) checks each job when it starts; the other flags only show something.
     """
     flags = {argument for argument in arguments if argument.startswith("-")}
-    if any(flag.startswith("--e") for flag in flags):
-        raise ConfigError("--experimental-rerun: refused, it would unpickle a file")
+    for flag in flags:
+        name, why = flag.partition("=")[0], REFUSED.get(flag.partition("=")[0])
+        if why or name.startswith("--e"):
+            raise ConfigError(f"{name}: refused; {why or 'it would unpickle a file'}")
+    if flags & {"-m", "--multirun"} and any(flag.startswith(("-c", "--cfg")) for flag in flags):
+        raise ConfigError("--cfg: shows one job; leave -m out")
     if not flags <= {"-r", "--run"}:
         return None
     overrides = _overrides(arguments)
@@ -244,11 +254,17 @@ def _overrides(arguments: Sequence[str]) -> list[str]:
 
 
 def _spelt_out(argument: str) -> str:
-    """`sweep.<setting>` is short for `hydra.sweeper.<setting>`."""
+    """Replaces what is short for something else.
+
+    `sweep.<setting>` is short for `hydra.sweeper.<setting>`; `latest`, as a run, for the newest run
+    in outputs/, and the folder of several runs for the newest of them.
+    """
     key, equals, value = argument.partition("=")
-    if not equals or not key.startswith(SWEEP):
+    if not equals:
         return argument
-    return f"hydra.sweeper.{key.removeprefix(SWEEP)}={value}"
+    if key in RUN_KEYS and (run := newest_run(value)):
+        return f"{key}={quoted(str(run))}"
+    return f"hydra.sweeper.{key.removeprefix(SWEEP)}={value}" if key.startswith(SWEEP) else argument
 
 
 def _paths(arguments: Sequence[str]) -> list[int]:

@@ -8,7 +8,7 @@ from pwc_exp import machine, pretrained
 from pwc_exp.config.commands import STANDARD_INPUT, BenchmarkConfig, DataFetchConfig, EvaluateConfig
 from pwc_exp.config.composition import read_model
 from pwc_exp.config.model import NetworkConfig
-from pwc_exp.config.schema import Config, flatten
+from pwc_exp.config.schema import CONFIG_FILE, Config, flatten
 from pwc_exp.config.training import TrainConfig, roots_of
 from pwc_exp.errors import MissingInputError, OutputError
 
@@ -77,3 +77,21 @@ def _prepare_outputs(folder: Path) -> None:
         raise OutputError(f"outputs: cannot make the folder {folder}; {error.strerror}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"outputs: cannot write in the folder {folder}")
+
+
+def newest_run(text: str) -> Path | None:
+    """The newest run, if `text` is `latest` (in outputs/) or a folder of runs; else None.
+
+    Raises:
+        MissingInputError: `latest`, and there is no run.
+    """
+    folder = Path(text.strip("'\""))
+    if text == "latest":
+        found = list(Path("outputs").glob(f"*/*/{CONFIG_FILE}"))
+        if not found:
+            raise MissingInputError("latest: there is no run in outputs/")
+    elif (folder / CONFIG_FILE).is_file():
+        return None
+    else:
+        found = list(folder.glob(f"*/{CONFIG_FILE}"))
+    return max(found, key=lambda path: path.stat().st_mtime).parent if found else None

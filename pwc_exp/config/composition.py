@@ -40,6 +40,30 @@ PLUGINS = {
     "hydra/launcher/submitit_local": "slurm",
     "hydra/launcher/ray": "ray",
 }
+# What other frameworks call a setting: {last part of the key: what to write here}.
+ELSEWHERE = {
+    **dict.fromkeys(
+        ("lr", "learning_rate", "max_lr"),
+        "the learning rate is schedule.peak, schedule.rate or schedule.values, by schedule",
+    ),
+    **dict.fromkeys(
+        ("epochs", "max_epochs", "num_epochs", "num_steps", "max_steps"),
+        "the length of a run is steps=..., in optimizer updates; there are no epochs",
+    ),
+    **dict.fromkeys(("batch", "bs"), "examples per update are batch_size=..."),
+    **dict.fromkeys(("gpus", "devices"), "the GPUs to use are devices.gpus=[0,1]"),
+    **dict.fromkeys(
+        ("amp", "fp16", "mixed_precision"), "number formats are precision=fp32|fp16|bf16"
+    ),
+    **dict.fromkeys(
+        ("ckpt", "ckpt_path", "checkpoint", "restore_ckpt"), "see resume and init_from"
+    ),
+    "trainer": "steps, batch_size, precision and devices.gpus are settings of the run itself",
+    "wd": "weight decay is optimizer.weight_decay with optimizer=adamw",
+    "clip": "gradients are clipped by optimizer.clip_norm",
+    "dataset": "data sets are chosen by data=...",
+    "num_workers": "parallel reads are data.workers",
+}
 RESOLVER = re.compile(r"\$\{\s*[\w.]+\s*:")  # ${name:...}, for example ${oc.env:SECRET}
 
 
@@ -126,6 +150,7 @@ def compose_command(command: str, overrides: Sequence[str]) -> Composition:
     # What Hydra raises for model=null, and for a knob of a group of which nothing is chosen.
     with refusals(command, ValueError, AssertionError):
         _refuse_sweeps(overrides)
+        _check_groups(command, overrides)
         register(overrides, command)
         with initialize_config_dir(config_dir=str(data_dir("conf")), version_base="1.3"):
             values = compose(command, list(overrides), return_hydra_config=True)
@@ -234,6 +259,8 @@ def _unknown_key(key: str, command: str) -> str:
     keys = [*_known_keys(COMMANDS[command]), *(["experiment"] if command == "train" else [])]
     if key in keys:
         return f"{key}: the chosen {key.partition('.')[0]} has no such key"
+    if elsewhere := ELSEWHERE.get(key.rpartition(".")[2]):
+        return f"{key}: unknown key; {elsewhere}"
     names = {key.rpartition(".")[2]: key for key in reversed(keys)} | {key: key for key in keys}
     return f"{key}: unknown key" + (_hint(key, names) or _hint(key.rpartition(".")[2], names))
 
@@ -273,6 +300,22 @@ def _refuse_sweeps(overrides: Sequence[str]) -> None:
                 f"{key}: one value is needed. For a list, write {key}=[...]; to run a job for each"
                 f" value, add -m. Received: {override.input_line}"
             )
+
+
+def _check_groups(command: str, overrides: Sequence[str]) -> None:
+    """Refuses a number, or a name where there is nothing to choose, as the value of a group."""
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        group, value = override.key_or_group, override.value()
+        kinds = get_args(get_type_hints(COMMANDS[command]).get(group, object)) or (
+            get_type_hints(COMMANDS[command]).get(group, object),
+        )
+        if value is None or not any(dataclasses.is_dataclass(kind) for kind in kinds):
+            continue
+        names = sorted(path.stem for path in (data_dir("conf") / group).glob("*.yaml"))
+        if not names and not isinstance(value, dict):
+            raise ConfigError(f"{group}: has settings of its own, {group}.…. Received: {value}")
+        if names and not isinstance(value, str | list | dict):
+            raise ConfigError(_unknown_choice(f"{group}/{value}", names))
 
 
 def _refuse_resolvers(value: Any, key: str = "") -> None:
