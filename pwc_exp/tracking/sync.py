@@ -35,9 +35,6 @@ def sync(
 ) -> MlflowStore:
     """Brings the stores up to what the folder of a run that no process trains holds.
 
-    Returns:
-        The run in MLflow, which says what was sent, and where MLflow shows it.
-
     Args:
         run_dir: the run's folder, which must be locked.
         params: the flat configuration.
@@ -46,14 +43,17 @@ def sync(
         outputs: the folder of all runs.
         tensorboard: whether the run has an event file.
 
+    Returns:
+        The run in MLflow, which says what was sent, and where MLflow shows it.
+
     Raises:
         MissingInputError: the folder is not that of a run.
         DataError: its files are damaged.
         BusyError: MLflow does not answer, or refuses.
     """
     record = Record.load(run_dir)
+    import_pictures(run_dir)
     if tensorboard:
-        import_pictures(run_dir)
         open_event_file(run_dir).sync(record.status)
     with mlflow_errors(destination(run_dir, uri, outputs), "does not take what is sent"):
         store = MlflowStore(
