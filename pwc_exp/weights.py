@@ -107,13 +107,6 @@ class Network(NamedTuple):
         return self.info.path
 
 
-class ChosenPrecision(NamedTuple):
-    """The number format of the computation, and the reason if `auto` chose it."""
-
-    precision: Precision
-    reason: str = ""
-
-
 class _Found(NamedTuple):
     """Weights by the names of their variables, and where they are from."""
 
@@ -145,42 +138,44 @@ def load_network(
         precision: None: that of the run, else float32.
     """
     selection = pretrained.select(run=run, weights=weights, model=model)
-    chosen = _resolve(precision, selection)
-    network = build_model(selection.model, PrecisionConfig(policy=chosen.precision))
+    policy, reason = _resolve(precision, selection)
+    network = build_model(selection.model, PrecisionConfig(policy=policy))
     info = load_weights(network, selection.path)
     if selection.shipped is not None:
         millions = network.count_params() / 1e6
         print(f"weights: {selection.shipped} (shipped, {millions:.1f}M parameters)")
-    if chosen.reason:
-        print(f"precision: {network.compute_dtype} ({chosen.reason})")
+    if reason:
+        print(f"precision: {network.compute_dtype} ({reason})")
     if notice := info.notice():
         print(notice, file=sys.stderr)
     return Network(network, info)
 
 
-def choose_precision(card: pretrained.Card | None) -> ChosenPrecision:
-    """bfloat16 where it is fast and, by the card of the weights, accurate; float32 otherwise."""
+def choose_precision(card: pretrained.Card | None) -> tuple[Precision, str]:
+    """bfloat16 where it is fast and, by the card of the weights, accurate; else float32.
+
+    Returns:
+        The precision and the reason.
+    """
     device = "GPU" if tf.config.list_physical_devices("GPU") else "processor"
     if not _has_bfloat16():
-        return ChosenPrecision(Precision.fp32, f"this {device} has no bfloat16 arithmetic")
+        return Precision.fp32, f"this {device} has no bfloat16 arithmetic"
     error = card.bfloat16_error if card is not None else None
     if error is None:
-        reason = "no card says how far bfloat16 moves the flow"
-        return ChosenPrecision(Precision.fp32, reason)
+        return Precision.fp32, "no card says how far bfloat16 moves the flow"
     moved = f"bfloat16 moves the flow by {error:.3f} px"
     if error < BFLOAT16_BOUND:
-        return ChosenPrecision(Precision.bf16, moved)
-    return ChosenPrecision(Precision.fp32, f"{moved}, {BFLOAT16_BOUND} px or more")
+        return Precision.bf16, moved
+    return Precision.fp32, f"{moved}, {BFLOAT16_BOUND} px or more"
 
 
 def _resolve(
     precision: InferencePrecision | None, selection: pretrained.Selection
-) -> ChosenPrecision:
+) -> tuple[Precision, str]:
     if precision is None:
-        run = selection.precision
-        return ChosenPrecision(run.policy if run else Precision.fp32)
+        return selection.precision.policy if selection.precision else Precision.fp32, ""
     if precision is not InferencePrecision.auto:
-        return ChosenPrecision(Precision(precision))
+        return Precision(precision), ""
     return choose_precision(selection.card)
 
 

@@ -237,7 +237,7 @@ def test_auto_takes_bfloat16_where_it_is_fast_and_accurate(
     assert card is not None
     card.bfloat16_error = error
     assert choose_precision(card) == chosen
-    assert choose_precision(None).precision is Precision.fp32
+    assert choose_precision(None)[0] is Precision.fp32
 
 
 @pytest.mark.parametrize(("capability", "has"), [((7, 5), False), ((8, 0), True)])
@@ -249,9 +249,9 @@ def test_with_a_gpu_its_arithmetic_decides_and_not_the_processors(
     monkeypatch.setattr(config, "list_physical_devices", lambda kind: ["a GPU"])
     details = {"compute_capability": capability}
     monkeypatch.setattr(config.experimental, "get_device_details", lambda gpu: details)
-    chosen = choose_precision(pretrained.card_of(shipped / "small.safetensors"))
-    assert (chosen.precision is Precision.bf16) == has
-    assert has or chosen.reason == "this GPU has no bfloat16 arithmetic"
+    chosen, reason = choose_precision(pretrained.card_of(shipped / "small.safetensors"))
+    assert (chosen is Precision.bf16) == has
+    assert has or reason == "this GPU has no bfloat16 arithmetic"
 
 
 def test_the_default_weights_and_the_precision_that_auto_decides_are_named(

@@ -403,6 +403,7 @@ def _to_array(tensor: _Tensor, storages: Mapping[str, memoryview]) -> np.ndarray
 
 
 _OUTPUT_LEVEL = 2
+_FIRST = "pyramid/conv1a/kernel"
 _UNUSED = "deconv2."  # NVlabs' network has it, and never uses it
 _NVLABS = (
     (r"conv(\d)(a|aa|b)\.0", r"pyramid/conv\1\2"),
@@ -446,7 +447,8 @@ def convert(tensors: Mapping[str, np.ndarray], *, source: str) -> Converted:
             return _convert_nvlabs(tensors, source)
         if "decoder.decoders.level6.dense_net.layers.0.layers.conv.weight" in tensors:
             weights = _renamed(tensors, _mmflow_layer, source)
-            return Converted(_with_mean_cost(_with_rgb(weights)), MMFLOW, "official")
+            weights[_FIRST] = weights[_FIRST][:, :, ::-1]  # from BGR to RGB
+            return Converted(_with_mean_cost(weights), MMFLOW, "official")
     except KeyError as error:
         raise DataError(f"{source} lacks the weights {error}") from None
     except IndexError:
@@ -459,11 +461,12 @@ def _convert_nvlabs(tensors: Mapping[str, np.ndarray], source: str) -> Converted
     used = {name: value for name, value in tensors.items() if not name.startswith(_UNUSED)}
     project = NVLABS if len(used) < len(tensors) else PTLFLOW
     three = "conv1aa.0.weight" in used  # convolutions at each level of the pyramid
-    weights = _renamed(used, _nvlabs_layer if three else _nvlabs_old_layer, source)
+    swapped = _SWAPPED if three else {}
+    weights = _renamed(used, lambda name: swapped.get(name) or _matched(name, _NVLABS), source)
     context = f"context{_OUTPUT_LEVEL}/conv1/kernel" in weights
     # ptlflow feeds RGB to its pwcnet, and BGR to pwcnet_nodc (bgr_to_rgb in pwcnet.py).
     if not (project == PTLFLOW and context):
-        weights = _with_rgb(weights)
+        weights[_FIRST] = weights[_FIRST][:, :, ::-1]
     if not three:
         return Converted(_with_new_order(weights), project, "official-old")
     return Converted(weights, project, "official" if context else "official-nodc")
@@ -489,14 +492,6 @@ def _renamed(
     return weights
 
 
-def _nvlabs_layer(layer: str) -> str | None:
-    return _SWAPPED.get(layer) or _nvlabs_old_layer(layer)
-
-
-def _nvlabs_old_layer(layer: str) -> str | None:
-    return _matched(layer, _NVLABS)
-
-
 def _mmflow_layer(layer: str) -> str | None:
     kind = _matched(layer, _MMFLOW)
     numbers = [int(digit) for digit in re.findall(r"\.(\d)", layer)]
@@ -510,11 +505,6 @@ def _mmflow_layer(layer: str) -> str | None:
 def _matched(layer: str, patterns: Sequence[tuple[str, str]]) -> str | None:
     matches = ((re.fullmatch(pattern, layer), name) for pattern, name in patterns)
     return next((match.expand(name) for match, name in matches if match), None)
-
-
-def _with_rgb(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    first = "pyramid/conv1a/kernel"
-    return {**weights, first: weights[first][:, :, ::-1]}
 
 
 def _with_mean_cost(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
