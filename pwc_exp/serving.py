@@ -271,7 +271,7 @@ def _load(config: ServeConfig) -> Served:
             run=config.run,
             weights=config.weights,
             model=config.model,
-            precision=config.precision,
+            precision=config.precision.policy,
         )
         info = {
             "format": f"{network.source}",

@@ -121,7 +121,10 @@ def left() -> list[str]:
             "schedule=cyclical",
             "schedule: unknown choice 'cyclical', not one of constant, cosine, cyclic, ",
         ),
-        ("precision=auto", "precision: unknown choice 'auto', not one of bf16, fp16, fp32"),
+        (
+            "precision=auto",
+            "precision.policy: Invalid value 'auto', expected one of [fp32, fp16, bf16]",
+        ),
         ("experiment=nosuch", "experiment: unknown choice 'nosuch', not one of "),
         ("model=null", "Config group override must be a string or a list"),
         ("model=lg,sm", "model: one value is needed. For a list, write model=[...]; to run a job"),

@@ -53,7 +53,7 @@ def test_latest_without_any_run_is_refused(tmp_path: Path, monkeypatch: pytest.M
         ("trainer.max_epochs=1", "trainer: unknown key; steps"),
         ("batch=3", "batch_size"),
         ("gpus=2", r"devices\.gpus=\[0,1\]"),
-        ("precision=16", "precision: unknown choice '16', not one of bf16, fp16, fp32"),
+        ("precision=16", "precision: unknown choice '16', not one of auto, bf16, fp16, fp32"),
         ("devices=gpu", "devices: has settings of its own"),
     ],
 )

@@ -305,3 +305,18 @@ def test_what_ships_is_small_intact_and_described(name: str | None) -> None:
     pretrained.verify(path, card)
     assert card.stages and card.data and card.results
     assert card.bfloat16_error is not None
+
+
+@pytest.mark.parametrize("command", ["predict", "serve", "evaluate", "submit"])
+def test_the_precision_of_inference_is_chosen_like_that_of_training(
+    configure: Configure, command: str
+) -> None:
+    needed = {
+        "predict": ("frames=[a,b]",),
+        "evaluate": ("data=synthetic", "estimate=zero"),
+        "submit": ("benchmark=sintel", "root=there", "weights=there"),
+    }.get(command, ())
+    for choice in InferencePrecision:
+        assert configure(command, *needed, f"precision={choice}").precision.policy is choice
+    default = InferencePrecision.auto if command in ("predict", "serve") else None
+    assert configure(command, *needed).precision.policy is default

@@ -25,6 +25,7 @@ from pwc_exp.config.training import (
     AugmentConfig,
     DestinationConfig,
     InferencePrecision,
+    InferencePrecisionConfig,
     LossConfig,
     OptimizerConfig,
     PrecisionConfig,
@@ -93,7 +94,7 @@ class EvaluateConfig(NetworkConfig):
     """
 
     data: DataConfig | None = None  # data set to evaluate on; null: that of the run
-    precision: InferencePrecision | None = None  # number format; null: that of the run, else fp32
+    precision: InferencePrecisionConfig = field(default_factory=InferencePrecisionConfig)
     tracking: TrackingConfig  # whether metrics, pictures and report are logged to MLflow
     bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
     run: Any = None  # folder of a training run: its model and best checkpoint
@@ -240,7 +241,7 @@ class Output(StrEnum):
 class PredictConfig(NetworkConfig):
     """Optical flow of frames, as files."""
 
-    precision: InferencePrecision = InferencePrecision.auto  # number format of inference
+    precision: InferencePrecisionConfig = field(default_factory=InferencePrecisionConfig)
     frames: Any  # images [a,b,...]; folder; pattern; list (.txt, .csv); video; - (standard input)
     out: str | None = None  # folder for the results; null: outputs/predict/<time>
     outputs: list[Output] = list_of(Output.flo, Output.picture)  # kinds of files to write
@@ -290,7 +291,7 @@ class BenchmarkName(StrEnum):
 class SubmitConfig(NetworkConfig):
     """A submission to a benchmark: predictions of its test split, in the format of its server."""
 
-    precision: InferencePrecision | None = None  # number format; null: that of the run, else fp32
+    precision: InferencePrecisionConfig = field(default_factory=InferencePrecisionConfig)
     benchmark: BenchmarkName  # benchmark to submit to
     root: str | None = None  # folder of the data set; with check= optional, for the frame sizes
     predictions: str | None = None  # folder of flow files, named as in the bundle or by sample
@@ -386,7 +387,7 @@ class CardConfig(Settings):
 class ServeConfig(NetworkConfig):
     """Optical flow over HTTP."""
 
-    precision: InferencePrecision = InferencePrecision.auto  # number format of inference
+    precision: InferencePrecisionConfig = field(default_factory=InferencePrecisionConfig)
     exported: str | None = None  # exported network to serve instead: a folder <out>/<format>
     host: str = "127.0.0.1"  # address to listen on; 0.0.0.0: all interfaces
     port: int = 8080  # port to listen on; 0: any free one
@@ -397,9 +398,9 @@ class ServeConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_most_one_of(self, "run", "weights", "exported")
-        automatic = self.precision is InferencePrecision.auto
-        holds = automatic or self.exported is None
-        check(holds, "precision", "cannot be chosen with exported=", self.precision)
+        policy = self.precision.policy
+        holds = policy is InferencePrecision.auto or self.exported is None
+        check(holds, "precision", "cannot be chosen with exported=", policy)
         check(0 <= self.port <= 65535, "port", "must be between 0 and 65535", self.port)
 
     @property

@@ -141,6 +141,13 @@ class InferencePrecision(StrEnum):
 
 
 @dataclass(kw_only=True)
+class InferencePrecisionConfig(Settings):
+    """Number format of inference."""
+
+    policy: InferencePrecision | None = None  # null: that of the run, else fp32
+
+
+@dataclass(kw_only=True)
 class LossConfig(Settings):
     """A training loss: MultiscaleConfig, RobustConfig or PlusConfig."""
 

@@ -218,7 +218,7 @@ def build_flow_sources(
             run=network.run,
             weights=network.weights,
             model=config.model,
-            precision=config.precision,
+            precision=config.precision.policy,
             xla=config.xla,
         )
         for network in config.networks

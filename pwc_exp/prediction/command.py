@@ -28,7 +28,10 @@ def predict(config: PredictConfig) -> None:
     tf.get_logger().setLevel("ERROR")
     source = open_source(config.frames)
     network = load_network(
-        run=config.run, weights=config.weights, model=config.model, precision=config.precision
+        run=config.run,
+        weights=config.weights,
+        model=config.model,
+        precision=config.precision.policy,
     )
     out = Path(config.out or f"outputs/predict/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
     settings = {

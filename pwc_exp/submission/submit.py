@@ -110,7 +110,7 @@ def _flow_source(config: SubmitConfig, samples: Mapping[str, Sample]) -> FlowSou
         run=config.run,
         weights=config.weights,
         model=config.model,
-        precision=config.precision,
+        precision=config.precision.policy,
         xla=config.xla,
     )
 
