@@ -59,7 +59,7 @@ def resume(overrides: Sequence[str]) -> Resumption | None:
         raise MissingInputError(f"resume: no run is there, {CONFIG_FILE} is missing: {which}")
     saved = load(run_dir / CONFIG_FILE)
     config = _with_overrides(saved, overrides)
-    _check_identity(run_dir, saved, config)
+    _refuse(run_dir, identity_changes(saved, config))
     return Resumption(config, run_dir)
 
 
@@ -79,20 +79,25 @@ def in_words(changes: Mapping[str, tuple[Any, Any]]) -> str:
     return ", ".join(f"{key} {then} -> {now}" for key, (then, now) in changes.items())
 
 
-def _check_identity(run_dir: Path, saved: TrainConfig, config: TrainConfig) -> None:
-    if others := identity_changes(saved, config):
+def _refuse(run_dir: Path, changes: Mapping[str, tuple[Any, Any]]) -> None:
+    if changes:
         raise ResumeError(
             f"resume: {run_dir} must go on with the values it began with. Received: "
-            f"{in_words(others)}. A new run can start from its weights: init_from={run_dir}"
+            f"{in_words(changes)}. A new run can start from its weights: init_from={run_dir}"
         )
 
 
 def _in_folder(run_dir: Path, config: TrainConfig) -> Resumption | None:
-    """The run of `hydra.run.dir`, if there is one: a child of a sweep is started like this."""
+    """The run of `hydra.run.dir`, if there is one: a child of a sweep is started like this.
+
+    Only tracking and devices may differ: other children of the sweep have the same steps.
+    """
     file = run_dir / CONFIG_FILE
     if not file.is_file():
         return None
-    _check_identity(run_dir, load(file), config)
+    saved = load(file)
+    changes = identity_changes(saved, config) | free_changes(saved, config)
+    _refuse(run_dir, {k: pair for k, pair in changes.items() if not k.startswith(FREE_GROUPS)})
     return Resumption(dataclasses.replace(config, resume=str(run_dir)), run_dir)
 
 

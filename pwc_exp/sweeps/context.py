@@ -123,7 +123,7 @@ class SweepContext(NamedTuple):
                 return sweep
         if others and read_outcome(others[0].path, "").status != Status.FINISHED:
             changes = in_words(_changes(others[0], new))
-            log(f"note    {others[0].path} did not finish. This sweep is another one: {changes}")
+            log(f"note    {others[0].path} has not finished; this is another sweep: {changes}")
         return None
 
     def make_launcher(

@@ -183,10 +183,10 @@ class HydraLauncher:
             reason = f"the launcher failed ({type(error).__name__}: {_one_line(error)})"
             return [reason] * len(batch)
         failed = [result.status == JobStatus.FAILED for result in results]
-        errors = [result._return_value for result in results]  # what `return_value` would raise
+        values = [result._return_value for result in results]  # what `return_value` would raise
         return [
-            (_one_line(error) or type(error).__name__) if wrong else ""
-            for wrong, error in zip(failed, errors, strict=True)
+            (_one_line(value) or type(value).__name__) if wrong else ""
+            for wrong, value in zip(failed, values, strict=True)
         ]
 
 

@@ -23,7 +23,7 @@ _PRUNED = "pruned"  # how the reason begins that a run is given to stop
 
 
 class Status(StrEnum):
-    """Of a child, as in MLflow where it has the word."""
+    """Of a child. The first three are MLflow's."""
 
     FINISHED = "FINISHED"
     FAILED = "FAILED"

@@ -40,7 +40,7 @@ _MIN_TRIALS = 4  # complete ones, for importances
 Proposal = tuple[int, dict[str, str]]  # number of a trial, values by key in Hydra's grammar
 Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 
-# Interfaces of Optuna's that may change, as it says; its version is pinned.
+# Of interfaces that may change; Optuna's version is pinned.
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
@@ -284,7 +284,8 @@ def draw(search: Search) -> tuple[dict[str, bytes], list[str]]:
         return {}, ["pictures: not drawn, no trial is complete"]
     axes: dict[str, Any] = {}
     notes: list[str] = []
-    with matplotlib.rc_context():  # which the plots change
+    with matplotlib.rc_context(), warnings.catch_warnings():  # the plots change the style
+        warnings.simplefilter("ignore", UserWarning)  # of axes with one value only
         for place, key in enumerate(keys):
             suffix = f" {key.replace('/', '_')}" if len(keys) > 1 else ""
             options: Any = {"target_name": key}

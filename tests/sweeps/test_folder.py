@@ -46,6 +46,9 @@ def test_a_child_resumes_in_its_folder_and_with_its_values_only(
     assert resumed(other, *children[0].overrides) is None  # though such a run is beside it
     with pytest.raises(ResumeError, match="seed 0 -> 1"):
         resumed(run_dir, *children[1].overrides)
+    with pytest.raises(ResumeError, match="steps 9 -> 8"):  # which `resume=<run>` may change
+        resumed(run_dir, "steps=8", "seed=0")
+    assert resumed(run_dir, *children[0].overrides, "tracking.mlflow=false") is not None
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"definition": {}, "children": [{"a": 1}]}'])

@@ -160,7 +160,7 @@ def test_other_arguments_are_refused_or_begin_another_sweep(
 def test_an_unfinished_sweep_of_other_arguments_is_mentioned(run: Run) -> None:
     run("seed=0,13", "hydra.sweep.dir=outputs/train/one")
     ending = run("seed=0,2")
-    assert "one did not finish. This sweep is another one: seed 0,13 -> 0,2" in ending.out
+    assert "one has not finished; this is another sweep: seed 0,13 -> 0,2" in ending.out
     assert len(sweeps()) == 2
 
 
