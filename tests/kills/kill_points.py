@@ -119,7 +119,7 @@ STORES = (
     Point("event_before", "pwc_exp.storage:append", before, "a point only here", "tfevents"),
     Point("event_half", "pwc_exp.storage:append", half, "a torn record", "tfevents"),
     Point("event_after", "pwc_exp.storage:append", after, "a record not noted", "tfevents"),
-    Point("events_noted", f"{EVENTS}._write", after, "tensorboard.json agrees", call=2),
+    Point("events_noted", "pwc_exp.storage:write_file", after, "it agrees", r"tensorboard\.json"),
     Point("events_cut", "pwc_exp.storage:truncate", after, "what was not noted", "tfevents"),
 )
 # After the last step.
@@ -131,7 +131,7 @@ END = (
     Point("upload_after", f"{CLIENT}.log_artifacts", after, "it is, and mlflow.json does not know"),
     Point("terminate_before", f"{CLIENT}.set_terminated", before, "all but the status"),
     Point("terminate_after", f"{CLIENT}.set_terminated", after, "MLflow says FINISHED"),
-    Point("end_half", WRITE, half, "half a run.json that says so", r"\.tmp-run\.json", 4),
+    Point("end_half", WRITE, half, "half a run.json that says so", r"\.tmp-run\.json", 5),
     Point("end_recorded", "pwc_exp.tracking.tracker:Tracker._record_end", after, "on record"),
     Point("finished_again", "pwc_exp.training.loop:_is_finished", after, "an ended run, resumed"),
 )
