@@ -74,17 +74,17 @@ NO_BFLOAT16 = (
     "precision=bf16: this processor has no bfloat16 arithmetic; "
     "convolutions are computed in float32."
 )
-# A run's seed does not choose the scenes: runs of different seeds are compared on the same ones.
+# Independent of the run's seed: runs with different seeds are compared on the same scenes.
 SYNTHETIC_SEEDS = {Split.train: 1, Split.val: 2}
-# PWC-Net, section 4, "Training": by level.
+# By level: PWC-Net, section 4, "Training".
 PAPER_LEVEL_WEIGHTS = {6: 0.32, 5: 0.08, 4: 0.02, 3: 0.01, 2: 0.005, 1: 0.0025}
 PLUS_FULL_RESOLUTION_WEIGHT = 0.0005  # PWC-Net+ for Sintel; the other levels are as in the paper
 
 
 def build_model(config: ModelConfig, precision: PrecisionConfig) -> PWCNet:
-    """The network with fresh weights. Sets Keras's global precision.
+    """The network with random weights. Sets Keras's global precision.
 
-    In bf16 on a processor without bfloat16 arithmetic, a line on stderr says what is used instead.
+    For bf16 on a processor without bfloat16 arithmetic, a line on stderr says what is used instead.
     """
     missing = uses_tensorflow() and on_cpu() and not machine.has_bfloat16()
     if missing and precision.policy == Precision.bf16:
@@ -166,13 +166,13 @@ def build_optimizer(
     schedule: keras.optimizers.schedules.LearningRateSchedule | float,
     precision: PrecisionConfig,
 ) -> keras.optimizers.Optimizer:
-    """Adam or AdamW; in fp16 with a loss scale that adapts. The training step clips."""
-    knobs = {"beta_1": config.beta_1, "beta_2": config.beta_2, "epsilon": config.epsilon}
+    """Adam or AdamW; in fp16 with dynamic loss scaling. The training step clips gradients."""
+    settings = {"beta_1": config.beta_1, "beta_2": config.beta_2, "epsilon": config.epsilon}
     match config:
         case AdamConfig():
-            optimizer = Adam(schedule, **knobs, name="adam")
+            optimizer = Adam(schedule, **settings, name="adam")
         case AdamWConfig():
-            optimizer = Adam(schedule, **knobs, weight_decay=config.weight_decay, name="adamw")
+            optimizer = Adam(schedule, **settings, weight_decay=config.weight_decay, name="adamw")
             optimizer.exclude_from_weight_decay(var_names=["bias"])
         case _:
             raise TypeError(f"optimizer must be a known configuration. Received: {config}")
@@ -182,16 +182,16 @@ def build_optimizer(
 
 
 def build_augment(config: AugmentConfig) -> augment.Augment:
-    """What changes training examples."""
-    knobs = asdict(config)
-    del knobs["device"]
+    """The augmentation of training examples."""
+    settings = asdict(config)
+    del settings["device"]
     match config:
         case BasicConfig():
-            return functools.partial(augment.basic, **knobs)
+            return functools.partial(augment.basic, **settings)
         case HeavyConfig():
-            return functools.partial(augment.heavy, **knobs)
+            return functools.partial(augment.heavy, **settings)
         case ModernConfig():
-            return functools.partial(augment.modern, **knobs)
+            return functools.partial(augment.modern, **settings)
         case _:
             raise TypeError(f"augment must be a known configuration. Received: {config}")
 
@@ -203,7 +203,7 @@ def build_source(config: DataConfig, split: Split) -> Source:
             return _build_synthetic(config, split)
         case MixConfig():
             sources = [build_source(part, split) for part in config.part_configs()]
-            # Which part is drawn how often is a matter of training; to evaluate is to take all.
+            # Weights are for training; an evaluation takes every sample once.
             weights = config.weights if split == Split.train else None
             return MixedSource(sources, weights=weights, labels=config.labels)
         case FilesConfig():
@@ -215,20 +215,20 @@ def build_source(config: DataConfig, split: Split) -> Source:
 def index(config: DataConfig) -> list[Sample]:
     """All samples of a data set on disk."""
     if not isinstance(config, FilesConfig) or config.name not in datasets.DATASETS:
-        raise ConfigError(f"data: {config.name} is no data set of files")
+        raise ConfigError(f"data: {config.name} is not a data set on disk")
     root = Path(config.root or "")
     check_finished(root)
     return datasets.DATASETS[config.name](root, **index_knobs(config))
 
 
 def index_knobs(config: FilesConfig) -> dict[str, Any]:
-    """The knobs that only this data set has: its index function takes them."""
-    shared = {knob.name for knob in fields(FilesConfig)}
+    """The settings that only this data set has, which its index function takes."""
+    shared = {setting.name for setting in fields(FilesConfig)}
     return {name: value for name, value in asdict(config).items() if name not in shared}
 
 
 def build_skipped(config: DataConfig, source: Source) -> frozenset[int]:
-    """Examples that the configured quarantine list leaves out.
+    """Examples that the configured quarantine list excludes.
 
     Raises:
         DataError: none is left.
@@ -243,12 +243,12 @@ def build_skipped(config: DataConfig, source: Source) -> frozenset[int]:
 
 
 def build_on_bad(config: DataConfig, listed: Path | None) -> OnBad:
-    """What happens with a sample that cannot be read; those left out are noted in `listed`."""
+    """What to do with a sample that cannot be read; skipped ones are listed in `listed`."""
     if not isinstance(config, FilesConfig) or config.on_bad == BadSample["raise"]:
         return stop
 
     def skip(sample_id: str, error: UserError) -> None:
-        # Training and validation may come upon the same one.
+        # Training and validation may meet the same one.
         if listed is not None and quarantine.append(listed, sample_id, str(error)):
             tqdm.write(f"left out, see {listed}: {sample_id}. {error}")
 
@@ -265,7 +265,7 @@ def build_eval_feed(
     limit: int | None = None,
     shard: tuple[int, int] = (0, 1),
 ) -> EvalFeed:
-    """Whole examples, each once, but for those to be left out; see `EvalFeed`."""
+    """Whole examples, each once, without the excluded ones; see `EvalFeed`."""
     return EvalFeed(
         source,
         batch_size=batch_size,
@@ -278,7 +278,7 @@ def build_eval_feed(
 
 
 def _build_synthetic(config: SyntheticConfig, split: Split) -> SyntheticSource:
-    # All generated scenes can be made again, but to evaluate on means the held-out ones.
+    # An evaluation on all generated scenes means the held-out ones.
     split = Split.train if split == Split.train else Split.val
     return SyntheticSource(
         seed=SYNTHETIC_SEEDS[split],
@@ -295,7 +295,7 @@ def _build_synthetic(config: SyntheticConfig, split: Split) -> SyntheticSource:
 
 
 def build_kind(config: SceneConfig) -> Kind:
-    """What generated scenes of one kind are made of."""
+    """The limits of generated scenes of one kind."""
     values = asdict(config)
 
     def limits(of: type[Any], **renamed: str) -> Any:

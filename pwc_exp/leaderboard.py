@@ -94,14 +94,14 @@ def show(config: LeaderboardConfig) -> None:
 
 def make_board(config: LeaderboardConfig, found: "Sequence[Found]", place: str) -> Board:
     """What is shown. `place`: the address of MLflow, without a password."""
-    from pwc_exp.alikeness import differing, knobs
+    from pwc_exp.run_identity import differing, settings_of
 
     measured = [run for run in found if math.isfinite(run.metrics.get(config.metric, math.nan))]
     if not measured:
         raise MissingInputError(_nothing(config, found, place))
     rows = _rows(config, measured)
     shown = rows[: config.top]
-    differ = differing([knobs(row.runs[0]) for row in shown])
+    differ = differing([settings_of(row.runs[0]) for row in shown])
     columns = _columns(config, shown, differ[:_SETTINGS])
     fixed = ("rank", RUN, config.metric, RUN_ID)
     shared = {
@@ -176,7 +176,7 @@ def _nothing(config: LeaderboardConfig, found: "Sequence[Found]", place: str) ->
 
 def _rows(config: LeaderboardConfig, measured: "Sequence[Found]") -> list[Row]:
     """Best first; of runs with the same settings and seed, only the newest."""
-    from pwc_exp.alikeness import SEED, experiment_of
+    from pwc_exp.run_identity import SEED, experiment_of
 
     sign = 1 if config.order == Order.lowest else -1
 
@@ -201,11 +201,11 @@ def _columns(
     config: LeaderboardConfig, rows: Sequence[Row], differ: Sequence[str]
 ) -> dict[str, list[str]]:
     """{heading: cells}."""
-    from pwc_exp.alikeness import knobs, labels
+    from pwc_exp.run_identity import labels, settings_of
     from pwc_exp.tracking.provenance import short_commit
 
     digits = 3 if max(abs(row.value) for row in rows) >= 0.1 else 6
-    settings = [knobs(row.runs[0]) for row in rows]
+    settings = [settings_of(row.runs[0]) for row in rows]
     marks = ["" if row.is_comparable(rows[0]) else f" {_MARK}" for row in rows]
     return {
         "rank": [str(place) for place, _ in enumerate(rows, start=1)],

@@ -207,5 +207,5 @@ def test_generated_scenes_to_validate_are_never_those_that_train(
 
 
 def test_generated_scenes_have_no_files_to_list(configure: Callable[..., Any]) -> None:
-    with pytest.raises(ConfigError, match="no data set of files"):
+    with pytest.raises(ConfigError, match="not a data set on disk"):
         index(configure("train", *SMALL).data)

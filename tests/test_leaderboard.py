@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from pwc_exp.alikeness import differing, knobs, labels
 from pwc_exp.config.commands import LeaderboardConfig, Order, Seeds
 from pwc_exp.config.schema import params
 from pwc_exp.config.training import SearchConfig
 from pwc_exp.errors import BusyError, ConfigError, MissingInputError
 from pwc_exp.leaderboard import Board, as_markdown, as_text, make_board, show
+from pwc_exp.run_identity import differing, labels, settings_of
 from pwc_exp.tracking import search
 from pwc_exp.tracking.search import Found
 
@@ -135,8 +135,8 @@ def test_columns_that_are_alike_are_told_once(run: Runs) -> None:
 
 
 def test_a_schedule_is_told_by_its_choice_and_not_by_knobs_that_others_lack(run: Runs) -> None:
-    cyclic = knobs(run(1.0, "schedule=cyclic", "steps=40000", "name=a", "eval_every=7"))
-    onecycle = knobs(run(1.0, "schedule=onecycle", "steps=40000", "name=b", "xla_step=true"))
+    cyclic = settings_of(run(1.0, "schedule=cyclic", "steps=40000", "name=a", "eval_every=7"))
+    onecycle = settings_of(run(1.0, "schedule=onecycle", "steps=40000", "name=b", "xla_step=true"))
     assert differing([cyclic, onecycle]) == ["schedule", "xla_step", "schedule.peak"]
     assert differing([cyclic, cyclic]) == []
 
@@ -280,7 +280,7 @@ def test_the_command_is_one_line_and_an_exit_code_where_nothing_is_found(root: P
 def test_what_follows_from_the_choice_of_a_group_is_no_column(run: Runs) -> None:
     small = [run(1.0, "schedule.half_cycle=7", "schedule=cyclic"), run(2.0, "schedule=cyclic")]
     large = run(3.0, "model=sm", "loss.level_weights=null", "schedule=cyclic")
-    differ = differing([knobs(found) for found in (*small, large)])
+    differ = differing([settings_of(found) for found in (*small, large)])
     assert differ[0] == "model.name"
     assert "schedule.half_cycle" in differ
     assert not [key for key in differ if key.startswith("model.") and key != "model.name"]

@@ -132,7 +132,7 @@ def test_a_run_on_files_knows_where_they_lie(configure: Callable[..., Any], tmp_
 
 
 def test_what_is_no_run_is_told_by_name(tmp_path: Path) -> None:
-    with pytest.raises(MissingInputError, match="no run is there"):
+    with pytest.raises(MissingInputError, match="not a run"):
         resume([f"resume={tmp_path}"])
 
 

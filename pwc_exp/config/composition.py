@@ -1,7 +1,8 @@
-"""From the arguments of a command to its checked configuration; every mistake becomes one line.
+"""From the arguments of a command to its checked configuration.
 
-Hydra composes the files of `conf/` and `experiments/` and the arguments. What it, OmegaConf, YAML
-or the checks refuse is raised as a `UserError` that names the key or the file, and the nearest key.
+Hydra composes the files of `conf/` and `experiments/` with the arguments. Errors of Hydra,
+OmegaConf, YAML and our checks become a `UserError` of one line that names the key or the file, and
+the nearest key.
 """
 
 import copy
@@ -34,7 +35,7 @@ from pwc_exp.errors import (
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PLUGINS_FOLDER = str(PACKAGE / "_plugins")
-# What a choice builds upon, and the extra that brings it.
+# Choices that need a plugin, and the extra that installs it.
 PLUGINS = {
     "hydra/launcher/submitit_slurm": "slurm",
     "hydra/launcher/submitit_local": "slurm",
@@ -68,7 +69,7 @@ RESOLVER = re.compile(r"\$\{\s*[\w.]+\s*:")  # ${name:...}, for example ${oc.env
 
 
 class Composition(NamedTuple):
-    """What Hydra made of the arguments: the command's values, and where the run would write."""
+    """The composed values of a command, and the run folder."""
 
     values: DictConfig
     run_dir: Path
@@ -87,12 +88,12 @@ def data_dir(name: str) -> Path:
 
 
 def register(overrides: Sequence[str] = (), command: str = "train") -> None:
-    """Makes schemas and presets known to Hydra; ./experiments wins over the project's presets.
+    """Registers schemas and presets with Hydra; ./experiments takes precedence over our presets.
 
-    overrides: of `command`. Where they choose another variant of a group than a preset does, its
-    values for what that variant does not have fall away: experiment=quickstart schedule=onecycle.
+    overrides: of `command`. If they choose another variant of a group than a preset, the preset's
+    values that this variant does not have are dropped: experiment=quickstart schedule=onecycle.
     """
-    if PLUGINS_FOLDER not in sys.path:  # Hydra looks there when it is first used
+    if PLUGINS_FOLDER not in sys.path:  # Hydra searches it when it is first used
         sys.path.append(PLUGINS_FOLDER)
     chosen = _chosen_variants(overrides)
     folders = (data_dir("experiments"), Path("experiments").absolute())
@@ -100,11 +101,11 @@ def register(overrides: Sequence[str] = (), command: str = "train") -> None:
     _tell_hydra(command, tuple(chosen.items()), tuple(presets.items()))
 
 
-@functools.lru_cache(maxsize=1)  # Hydra knows what it was told last
+@functools.lru_cache(maxsize=1)  # what was registered last is what Hydra has
 def _tell_hydra(
     command: str, chosen: tuple[tuple[str, str], ...], presets: tuple[tuple[Path, int], ...]
 ) -> None:
-    """Makes schemas known, and presets without what `chosen` variants of groups do not have."""
+    """Registers schemas, and presets without the settings that `chosen` variants do not have."""
     schema.register(command)
     for path, modified in presets:
         preset = copy.deepcopy(_read_preset(path, modified))
@@ -118,13 +119,13 @@ def _tell_hydra(
 
 @functools.cache
 def _read_preset(path: Path, modified: int) -> DictConfig:
-    """The values of a file as it was `modified`, in nanoseconds since 1970."""
+    """The values of a file last `modified` then, in nanoseconds since 1970."""
     with refusals("train"):
         return cast(DictConfig, OmegaConf.load(path))
 
 
 def _chosen_variants(overrides: Sequence[str]) -> dict[str, str]:
-    """The choices, of groups whose knobs depend on the choice, that `overrides` make."""
+    """The variants of groups that `overrides` choose."""
     with refusals("train"):
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     single = [override for override in parsed if not override.is_sweep_override()]
@@ -137,17 +138,18 @@ def _chosen_variants(overrides: Sequence[str]) -> dict[str, str]:
 
 
 def _leave_out(values: DictConfig, variants: Mapping[str, type], variant: str) -> None:
-    """Removes knobs that only other variants have; what none has stays, and is refused later."""
-    knobs = {
-        name: {knob.name for knob in dataclasses.fields(kind)} for name, kind in variants.items()
+    """Removes settings of other variants; unknown settings stay and are refused later."""
+    settings = {
+        name: {setting.name for setting in dataclasses.fields(kind)}
+        for name, kind in variants.items()
     }
-    for knob in set().union(*knobs.values()) - knobs[variant]:
-        values.pop(knob, None)
+    for setting in set().union(*settings.values()) - settings[variant]:
+        values.pop(setting, None)
 
 
 def compose_command(command: str, overrides: Sequence[str]) -> Composition:
-    """Composes one job of `command`; values are of the right type, but not checked further."""
-    # What Hydra raises for model=null, and for a knob of a group of which nothing is chosen.
+    """Composes one job of `command`; only the types of the values are checked."""
+    # Hydra raises these for model=null, and for a setting of a group without a choice.
     with refusals(command, ValueError, AssertionError):
         _refuse_sweeps(overrides)
         _check_groups(command, overrides)
@@ -173,7 +175,7 @@ def record_choices(values: DictConfig, chosen: Mapping[Any, Any]) -> None:
 
 
 def check(values: DictConfig, command: str) -> Config:
-    """The configuration as dataclasses: every key known, every value given and in its range."""
+    """The configuration as dataclasses, with every key known and every value in its range."""
     with refusals(command):
         for key in _extra_keys(values):
             raise ConfigError(_unknown_key(key, command))
@@ -184,10 +186,10 @@ def check(values: DictConfig, command: str) -> Config:
 
 
 def read_model(name: str) -> ModelConfig:
-    """A choice of the group `model`, as its file has it.
+    """The configuration of a choice of the group `model`.
 
     Raises:
-        ConfigError: there is none of this name.
+        ConfigError: there is no such choice.
     """
     folder = data_dir("conf") / "model"
     names = sorted(path.stem for path in folder.glob("*.yaml"))
@@ -201,7 +203,7 @@ def read_model(name: str) -> ModelConfig:
 
 @contextmanager
 def refusals(command: str, *more: type[Exception]) -> Iterator[None]:
-    """Raises what Hydra, OmegaConf or YAML refuse within as a `UserError` of one line."""
+    """Turns errors of Hydra, OmegaConf and YAML into a `UserError` of one line."""
     try:
         yield
     except UserError:
@@ -212,7 +214,7 @@ def refusals(command: str, *more: type[Exception]) -> Iterator[None]:
 
 
 def _ask_for_extra(error: BaseException | None) -> None:
-    """Raises a `MissingExtraError` if a plugin of Hydra's is missing that an extra brings."""
+    """Raises a `MissingExtraError` if the error is a plugin that an extra would install."""
     while error is not None:
         path = error.missing_cfg_file if isinstance(error, MissingConfigException) else None
         if extra := PLUGINS.get(path or ""):
@@ -228,7 +230,7 @@ def _explanation(error: BaseException, command: str) -> str:
             return explanation + (f" (in {where[1]}.yaml)" if where and where[1] != command else "")
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, AssertionError):
-        return "a group has no choice, but one of its knobs a value: name the choice as well"
+        return "a setting of a group is given, but the group has no choice: give it, too"
     group = re.match(r"Could not override '(\w+)'", str(error))  # a group that `command` lacks
     return _unknown_key(group[1], command) if group else str(error)
 
@@ -272,19 +274,19 @@ def _hint(name: str, known: dict[str, str]) -> str:
 
 def _known_keys(schema: type, prefix: str = "") -> Iterator[str]:
     hints = get_type_hints(schema)
-    for knob in dataclasses.fields(schema):
-        yield prefix + knob.name
-        for kind in (hints[knob.name], *get_args(hints[knob.name])):  # of `Kind | None` too
+    for setting in dataclasses.fields(schema):
+        yield prefix + setting.name
+        for kind in (hints[setting.name], *get_args(hints[setting.name])):  # of `Kind | None` too
             if dataclasses.is_dataclass(kind):
-                yield from _known_keys(cast(type, kind), f"{prefix}{knob.name}.")
+                yield from _known_keys(cast(type, kind), f"{prefix}{setting.name}.")
     variants: list[type] = schema.__subclasses__()
     for variant in variants:
         yield from _known_keys(variant, prefix)
 
 
 def _extra_keys(values: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Full keys that were added with `+`, which Hydra allows even if the schema has no such key."""
-    known = {knob.name for knob in dataclasses.fields(cast(Any, OmegaConf.get_type(values)))}
+    """Keys that were added with `+`, which Hydra allows even if the schema has no such key."""
+    known = {setting.name for setting in dataclasses.fields(cast(Any, OmegaConf.get_type(values)))}
     for name in map(str, values):
         if name not in known:
             yield prefix + name
@@ -319,7 +321,7 @@ def _check_groups(command: str, overrides: Sequence[str]) -> None:
 
 
 def _refuse_resolvers(value: Any, key: str = "") -> None:
-    """Refuses `${name:...}`: what it reads, a secret perhaps, would get into the run's records."""
+    """Refuses `${name:...}`: what it reads, perhaps a secret, would get into the run's records."""
     if isinstance(value, dict):
         for name, item in value.items():
             _refuse_resolvers(item, f"{key}.{name}".lstrip("."))

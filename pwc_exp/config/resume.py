@@ -1,4 +1,4 @@
-"""Going on with a run: which run is meant, and which of its knobs may be other than they were."""
+"""Resuming a run: which run is meant, and which of its settings may change."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +14,9 @@ from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import ConfigError, MissingInputError, ResumeError
 
 AUTO = "auto"
-# What is validated on; the values must fit each other.
+# Validation; these values must be consistent with each other.
 VALIDATION = ("validation", "validation_root", "val_split", "best_metric")
-# Knobs that change no weight of the run, and those that say where things are. All others decide
-# what the run is.
+# Settings that change no weight of the run, and paths. All others define the run.
 FREE = frozenset(
     {
         *("steps", "resume", "outputs"),
@@ -31,18 +30,18 @@ FREE_GROUPS = ("tracking.", "devices.")
 
 
 class Resumption(NamedTuple):
-    """A run to go on with."""
+    """A run to resume."""
 
     config: TrainConfig
     run_dir: Path
 
 
 def resume(overrides: Sequence[str]) -> Resumption | None:
-    """What the arguments of `train` ask to go on with; None: a new run.
+    """The run that the arguments of `train` resume; None: a new run.
 
     Raises:
         MissingInputError: there is no such run.
-        ResumeError: the arguments would make another run of it; both values of each key are named.
+        ResumeError: the arguments change settings that define the run.
     """
     given = [text for text in overrides if text.lstrip("+").startswith("resume=")]
     which = compose_command("train", given).values.resume if given else None
@@ -56,7 +55,7 @@ def resume(overrides: Sequence[str]) -> Resumption | None:
         return _newest_alike(config)
     run_dir = Path(which).absolute()
     if not (run_dir / CONFIG_FILE).is_file():
-        raise MissingInputError(f"resume: no run is there, {CONFIG_FILE} is missing: {which}")
+        raise MissingInputError(f"resume: not a run, {CONFIG_FILE} is missing: {which}")
     saved = load(run_dir / CONFIG_FILE)
     config = _with_overrides(saved, overrides)
     _refuse(run_dir, identity_changes(saved, config))
@@ -64,12 +63,12 @@ def resume(overrides: Sequence[str]) -> Resumption | None:
 
 
 def identity_changes(saved: TrainConfig, config: TrainConfig) -> dict[str, tuple[Any, Any]]:
-    """Knobs that decide what a run is and that differ: {key: (then, now)}."""
+    """Changed settings that define a run: {key: (then, now)}."""
     return {key: pair for key, pair in _changes(saved, config) if not _is_free(key)}
 
 
 def free_changes(saved: TrainConfig, config: TrainConfig) -> dict[str, tuple[Any, Any]]:
-    """Knobs that may differ, and do: {key: (then, now)}."""
+    """Changed settings that may change: {key: (then, now)}."""
     pairs = _changes(saved, config)
     return {key: pair for key, pair in pairs if _is_free(key) and key != "resume"}
 
@@ -82,7 +81,7 @@ def in_words(changes: Mapping[str, tuple[Any, Any]]) -> str:
 def _refuse(run_dir: Path, changes: Mapping[str, tuple[Any, Any]]) -> None:
     if changes:
         raise ResumeError(
-            f"resume: {run_dir} must go on with the values it began with. Received: "
+            f"resume: {run_dir} must keep the values that it started with. Received: "
             f"{in_words(changes)}. A new run can start from its weights: init_from={run_dir}"
         )
 
@@ -102,12 +101,12 @@ def _in_folder(run_dir: Path, config: TrainConfig) -> Resumption | None:
 
 
 def _newest_alike(config: TrainConfig) -> Resumption | None:
-    """The newest run of this name that has the same identity."""
+    """The newest run of this name with the same values."""
     folders = sorted(Path(config.outputs, config.name).absolute().glob(f"*/{CONFIG_FILE}"))
     for path in reversed(folders):
         try:
             saved = load(path)
-        except ValueError:  # of a version that had other knobs: not alike
+        except ValueError:  # of a version with other settings
             continue
         if not identity_changes(saved, config):
             found = dataclasses.replace(config, resume=str(path.parent))
@@ -116,11 +115,11 @@ def _newest_alike(config: TrainConfig) -> Resumption | None:
 
 
 def _with_overrides(saved: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
-    """`saved`, but for the keys and groups that `overrides` name."""
+    """`saved`, updated by the keys and groups in `overrides`."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     named = [override.key_or_group for override in parsed]
     if "experiment" in named:
-        raise ConfigError("experiment: cannot be given with resume, the run has its values")
+        raise ConfigError("experiment: cannot be combined with resume; the run has its values")
     unnamed = [
         f"{group}={choice}" for group, choice in variants(saved).items() if group not in named
     ]
@@ -141,11 +140,11 @@ def _with_overrides(saved: TrainConfig, overrides: Sequence[str]) -> TrainConfig
 
 
 def _complete(saved: TrainConfig, overrides: Sequence[str]) -> DictConfig:
-    """The composition of `overrides`; what must be given and is not is as in `saved`."""
+    """The composition of `overrides`; required values that are missing are taken from `saved`."""
     values = compose_command("train", overrides).values
     before = flatten(saved)
     needed = OmegaConf.missing_keys(values)
-    if "root" in values.data and values.data.root is None:  # what a data set of files refuses
+    if "root" in values.data and values.data.root is None:  # which a data set on disk refuses
         needed.add("data.root")
     for key in needed:
         if key in before:

@@ -1,4 +1,4 @@
-"""Configurations as a whole: which there are, how Hydra learns of them, how they are stored."""
+"""The schemas of all commands: their registration with Hydra, their YAML form."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, fields
@@ -56,13 +56,13 @@ from pwc_exp.config.training import (
 from pwc_exp.errors import DataError, MissingInputError
 
 CONFIG_FILE = "config.yaml"  # of a run, in its folder
-TRANSFER_FILE = "init_from.txt"  # where each variable of a run is from, with init_match=overlap
-CHECKPOINTS = "checkpoints"  # their folder in that of a run
-BEST_KEY = BEST_METRIC  # of a run that does not say otherwise
+TRANSFER_FILE = "init_from.txt"  # origin of each variable, with init_match=overlap
+CHECKPOINTS = "checkpoints"  # folder in that of a run
+BEST_KEY = BEST_METRIC  # default best_metric of a run
 CHOICES = "choices."  # prefix of TrainConfig.choices
 CHOICE = "choice."  # prefix of a group in MLflow
 ERROR_LOG = "error.log"  # the traceback of a run that failed
-LOCK_FILE = ".lock"  # in a run's folder; held while a process trains it
+LOCK_FILE = ".lock"  # in a run folder; locked while a process trains the run
 
 T = TypeVar("T")
 Config = (
@@ -112,8 +112,8 @@ COMMANDS: dict[str, type[Config]] = {
     "data_halfres": DataHalfresConfig,
     "data_fetch": DataFetchConfig,
 }
-# Groups whose knobs depend on the choice. No two classes of a group have the same knobs, but those
-# of data sets, which have a name.
+# Groups whose settings depend on the choice. No two classes of a group have the same settings, apart
+# from data sets, which have a name.
 VARIANTS: dict[str, dict[str, type]] = {
     "data": {**DATASETS},
     "augment": {"basic": BasicConfig, "heavy": HeavyConfig, "modern": ModernConfig},
@@ -131,9 +131,9 @@ VARIANTS: dict[str, dict[str, type]] = {
 
 
 def register(command: str = "train") -> None:
-    """Makes the schemas known to Hydra, as `<command>_schema` and `<group>_<choice>_schema`.
+    """Registers the schemas with Hydra, as `<command>_schema` and `<group>_<choice>_schema`.
 
-    They lie outside of the groups, so that they are not offered as choices. A sweeper is a choice.
+    They are outside of the groups, so that they are not offered as choices. Sweepers are choices.
     """
     schemas: dict[str, type] = {**COMMANDS}
     for group, variants in VARIANTS.items():
@@ -147,9 +147,9 @@ def register(command: str = "train") -> None:
 
 
 def _hydra_of(command: str) -> HydraConf:
-    """Hydra's own configuration: trainings are swept by ours, unless an argument or preset differs.
+    """Hydra's own configuration, with our sweeper and launcher as the defaults of `train`.
 
-    In conf/train.yaml, the choice would overrule that of a preset.
+    In conf/train.yaml, they would override the choice of a preset.
     """
     own = HydraConf()
     if command == "train":
@@ -198,12 +198,12 @@ def params(config: TrainConfig) -> dict[str, Any]:
 
 
 def to_yaml(config: Config) -> str:
-    """The values as plain YAML, which `load` reads back."""
+    """The values as plain YAML, for `load`."""
     return OmegaConf.to_yaml(OmegaConf.structured(config))
 
 
 def load(path: Path) -> TrainConfig:
-    """Reads the configuration that a run saved, as data: nothing in it is resolved or executed."""
+    """Reads the configuration of a run as data: nothing in it is resolved or executed."""
     if not path.is_file():
         raise MissingInputError(f"{path}: no such file; a run's configuration is needed")
     try:
@@ -217,9 +217,9 @@ def load(path: Path) -> TrainConfig:
 
 
 def read_as(schema: type[T], path: Path, what: str) -> T:
-    """Reads YAML that holds the values of a dataclass, as data; nothing in it is resolved.
+    """Reads the values of a dataclass from YAML, as data: nothing in it is resolved or executed.
 
-    what: the file is, for messages.
+    what: description of the file, for messages.
 
     Raises:
         MissingInputError: it is not there.
@@ -235,7 +235,7 @@ def read_as(schema: type[T], path: Path, what: str) -> T:
 
 
 def _plain_values(text: str) -> dict[str, Any]:
-    # Aliases can grow a small file to any size; interpolations can read the environment.
+    # Aliases can expand a small file to any size; interpolations can read the environment.
     if "${" in text or any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
         raise ValueError("interpolations and aliases are refused")
     values = yaml.safe_load(text)
@@ -245,12 +245,12 @@ def _plain_values(text: str) -> dict[str, Any]:
 
 
 def _variant(group: str, values: dict[str, Any]) -> type:
-    """The class whose values were saved for `group`: by its name, else by its knobs."""
+    """The class of the values saved for `group`, by its name or its settings."""
     saved = values.get(group)
     if isinstance(saved, dict):
         if saved.get("name") in VARIANTS[group]:
             return VARIANTS[group][saved["name"]]
         for variant in VARIANTS[group].values():
-            if saved.keys() == {knob.name for knob in fields(variant)}:
+            if saved.keys() == {setting.name for setting in fields(variant)}:
                 return variant
     raise ValueError(f"{group} is none of {', '.join(VARIANTS[group])}. Received: {saved}")

@@ -1,4 +1,4 @@
-"""The knobs in which runs differ, and which runs are alike but for their seed."""
+"""Which runs are the same experiment, up to the seed; the settings in which runs differ."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
@@ -7,18 +7,18 @@ from pwc_exp.config.schema import CHOICE
 from pwc_exp.tracking.search import Found
 
 SEED = "seed"
-_APART = (FREE - {"steps"}) | {SEED, "name"}  # that make no other experiment of a run
+_APART = (FREE - {"steps"}) | {SEED, "name"}  # settings that do not change the experiment
 
 
-def knobs(found: Found) -> dict[str, str]:
-    """The values that make it the experiment that it is, and of each group the choice."""
+def settings_of(found: Found) -> dict[str, str]:
+    """The values that define the experiment of a run, and the choice of each group."""
     own = {key: value for key, value in found.params.items() if not _is_apart(key)}
     return {**_choices(found.params, own), **own}
 
 
 def experiment_of(found: Found, metric: str) -> Hashable:
-    """The same for runs that are alike but for their seed, at the same step, on the same data."""
-    values = {key: value for key, value in knobs(found).items() if key != "steps"}
+    """A key that is equal for runs that differ only in their seed, at a step, on the same data."""
+    values = {key: value for key, value in settings_of(found).items() if key != "steps"}
     return (
         frozenset(values.items()),
         found.steps[metric],
@@ -27,11 +27,10 @@ def experiment_of(found: Found, metric: str) -> Hashable:
 
 
 def differing(runs: Sequence[Mapping[str, str]]) -> list[str]:
-    """Knobs that all have and that are not the same in all, but what follows from a name.
+    """Settings that all runs have and that differ, apart from those that follow from a name.
 
-    Choices of a group come first, and last those of the data, whose name and digest say as much.
-    Where a model's name tells the value of a knob of it, that knob is left out: sm has other
-    channels than tiny. So it is with data.
+    A setting of a model that its name determines is left out, such as the channels of sm and tiny;
+    likewise for data. Choices of groups come first, settings of the data last.
     """
     shared = [key for key in runs[0] if all(key in run for run in runs)]
     differ = [key for key in shared if len({run[key] for run in runs}) > 1]
@@ -39,7 +38,7 @@ def differing(runs: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def labels(keys: Iterable[str]) -> dict[str, str]:
-    """What is short and still tells them apart: the last part of each, if no other has it."""
+    """Short names: the last part of each key, unless another key has the same."""
     short = {key: _short(key) for key in keys}
     taken = list(short.values())
     return {key: key if taken.count(label) > 1 else label for key, label in short.items()}
@@ -55,7 +54,7 @@ def _prominence(key: str) -> tuple[bool, bool, str]:
 
 
 def _follows(key: str, runs: Sequence[Mapping[str, str]]) -> bool:
-    """Whether runs with the same name of the knob's group have the same value of the knob."""
+    """Whether runs with the same name of the setting's group have the same value of the setting."""
     name = f"{key.partition('.')[0]}.name"
     if name == key or not all(name in run for run in runs):
         return False
@@ -68,7 +67,7 @@ def _is_apart(key: str) -> bool:
 
 
 def _choices(params: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
-    """{group: choice}, of groups that have no name among their knobs."""
+    """{group: choice}, of groups that have no name among their settings."""
     found = {key.removeprefix(CHOICE): v for key, v in params.items() if key.startswith(CHOICE)}
     named = {group for group in found if f"{group}.name" in own} | {"experiment", "tracking"}
     return {group: choice for group, choice in found.items() if group not in named}
