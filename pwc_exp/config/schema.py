@@ -112,8 +112,8 @@ COMMANDS: dict[str, type[Config]] = {
     "data_halfres": DataHalfresConfig,
     "data_fetch": DataFetchConfig,
 }
-# Groups whose settings depend on the choice. No two classes of a group have the same settings, apart
-# from data sets, which have a name.
+# Groups whose settings depend on the choice. No two classes of a group have the same settings,
+# apart from data sets, which have a name.
 VARIANTS: dict[str, dict[str, type]] = {
     "data": {**DATASETS},
     "augment": {"basic": BasicConfig, "heavy": HeavyConfig, "modern": ModernConfig},
