@@ -60,7 +60,9 @@ def names(folder: Path) -> list[str]:
 
 
 def choices(group: str) -> list[str]:
-    return [f"{group}={name}" for name in names(data_dir("conf") / group)]
+    """The choices of a group for training; precision=auto is for inference."""
+    found = [f"{group}={name}" for name in names(data_dir("conf") / group)]
+    return [choice for choice in found if choice != "precision=auto"]
 
 
 def configure(command: str, *overrides: str) -> Config:
@@ -228,7 +230,8 @@ def test_variants_of_a_group_differ_in_their_keys_but_for_data_sets_which_have_a
             }
             continue
         keys = [
-            frozenset(knob.name for knob in dataclasses.fields(cls)) for cls in variants.values()
+            frozenset(setting.name for setting in dataclasses.fields(cls))
+            for cls in variants.values()
         ]
         assert len(set(keys)) == len(variants) > 1
 
