@@ -5,7 +5,14 @@ import os
 from pathlib import Path
 
 from pwc_exp import machine, pretrained
-from pwc_exp.config.commands import STANDARD_INPUT, BenchmarkConfig, DataFetchConfig, EvaluateConfig
+from pwc_exp.config.commands import (
+    STANDARD_INPUT,
+    BenchmarkConfig,
+    DataFetchConfig,
+    EvaluateConfig,
+    ExportConfig,
+    PredictConfig,
+)
 from pwc_exp.config.composition import read_model
 from pwc_exp.config.model import NetworkConfig
 from pwc_exp.config.schema import CONFIG_FILE, Config, flatten
@@ -27,25 +34,42 @@ def check_places(checked: Config, run_dir: Path) -> None:
             continue  # it is made
         value = values.get(key) or []
         for path in value if isinstance(value, list) else [value]:
-            if not _is_there(key, path):
-                raise MissingInputError(f"{key}: no such file or folder: {path}{_shipped(key)}")
+            check_input(key, path)
     _check_names(checked)
+    _check_packages(checked)
+    if isinstance(checked, ExportConfig) and Path(checked.out).exists():
+        raise OutputError(f"out: {checked.out} exists; choose another folder")
     if isinstance(checked, TrainConfig):
         _check_roots(checked)
         _prepare_outputs(run_dir.parent)
 
 
+def check_input(key: str, path: str) -> None:
+    """Refuses a path, the value of `key`, at which there is nothing."""
+    if not _is_there(key, path):
+        raise MissingInputError(f"{key}: no such file or folder: {path}{_shipped(key)}")
+
+
 def _check_names(checked: Config) -> None:
-    """Refuses models that are not there or do not fit, and baselines whose package is missing."""
+    """Refuses models that are not there or do not fit."""
     if isinstance(checked, NetworkConfig):
         for run, weights in checked.networks:
             pretrained.select(run=run, weights=weights, model=checked.model)
+    if isinstance(checked, BenchmarkConfig):
+        for name in checked.models:
+            read_model(name)
+
+
+def _check_packages(checked: Config) -> None:
+    """Refuses what needs an optional package that is not installed."""
     match checked:
-        case BenchmarkConfig():
-            for name in checked.models:
-                read_model(name)
         case EvaluateConfig() if any(baseline.needs_opencv for baseline in checked.estimate):
             machine.require("cv2", "opencv")
+        case PredictConfig() if checked.needs_video:
+            machine.require("av", "video")
+        case ExportConfig():
+            for package in [each for name in checked.formats or [] for each in name.packages]:
+                machine.require(package, "export")
 
 
 def _check_roots(config: TrainConfig) -> None:

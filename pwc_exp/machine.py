@@ -150,8 +150,9 @@ def needed(package: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(package)
     except ImportError as error:
+        name = package.partition(".")[0]
         raise MissingExtraError(
-            f"{package} is not installed: pip install 'pwc_exp[{extra}]' ({error})"
+            f"{name} is not installed: pip install 'pwc_exp[{extra}]' ({error})"
         ) from error
 
 

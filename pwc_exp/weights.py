@@ -6,7 +6,7 @@ weights to a network that exists. `WeightsInfo` records what is known about them
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,16 +126,17 @@ def load_network(
     weights: str | None,
     model: ModelConfig | None,
     precision: InferencePrecision | None,
+    log: Callable[[str], None] = print,
 ) -> Network:
     """Builds a network and assigns its weights.
 
-    A line on stdout names weights that ship with the package, another one says what
-    precision=auto decided. If a licence restricts what the weights may be used for, a line on
-    stderr says so.
+    If a licence restricts what the weights may be used for, a line on stderr says so.
 
     Args:
         run, weights, model: see `pretrained.select`.
         precision: None: that of the run, else float32.
+        log: takes a line that names weights that ship with the package, and one that says what
+            precision=auto decided.
     """
     selection = pretrained.select(run=run, weights=weights, model=model)
     policy, reason = _resolve(precision, selection)
@@ -143,9 +144,9 @@ def load_network(
     info = load_weights(network, selection.path)
     if selection.shipped is not None:
         millions = network.count_params() / 1e6
-        print(f"weights: {selection.shipped} (shipped, {millions:.1f}M parameters)")
+        log(f"weights: {selection.shipped} (shipped, {millions:.1f}M parameters)")
     if reason:
-        print(f"precision: {network.compute_dtype} ({reason})")
+        log(f"precision: {network.compute_dtype} ({reason})")
     if notice := info.notice():
         print(notice, file=sys.stderr)
     return Network(network, info)

@@ -1,6 +1,7 @@
-"""Runs by `latest` and by the folder they are in; words of other frameworks."""
+"""Runs by `latest` and by folder; words of other frameworks; packages that are missing."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ import pytest
 
 from pwc_exp import cli
 from pwc_exp.config.schema import CONFIG_FILE
-from pwc_exp.errors import ConfigError, MissingInputError
-from pwc_exp.inputs import newest_run
+from pwc_exp.errors import ConfigError, MissingExtraError, MissingInputError
+from pwc_exp.inputs import check_places, newest_run
 
 
 @pytest.fixture
@@ -70,3 +71,38 @@ def test_words_of_other_frameworks_get_the_right_hint(
 def test_flags_that_would_change_the_command_are_refused(flags: list[str]) -> None:
     with pytest.raises(ConfigError, match="refused|shows one job"):
         cli._check_arguments("train", flags)
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments"),
+    [
+        ("av", ["predict", "frames=clip.mp4"]),
+        ("av", ["predict", "frames=[clip.mp4,clip.mp4]", "outputs=[side_by_side]"]),
+        ("onnx", ["export", "out=o", "formats=[onnx]"]),
+    ],
+)
+def test_a_missing_package_is_named_before_work_starts(
+    package: str,
+    arguments: list[str],
+    configure: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("clip.mp4", "w"):
+        Path(name).touch()
+    config = configure(*arguments, "weights=w", "model=tiny")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(
+        MissingExtraError, match=f"{package} is not installed: pip install 'pwc_exp"
+    ):
+        check_places(config, Path())
+
+
+def test_export_without_formats_needs_no_package(
+    configure: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("w").touch()
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    check_places(configure("export", "out=o", "weights=w", "model=tiny"), Path())

@@ -210,6 +210,7 @@ class LeaderboardConfig(Settings):
 
 STANDARD_INPUT = "-"
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm"}
+_LISTS = {".csv", ".txt"}
 
 
 class Direction(StrEnum):
@@ -236,6 +237,11 @@ class Output(StrEnum):
     flow_video = auto()  # of all pairs: colour-coded flow
     side_by_side = auto()  # of all pairs: frame beside flow
 
+    @property
+    def is_video(self) -> bool:
+        """Whether all pairs together have one file."""
+        return self in (Output.flow_video, Output.side_by_side)
+
 
 @dataclass(kw_only=True)
 class PredictConfig(NetworkConfig):
@@ -244,7 +250,7 @@ class PredictConfig(NetworkConfig):
     precision: InferencePrecisionConfig = field(default_factory=InferencePrecisionConfig)
     frames: Any  # images [a,b,...]; folder; pattern; list (.txt, .csv); video; - (standard input)
     out: str | None = None  # folder for the results; null: outputs/predict/<time>
-    outputs: list[Output] = list_of(Output.flo, Output.picture)  # kinds of files to write
+    outputs: list[Output] | None = None  # files to write; null: flo, picture; of a video flow_video
     direction: Direction = Direction.forward  # forward: from frame 1 to frame 2
     batch_size: int = positive(1)  # pairs of the same size per step
     resize: list[int] | None = positive(None)  # (height, width) to resize frames to for inference
@@ -268,10 +274,29 @@ class PredictConfig(NetworkConfig):
         pattern = image and any(sign in self.frames[0] for sign in "*?[")
         requirement = "must name two or more images, a folder, a pattern, a list, a video or -"
         check(bool(self.frames) and (not image or pattern), "frames", requirement, self.frames)
-        check(bool(self.outputs), "outputs", "must name at least one", self.outputs)
+        check(self.outputs != [], "outputs", "must name at least one", self.outputs)
         check(len(self.resize or [1, 1]) == 2, "resize", "must be [height, width]", self.resize)
         both = self.resize is not None and self.scale is not None
         check(not both, "resize", "cannot be combined with scale", [self.resize, self.scale])
+
+    @property
+    def reads_video(self) -> bool:
+        """Whether `frames` is a video file; of standard input, that is not known."""
+        path = Path(self.frames[0])
+        images_or_list = path.suffix.lower() in _IMAGES | _LISTS
+        return len(self.frames) == 1 and path.is_file() and not images_or_list
+
+    @property
+    def kinds(self) -> list[Output]:
+        """The kinds of files to write."""
+        if self.outputs is not None:
+            return self.outputs
+        return [Output.flow_video] if self.reads_video else [Output.flo, Output.picture]
+
+    @property
+    def needs_video(self) -> bool:
+        """Whether videos are read or written, which needs PyAV."""
+        return self.reads_video or any(kind.is_video for kind in self.kinds)
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -324,13 +349,21 @@ class Format(StrEnum):
     tflite_fp16 = auto()
     mlflow = auto()
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Packages of the extra `export` that write and run it."""
+        return ("onnx", "onnxruntime", "openvino") if self is Format.onnx else ()
+
+
+DEFAULT_FORMATS = (Format.keras, Format.savedmodel, Format.onnx)
+
 
 @dataclass(kw_only=True)
 class ExportConfig(NetworkConfig):
     """A network, exported for other runtimes."""
 
     out: str  # new folder for the files
-    formats: list[Format] = list_of(Format.keras, Format.savedmodel, Format.onnx)  # what to write
+    formats: list[Format] | None = None  # what to write; null: keras, savedmodel, onnx if installed
     shapes: list[list[int]] = list_of([1, 448, 1024])  # fixed input shapes of LiteRT: [B, H, W]
     # [B, H, W] at which formats with open sizes are compared with the network
     compared: list[list[int]] = list_of([1, 100, 150], [2, 65, 200], [1, 448, 1024])
@@ -338,7 +371,7 @@ class ExportConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_most_one_of(self, "run", "weights")
-        check(bool(self.formats), "formats", "must name at least one", self.formats)
+        check(self.formats != [], "formats", "must name at least one", self.formats)
         for name in ("shapes", "compared"):
             for shape in getattr(self, name):
                 holds = len(shape) == 3 and all(length > 0 for length in shape)

@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,9 @@ from tqdm import tqdm
 
 import pwc_exp
 from pwc_exp import storage
-from pwc_exp.config.commands import ExportConfig, Format
+from pwc_exp.config.commands import DEFAULT_FORMATS, ExportConfig, Format
 from pwc_exp.config.training import InferencePrecision
-from pwc_exp.errors import OutputError
-from pwc_exp.export.formats import CARD_FILE, KINDS, network_runner
+from pwc_exp.export.formats import CARD_FILE, EXTRA, KINDS, network_runner
 from pwc_exp.export.parity import Difference, Shape, check, make_cases
 from pwc_exp.weights import Network, load_network
 
@@ -41,12 +41,11 @@ def export(config: ExportConfig) -> None:
     """Writes the network in each format, compares their flows, and prints the differences.
 
     Raises:
-        OutputError: `out` exists.
+        OutputError: `out` exists or cannot be written.
         ParityError: a format differs from the network; then `out` is not created.
     """
     out = Path(config.out)
-    if out.exists():
-        raise OutputError(f"out: {out} is there already; choose another folder")
+    formats = list(dict.fromkeys(config.formats or installed_formats()))
     network = load_network(
         run=config.run,
         weights=config.weights,
@@ -57,14 +56,14 @@ def export(config: ExportConfig) -> None:
     shapes = {
         name: [Shape(*shape) for shape in (config.compared if kind.any_size else config.shapes)]
         for name, kind in KINDS.items()
-        if name in config.formats
+        if name in formats
     }
     every = dict.fromkeys(shape for of_format in shapes.values() for shape in of_format)
     cases = make_cases(network_runner(network.model), every)
     needed = COPIES * len(shapes) * 4 * network.model.count_params()
     found: dict[Format, list[Difference]] = {}
     with storage.folder(out, needed=needed) as folder:
-        for name in tqdm(dict.fromkeys(config.formats), desc="export", leave=False, disable=None):
+        for name in tqdm(formats, desc="export", leave=False, disable=None):
             kind, place = KINDS[name], folder / name
             place.mkdir()
             kind.write(network.model, place, shapes[name])
@@ -75,6 +74,21 @@ def export(config: ExportConfig) -> None:
         rows = [{"format": name, **row} for name in found for row in _rows(found[name])]
         storage.write_file(folder / PARITY_FILE, json.dumps(rows, indent=2).encode())
     print(table(found, {name: _megabytes(out / name) for name in found}))
+    print(f"{out}: {', '.join(found)}")
+
+
+def installed_formats() -> list[Format]:
+    """The default formats, without those whose packages are missing; a line names each of these."""
+    formats = []
+    for name in DEFAULT_FORMATS:
+        missing = [package for package in name.packages if find_spec(package) is None]
+        if not missing:
+            formats.append(name)
+            continue
+        print(
+            f"{name}: left out; {', '.join(missing)} not installed: pip install 'pwc_exp[{EXTRA}]'"
+        )
+    return formats
 
 
 def describe(

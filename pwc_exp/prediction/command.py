@@ -17,6 +17,8 @@ from pwc_exp.prediction.outputs import SCALED, Estimated, Outputs, Videos
 from pwc_exp.prediction.sources import OF_ONE_PAIR, Pair, Source, open_source
 from pwc_exp.weights import load_network
 
+LISTED = 10  # pairs at most whose files are listed on the terminal
+
 
 def predict(config: PredictConfig) -> None:
     """Writes the results of every pair.
@@ -82,7 +84,8 @@ class _Prediction:
         self.written = 0
         self.found = 0
         self.max_speed = config.max_speed
-        self._draws = not SCALED.isdisjoint(config.outputs)
+        self._lists_files = source.total is not None and source.total <= LISTED
+        self._draws = not SCALED.isdisjoint(config.kinds)
 
     def run(self) -> None:
         """Takes every pair of the source, in order; lists those that failed, also if stopped."""
@@ -97,13 +100,15 @@ class _Prediction:
                 print(f"failed: {failure}", file=sys.stderr)
 
     def report(self) -> None:
-        """Prints what was done; a failure of any pair is one of the command."""
+        """Prints what was done in one line; a failure of any pair is one of the command."""
         out = self.outputs.out
-        for path in self.videos.paths:
-            print(f"video: {path}")
+        videos = ", ".join(map(str, self.videos.paths))
+        per_pair = bool(self.outputs.kinds) or not videos
         found = f", {self.found} existed" if self.found else ""
         failed = f", {len(self.failures)} failed" if self.failures else ""
-        print(f"{out}: {self.written} pairs written{found}{failed}")
+        written = f"{self.written} pair{'s' * (self.written != 1)} written{found}{failed}"
+        more = f"; {videos}" if per_pair and videos else ""
+        print(f"{out if per_pair else videos}: {written}{more}")
         if self.failures:
             raise DataError(
                 f"{len(self.failures)} failed, as listed; all others are written in {out}"
@@ -211,7 +216,7 @@ class _Prediction:
             self._fail(str(pair), error)
             return
         self.written += 1
-        if paths:
+        if paths and self._lists_files:
             tqdm.write(f"{pair}: {', '.join(map(str, paths))}")
 
     def _full_speed(self, flow: np.ndarray) -> float:

@@ -48,7 +48,7 @@ TAILS = {
     Output.occlusion: "_occlusion.png",
     Output.confidence: "_confidence.png",
 }
-WRITERS: dict[Output, Callable[[Path, np.ndarray], None]] = {
+WRITERS: dict[Output, Callable[..., None]] = {  # (path, flow, valid=None)
     Output.flo: write_flo,
     Output.npy: write_npy,
     Output.kitti: write_kitti_png,
@@ -93,7 +93,7 @@ class Outputs:
 
     def __init__(self, config: PredictConfig, out: Path, made_with: Mapping[str, Any]) -> None:
         self.out = out
-        self.kinds = [kind for kind in dict.fromkeys(config.outputs) if kind in TAILS]
+        self.kinds = [kind for kind in dict.fromkeys(config.kinds) if kind in TAILS]
         both = (Direction.forward, Direction.backward)
         self.directions = both if config.direction is Direction.both else (config.direction,)
         self.compares = not COMPARING.isdisjoint(self.kinds)
@@ -237,7 +237,7 @@ class Videos:
         for kind, tail in VIDEOS.items():
             path = out / f"{source.title}{tail}"
             record = path.with_suffix(_RECORD)
-            if kind not in config.outputs:
+            if kind not in config.kinds:
                 continue
             if path.resolve() in source.inputs:
                 raise ConfigError(f"out: {path} is the input; choose another folder")

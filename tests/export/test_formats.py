@@ -1,9 +1,12 @@
 """Exports: whole folders that describe themselves, or nothing; every format has the flow."""
 
 import json
+import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import keras
@@ -17,9 +20,10 @@ from pwc_exp.build import build_model
 from pwc_exp.config.commands import Format
 from pwc_exp.errors import ConfigError, DataError, OutputError, ParityError
 from pwc_exp.export import formats
-from pwc_exp.export.command import export
+from pwc_exp.export.command import export, installed_formats
 from pwc_exp.export.formats import engines_of, graph_runner, network_runner, trace
 from pwc_exp.export.parity import Bound, Shape, frames
+from pwc_exp.inputs import check_places
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.weights import load_weights
 
@@ -89,10 +93,23 @@ def test_the_archive_and_the_tensors_beside_it_hold_the_network(
 def test_a_folder_that_is_there_is_left_alone(
     exported: Path, configure: Callable[..., Any], weights: Path
 ) -> None:
-    before = sorted(exported.rglob("*"))
-    with pytest.raises(OutputError, match="is there already"):
-        export(configure("export", "model=tiny", f"weights={weights}", f"out={exported}"))
-    assert sorted(exported.rglob("*")) == before
+    config = configure("export", "model=tiny", f"weights={weights}", f"out={exported}")
+    with pytest.raises(OutputError, match="exists; choose another folder"):
+        check_places(config, Path())
+
+
+def test_by_default_the_formats_that_are_installed_are_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    every = dict.fromkeys(Format.onnx.packages, ModuleType("installed"))
+    for package, module in every.items():
+        module.__spec__ = ModuleSpec(package, None)
+        monkeypatch.setitem(sys.modules, package, module)
+    assert installed_formats() == [Format.keras, Format.savedmodel, Format.onnx]
+    assert capsys.readouterr().out == ""
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert installed_formats() == [Format.keras, Format.savedmodel]
+    assert "onnx: left out; onnx not installed: pip install 'pwc" in capsys.readouterr().out
 
 
 def test_a_format_that_is_not_the_network_leaves_nothing(

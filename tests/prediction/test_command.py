@@ -240,3 +240,10 @@ def test_without_a_folder_each_call_makes_one_of_its_own(
     command.predict(configure("predict", "weights=w", f"frames=[{frames[0]},{frames[1]}]"))
     (out,) = (tmp_path / "outputs/predict").iterdir()
     assert names(out) == ["a.flo", "a.json", "a_flow.png"]
+
+
+def test_of_many_pairs_only_a_summary_is_printed(
+    predict: Predict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = predict(clip(tmp_path / "clip", *range(12)), "outputs=[flo]")
+    assert capsys.readouterr().out == f"{out}: 11 pairs written\n"

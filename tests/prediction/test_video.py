@@ -174,3 +174,16 @@ def test_a_pair_that_fails_is_black_in_the_video(
     film = list(read_video(tmp_path / "out/clip_flow.mp4", "out"))
     assert len(film) == 2  # nothing is known of the size before the first picture
     assert read_header(tmp_path / "out/clip_flow.mp4").frame_rate == 10
+
+
+def test_of_a_video_a_video_is_written_and_one_line(
+    predict: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "clip.mp4", [40, 80, 120])
+    out = predict(path)
+    assert sorted(each.name for each in out.iterdir()) == ["clip_flow.json", "clip_flow.mp4"]
+    assert capsys.readouterr().out == f"{out}/clip_flow.mp4: 2 pairs written\n"
+    predict(path, "outputs=[flo,flow_video]", "overwrite=true")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3  # one for each of a few pairs
+    assert lines[-1] == f"{out}: 2 pairs written; {out}/clip_flow.mp4"
