@@ -47,7 +47,7 @@ check: $(DEV) docs ## Check format, style, types, layers, and the links of the d
 
 docs: $(DEV) ## Build the documentation into site/, with every link checked
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "documentation: site/index.html"
+	@echo "documentation: site/index.html; with search: $(BIN)/python -m http.server --directory site"
 
 format: $(DEV) ## Format the code, and repair what ruff can
 	@$(BIN)/ruff check --quiet --fix .

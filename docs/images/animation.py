@@ -21,7 +21,7 @@ from skimage.transform import AffineTransform, warp
 from pwc_exp.flow.colour import flow_to_colour
 
 HEIGHT, WIDTH, FRAMES = 240, 360, 36
-MAX_SPEED = 8.0  # px per frame, the speed of full colour
+MAX_SPEED = 12.0  # px per frame, the speed of full colour
 
 
 def placements(t: float) -> list[AffineTransform]:
@@ -29,10 +29,10 @@ def placements(t: float) -> list[AffineTransform]:
     swing = np.sin(2 * np.pi * t)
     bounce = np.cos(2 * np.pi * t)
     return [
-        AffineTransform(translation=(-120 + 40 * swing, -80 + 20 * bounce)),
+        AffineTransform(translation=(-120 + 25 * swing, -80 + 25 * bounce)),
         AffineTransform(scale=0.6, rotation=0.35 * swing, translation=(30 + 10 * bounce, 20))
         + AffineTransform(translation=(20 * swing, 12 * bounce)),
-        AffineTransform(scale=0.7, translation=(170 - 45 * bounce, 60 + 40 * swing)),
+        AffineTransform(scale=0.52, translation=(150 - 45 * bounce, 60 + 40 * swing)),
     ]
 
 
@@ -41,7 +41,7 @@ def layers() -> list[tuple[np.ndarray, np.ndarray]]:
     result = [(data.coffee() / 255.0, np.ones(data.coffee().shape[:2]))]
     for photograph, oval in (
         (data.astronaut()[:260, 100:340], (130, 120, 125, 95)),
-        (data.chelsea()[20:240, 40:300], (110, 130, 105, 125)),
+        (data.chelsea()[:, 60:400], (150, 165, 145, 160)),
     ):
         mask = np.zeros(photograph.shape[:2])
         mask[ellipse(*oval, shape=mask.shape)] = 1.0
