@@ -1,4 +1,4 @@
-"""Videos, read and written with PyAV, which is FFmpeg: the extra `video`.
+"""Videos, read and written with PyAV, a binding of FFmpeg.
 
 Letters: H height, W width.
 """
@@ -14,7 +14,6 @@ import numpy as np
 
 from pwc_exp import storage
 from pwc_exp.errors import DataError
-from pwc_exp.machine import needed
 
 # In the order of preference. H.264 plays everywhere; FFmpeg may have been built without x264.
 _ENCODERS = ("libx264", "libopenh264", "mpeg4")
@@ -78,7 +77,8 @@ class VideoWriter:
 
     def add(self, picture: np.ndarray) -> None:
         """Appends a picture, [H, W, 3] uint8 RGB; odd sizes get their last row or column twice."""
-        av = _av()
+        import av
+
         if self.size is None:
             self._begin(*picture.shape[:2])
         if picture.shape[:2] != self.size:
@@ -109,7 +109,8 @@ class VideoWriter:
         self._temporary.unlink(missing_ok=True)
 
     def _begin(self, height: int, width: int) -> None:
-        av = _av()
+        import av
+
         storage.make_folder(self.path.parent)
         self.size = (height, width)
         self._container = av.open(str(self._temporary), "w", format="mp4")
@@ -126,7 +127,8 @@ class VideoWriter:
 @contextmanager
 def _opened(source: Path | BinaryIO, title: str) -> Iterator[tuple[Any, Any]]:
     """Gives the container and its first video stream; FFmpeg's complaints become one line."""
-    av = _av()
+    import av.error
+
     try:
         with av.open(str(source) if isinstance(source, Path) else source) as container:
             if not container.streams.video:
@@ -137,8 +139,3 @@ def _opened(source: Path | BinaryIO, title: str) -> Iterator[tuple[Any, Any]]:
     except (av.error.FFmpegError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{title}: not a video that can be decoded; {reason}") from error
-
-
-def _av() -> Any:
-    needed("av.error", "video")
-    return needed("av", "video")

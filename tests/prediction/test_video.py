@@ -1,7 +1,6 @@
 """Videos in and out."""
 
 import io
-import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from grey_frames import Model, predicting, without_network
 
-from pwc_exp.errors import DataError, MissingExtraError
+from pwc_exp.errors import DataError
 from pwc_exp.flow.colour import flow_to_colour
 from pwc_exp.prediction import sources
 from pwc_exp.prediction.sources import open_source
@@ -118,15 +117,6 @@ def test_a_video_through_standard_input(tmp_path: Path, monkeypatch: pytest.Monk
     pairs = list(open_source(["-"]).pairs())
     assert [pair.name for pair in pairs] == ["frame_000001", "frame_000002"]
     assert pairs[0].files == []  # whether it is the same as before is not known
-
-
-def test_without_pyav_the_message_names_the_extra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write(tmp_path / "clip.mp4", [40, 80])
-    monkeypatch.setitem(sys.modules, "av.error", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'pwc_exp\[video\]'"):
-        read_header(path)
 
 
 def test_from_a_video_to_the_flow_beside_the_frame(
