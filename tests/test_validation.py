@@ -123,9 +123,9 @@ def test_a_validation_that_was_saved_is_read_back(configure: Configure, tmp_path
         (["validation=[{name:sintel,pass:final}]", ROOT], r"validation\[0\]: .*pass"),
         (["validation=[{name:sintel,split:test}]", ROOT], "split must be one of train, val, all"),
         (["validation=[{name:sintel,as:a/b}]", ROOT], "must be letters"),
-        (["validation=[sintel,sintel]", ROOT], r"validation\[1\] needs a name of its own"),
-        (["validation=[{name:sintel,as:mean}]", ROOT], "needs a name of its own"),
-        (["validation=[{name:sintel,as:aepe}]", ROOT], "needs a name of its own"),
+        (["validation=[sintel,sintel]", ROOT], r"validation\[1\] needs a unique name"),
+        (["validation=[{name:sintel,as:mean}]", ROOT], "needs a unique name"),
+        (["validation=[{name:sintel,as:aepe}]", ROOT], "needs a unique name"),
         (
             [
                 "validation=[sintel]",
@@ -134,7 +134,7 @@ def test_a_validation_that_was_saved_is_read_back(configure: Configure, tmp_path
                 "data.root=/a",
                 "data.parts=[{name:sintel,root:b}]",
             ],
-            "needs a name of its own",
+            "needs a unique name",
         ),
         (["val_split=false"], "val_split must be true without validation sets"),
         (["validation=[sintel]", ROOT, "val_split=false"], "best_metric must be one of val/sintel"),
