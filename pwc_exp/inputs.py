@@ -11,7 +11,6 @@ from pwc_exp.config.commands import (
     DataFetchConfig,
     EvaluateConfig,
     ExportConfig,
-    PredictConfig,
 )
 from pwc_exp.config.composition import read_model
 from pwc_exp.config.model import NetworkConfig
@@ -65,8 +64,6 @@ def _check_packages(checked: Config) -> None:
     match checked:
         case EvaluateConfig() if any(baseline.needs_opencv for baseline in checked.estimate):
             machine.require("cv2", "opencv")
-        case PredictConfig() if checked.needs_video:
-            machine.require("av", "video")
         case ExportConfig():
             for package in [each for name in checked.formats or [] for each in name.packages]:
                 machine.require(package, "export")

@@ -76,9 +76,8 @@ def test_flags_that_would_change_the_command_are_refused(flags: list[str]) -> No
 @pytest.mark.parametrize(
     ("package", "arguments"),
     [
-        ("av", ["predict", "frames=clip.mp4"]),
-        ("av", ["predict", "frames=[clip.mp4,clip.mp4]", "outputs=[side_by_side]"]),
-        ("onnx", ["export", "out=o", "formats=[onnx]"]),
+        ("cv2", ["evaluate", "estimate=[dis]", "data=synthetic"]),
+        ("onnx", ["export", "out=o", "weights=w", "model=tiny", "formats=[onnx]"]),
     ],
 )
 def test_a_missing_package_is_named_before_work_starts(
@@ -89,9 +88,8 @@ def test_a_missing_package_is_named_before_work_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("clip.mp4", "w"):
-        Path(name).touch()
-    config = configure(*arguments, "weights=w", "model=tiny")
+    Path("w").touch()
+    config = configure(*arguments)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(
         MissingExtraError, match=f"{package} is not installed: pip install 'pwc_exp"

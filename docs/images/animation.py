@@ -1,15 +1,14 @@
 """Makes the README's animation: a generated video beside its colour-coded flow.
 
-    python docs/images/animation.py                  # the ground truth
-    python docs/images/animation.py weights=fast     # the flow of `pwc predict weights=fast`
+    python docs/images/animation.py           # the ground truth
+    python docs/images/animation.py fast      # the flow of these weights, or of a run
 
 The frames move three photographs that come with scikit-image and are free to use: coffee
 (Rachel Michetti, CC0), astronaut (NASA, public domain), Chelsea (Stefan van der Walt, CC0).
 """
 
-import subprocess
 import sys
-import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,8 @@ from skimage import data
 from skimage.draw import ellipse
 from skimage.transform import AffineTransform, warp
 
-from pwc_exp.flow.colour import flow_to_colour
+import pwc_exp
+from pwc_exp import flow_to_image
 
 HEIGHT, WIDTH, FRAMES = 240, 360, 36
 MAX_SPEED = 12.0  # px per frame, the speed of full colour
@@ -63,35 +63,21 @@ def render(step: int) -> tuple[np.ndarray, np.ndarray]:
     return frame, flow
 
 
-def predicted(frames: list[Image.Image], arguments: list[str]) -> list[np.ndarray]:
-    """The flow of each frame to the next, by `pwc predict <arguments>`."""
-    from pwc_exp.data.formats.io import read_flow
-
-    with tempfile.TemporaryDirectory() as folder:
-        clip, out = Path(folder, "clip"), Path(folder, "flow")
-        clip.mkdir()
-        for index, frame in enumerate([*frames, frames[0]]):
-            frame.save(clip / f"{index:03}.png")
-        command = [sys.executable, "-m", "pwc_exp.predict", *arguments]
-        subprocess.run([*command, f"frames={clip}", f"out={out}", "outputs=[flo]"], check=True)
-        return [read_flow(path)[0] for path in sorted(out.rglob("*.flo"))]
-
-
 def main() -> None:
     """Writes animation.webp beside this file."""
     rendered = [render(step) for step in range(FRAMES)]
-    frames = [Image.fromarray((255 * frame).round().astype(np.uint8)) for frame, _ in rendered]
+    frames = [(255 * frame).round().astype(np.uint8) for frame, _ in rendered]
     flows = [flow for _, flow in rendered]
     if sys.argv[1:]:
-        flows = predicted(frames, sys.argv[1:])
-    pages = []
-    for frame, flow in zip(frames, flows, strict=True):
-        pages.append(Image.new("RGB", (2 * WIDTH, HEIGHT)))
-        pages[-1].paste(frame, (0, 0))
-        pages[-1].paste(Image.fromarray(flow_to_colour(flow, max_speed=MAX_SPEED)), (WIDTH, 0))
+        network = pwc_exp.load(sys.argv[1])
+        flows = [network(*pair) for pair in pairwise([*frames, frames[0]])]
+    pages = [
+        Image.fromarray(np.hstack([frame, flow_to_image(flow, max_speed=MAX_SPEED)]))
+        for frame, flow in zip(frames, flows, strict=True)
+    ]
     path = Path(__file__).with_name("animation.webp")
     pages[0].save(path, save_all=True, append_images=pages[1:], duration=60, loop=0, quality=60)
-    print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
+    print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -293,11 +293,6 @@ class PredictConfig(NetworkConfig):
             return self.outputs
         return [Output.flow_video] if self.reads_video else [Output.flo, Output.picture]
 
-    @property
-    def needs_video(self) -> bool:
-        """Whether videos are read or written, which needs PyAV."""
-        return self.reads_video or any(kind.is_video for kind in self.kinds)
-
 
 def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
