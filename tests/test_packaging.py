@@ -60,7 +60,8 @@ def test_the_wheel_holds_every_configuration_and_composes_them(tmp_path: Path) -
         capture_output=True,
         text=True,
     )
-    assert done.stdout.split() == ["quickstart", str(site / "pwc_exp" / "composition.py")]
+    composition_file = site / "pwc_exp" / "config" / "composition.py"
+    assert done.stdout.split() == ["quickstart", str(composition_file)]
 
 
 def test_the_wheel_holds_weights_that_ship_and_their_cards(tmp_path: Path) -> None:
