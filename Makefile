@@ -54,13 +54,5 @@ format: $(DEV) ## Format the code, and repair what ruff can
 	@$(BIN)/ruff format .
 
 ui: $(BASE) ## Show all runs in MLflow and TensorBoard, until Ctrl-C
-	@mkdir -p outputs/mlflow/artifacts
-	@echo "MLflow       http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
-	@echo "TensorBoard  http://127.0.0.1:6006"
-	@trap 'kill $$(jobs -p) 2> /dev/null; wait' EXIT; trap 'exit 0' INT TERM; \
-	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
-	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --workers 1 \
-		--backend-store-uri sqlite:///outputs/mlflow/mlflow.db \
-		--no-serve-artifacts --default-artifact-root outputs/mlflow/artifacts & \
-	$(BIN)/tensorboard --host 127.0.0.1 --port 6006 --logdir outputs & \
-	wait -n
+	@mkdir -p outputs
+	@$(BIN)/python -m pwc_exp.ui

@@ -20,6 +20,7 @@ COMMANDS = {
     "data": ("check, show, fetch data sets", "pwc data check data=sintel data.root=…"),
     "describe": ("layers and operations of a model", "pwc describe model=lg"),
     "benchmark": ("speed of networks and input pipeline", "pwc benchmark model=small"),
+    "ui": ("MLflow and TensorBoard in the browser", "pwc ui"),
     "sync": ("send a run to MLflow", "pwc sync outputs/train/…"),
     "replay": ("repeat a non-finite update", "pwc replay outputs/train/…/blackbox/…"),
 }

@@ -11,6 +11,7 @@ from pwc_exp.errors import MissingInputError
 from pwc_exp.sweeps.folder import FILE as SWEEP_FILE
 from pwc_exp.sweeps.folder import PAGE, PICTURES, TABLE, SweepFolder
 from pwc_exp.tracking import record
+from pwc_exp.tracking.mlflow_store import where_to_look
 from pwc_exp.tracking.sync import sync as sync_stores
 
 KINDS = ("points", "pictures", "artifacts", "params", "tags")
@@ -73,4 +74,10 @@ def _send(
     counts = [f"{store.sent[kind]:,} {kind}" for kind in KINDS if store.sent[kind]]
     ended = ["the end of the run"] if store.sent["status"] else []
     print(f"sent     {', '.join(counts + ended) or 'nothing: all of it is there'}")
-    print(f"MLflow   {store.address}")
+    lines = where_to_look(
+        run_dir,
+        uri=asked.uri or config.tracking.uri,
+        experiment=asked.experiment or config.tracking.experiment,
+        outputs=Path(config.outputs),
+    )
+    print("\n".join(lines))

@@ -211,7 +211,7 @@ def test_files_of_a_data_set_need_a_root_and_the_message_says_what_lies_there() 
 def test_a_value_of_a_choice_can_be_overridden_from_the_command_line() -> None:
     config = configure_training("schedule=cyclic", "schedule.peak=1e-3", "precision=fp16")
     assert isinstance(config.schedule, CyclicConfig)
-    assert (config.schedule.peak, config.schedule.half_cycle) == (1e-3, 20_000)
+    assert (config.schedule.peak, config.schedule.half_cycle) == (1e-3, 120_000)
     assert config.precision.policy is Precision.fp16
 
 

@@ -88,9 +88,9 @@ def test_there_is_a_preset_for_every_row_of_the_originals_tables() -> None:
 
 def test_these_are_the_presets() -> None:
     own = {"modern", "modern-small", "quickstart", "tune-quickstart"}
-    own |= {"pretrain-fast-1", "pretrain-fast-2"}
+    own |= {"pretrain-fast-1", "pretrain-fast-2", "pretrain-fast-3"}
     assert set(PRESETS) == {*TFOPTFLOW, *NVLABS, *own}
-    assert len(PRESETS) == 18
+    assert len(PRESETS) == 19
 
 
 @pytest.mark.parametrize("preset", TFOPTFLOW)

@@ -23,8 +23,11 @@ FINE_VALUES = "schedule.values=[1e-5,5e-6,2.5e-6,1.25e-6,6.25e-7]"
     [
         ("multisteps_train", ["schedule=multisteps"]),
         ("multisteps_finetune", ["schedule=multisteps", FINE_BOUNDARIES, FINE_VALUES]),
-        ("cyclic_train", ["schedule=cyclic"]),
-        ("cyclic_finetune", ["schedule=cyclic", "schedule.base=1e-6", "schedule.peak=2e-5"]),
+        ("cyclic_train", ["schedule=cyclic", "steps=200_000"]),
+        (
+            "cyclic_finetune",
+            ["schedule=cyclic", "schedule.base=1e-6", "schedule.peak=2e-5", "steps=200_000"],
+        ),
     ],
 )
 def test_the_learning_rate_is_the_originals(

@@ -438,6 +438,22 @@ class ServeConfig(NetworkConfig):
 
 
 @dataclass(kw_only=True)
+class UiConfig(Settings):
+    """MLflow and TensorBoard in the browser, for all runs of a folder."""
+
+    tracking: SearchConfig = field(default_factory=SearchConfig)
+    outputs: str = "outputs"  # folder of all runs
+    mlflow_port: int = 5000  # port of MLflow on 127.0.0.1; 0: any free one
+    tensorboard_port: int = 6006  # port of TensorBoard on 127.0.0.1; 0: any free one
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("mlflow_port", "tensorboard_port"):
+            port = getattr(self, name)
+            check(0 <= port <= 65535, name, "must be between 0 and 65535", port)
+
+
+@dataclass(kw_only=True)
 class DescribeConfig(Settings):
     """The layers of a model, its parameters and operations."""
 

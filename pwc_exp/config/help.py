@@ -37,6 +37,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "export_card": ("weights=mine.safetensors data=sintel data.root=MPI-Sintel",),
     "serve": ("", "port=8000 exported=exported/savedmodel"),
     "sync": ("outputs/train/2026-11-30_10-30-00",),
+    "ui": ("", "outputs=results mlflow_port=0 tensorboard_port=0"),
     "replay": ("outputs/train/2026-11-30_10-30-00/blackbox/step-00001234",),
     "describe": ("model=lg", "model=fast size=[384,512]"),
     "benchmark": ("model=small models=[fast]", "model=sm precision=bf16"),

@@ -32,6 +32,7 @@ from pwc_exp.config.commands import (
     ServeConfig,
     SubmitConfig,
     SyncConfig,
+    UiConfig,
 )
 from pwc_exp.config.data import DATASETS
 from pwc_exp.config.sweeps import GridConfig, LocalConfig, OptunaConfig
@@ -78,6 +79,7 @@ Config = (
     | ServeConfig
     | ReplayConfig
     | SyncConfig
+    | UiConfig
     | DescribeConfig
     | BenchmarkConfig
     | PipelineConfig
@@ -102,6 +104,7 @@ COMMANDS: dict[str, type[Config]] = {
     "serve": ServeConfig,
     "replay": ReplayConfig,
     "sync": SyncConfig,
+    "ui": UiConfig,
     "describe": DescribeConfig,
     "benchmark": BenchmarkConfig,
     "benchmark_pipeline": PipelineConfig,

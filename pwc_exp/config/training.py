@@ -262,7 +262,7 @@ class CyclicConfig(ScheduleConfig):
 
     base: float = positive()  # lowest learning rate
     peak: float = positive()  # highest learning rate of the first triangle
-    half_cycle: int = positive()  # steps from base to peak
+    half_cycle: int | None = positive(None)  # steps from base to peak; null: a tenth of `steps`
     policy: CyclicPolicy = CyclicPolicy.triangular2  # triangular2: the height halves each cycle
     gamma: float = 0.99994  # factor of the height per step, for policy=exp_range
 
@@ -552,6 +552,9 @@ class TrainConfig(Settings):
             check(0 < self.ema_decay < 1, "ema_decay", "must be between 0 and 1", self.ema_decay)
         holds = not (self.xla_step and self.devices.cpus > 1)
         check(holds, "xla_step", "must be false with several devices", self.xla_step)
+        if isinstance(self.schedule, CyclicConfig) and self.schedule.half_cycle is None:
+            # Five triangles, as tfoptflow's in 200,000 steps. Kept: a resumed run may get more.
+            self.schedule.half_cycle = max(1, self.steps // 10)
         self._check_validation()
         check_size("data.crop", self.data.crop, 2**self.model.levels)
         check_level_weights(self.model, self.loss)

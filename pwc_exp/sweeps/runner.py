@@ -19,6 +19,7 @@ from pwc_exp.sweeps.folder import FILE, LOCK_FILE, LOG, PAGE, PICTURES, TABLE, C
 from pwc_exp.sweeps.launchers import Launcher
 from pwc_exp.sweeps.results import Objective, Outcome, Status, read_outcome, seed_groups, table_row
 from pwc_exp.tracking import Tracker, record
+from pwc_exp.tracking.mlflow_store import where_to_look
 from pwc_exp.tracking.provenance import command_line
 from pwc_exp.tracking.record import place_name
 from pwc_exp.tracking.registry import Registered, register
@@ -142,6 +143,16 @@ class SweepRunner:
         for name in (PAGE, TABLE, FILE):
             self.tracker.artifact(folder / name, "")
         log(f"page    {folder / PAGE}")
+        tracking = self.config.tracking
+        if tracking.mlflow or tracking.tensorboard:
+            lines = where_to_look(
+                folder,
+                uri=tracking.uri,
+                experiment=tracking.experiment,
+                outputs=Path(self.config.outputs),
+                mlflow=tracking.mlflow,
+            )
+            log("\n".join(lines))
         model = self._register_best()
         self.tracker.tag(_NOTE, f"{model}\n\n{markdown_table(summary)}".strip())
 

@@ -14,6 +14,7 @@ import os
 import posixpath
 import re
 import secrets
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,6 +51,8 @@ _SHOWN = 200  # characters of an error message
 _SQLITE = "sqlite:"
 _PARENT = "mlflow.parentRunId"
 _VIEW = "?workflowType=machine_learning"  # else MLflow shows a page for language models
+_RESULTS = "results"  # key of a saved view of the runs list, in a tag of the experiment
+_RESULTS_TAG = f"mlflow.sharedViewState.{_RESULTS}"
 _IMAGES = "images"
 _IMAGE = re.compile(rf"{_IMAGES}/(.+)\+step\+(\d+)\+timestamp\+[^/]*\.png")  # MLflow's own names
 
@@ -66,6 +69,7 @@ class SyncState:
     uri: str
     experiment: str
     run_id: str
+    experiment_id: str = ""
     acked: int = 0
     artifacts: dict[str, str] = field(default_factory=dict)
 
@@ -124,7 +128,6 @@ class MlflowStore:
         self._status = run.info.status
         self._tags = dict(run.data.tags)
         self._datasets: list[Any] = []
-        self._page = f"#/experiments/{experiment_id}/runs/{self._run_id}{_VIEW}"
         self._point_reader = journal.point_reader(run_dir)
         self._points: list[Point] = []  # to be sent
         self._read = 0  # lines of the journal
@@ -137,14 +140,6 @@ class MlflowStore:
         self._parent = {_PARENT: parent.info.run_id} if parent else {}
         self._send_tags(record)
         self._send_params(run, params)
-
-    @property
-    def address(self) -> str:
-        """Where the run is shown."""
-        uri = self._state.uri.rstrip("/")
-        if uri.startswith("http"):
-            return f"{uri}/{self._page}"
-        return f"mlflow ui --backend-store-uri {uri}, then /{self._page}"
 
     def sync(self, status: str | None, at: int | None = None) -> None:
         """Sends what MLflow lacks of what the run's folder holds.
@@ -197,6 +192,8 @@ class MlflowStore:
         run = run or self._search(experiment_id, record.uid) or self._create(experiment_id, record)
         if state is None or state.run_id != run.info.run_id:
             state = SyncState(uri=uri, experiment=experiment, run_id=run.info.run_id)
+        if state.experiment_id != experiment_id:
+            state.experiment_id = experiment_id
             state.save(self._run_dir)
         self._state = state
         return run
@@ -373,6 +370,36 @@ def destination(run_dir: Path, uri: str | None, outputs: Path) -> str:
     return usual if is_file(state.uri) and not _path(state.uri).exists() else state.uri
 
 
+def where_to_look(
+    run_dir: Path, *, uri: str | None, experiment: str, outputs: Path, mlflow: bool = True
+) -> list[str]:
+    """Lines that say where a run is shown: its page on a server, or the command that serves it."""
+    lines = []
+    state = SyncState.load(run_dir) if mlflow else None
+    if state is not None and not is_file(state.uri):
+        page = f"#/experiments/{state.experiment_id}/runs/{state.run_id}{_VIEW}"
+        lines.append(f"MLflow       {state.uri.rstrip('/')}/{page}")
+        uri = None  # the command asks $MLFLOW_TRACKING_URI, else it serves what is in outputs
+    settings = {
+        "outputs": str(outputs) if str(outputs) != "outputs" else None,
+        "tracking.uri": without_password(uri) if uri and mlflow else None,
+        "tracking.experiment": experiment if mlflow and experiment != "pwc_exp" else None,
+    }
+    given = [shlex.quote(f"{key}={value}") for key, value in settings.items() if value]
+    return [*lines, " ".join(["charts       python -m pwc_exp.ui", *given])]
+
+
+def runs_page(uri: str, experiment: str, outputs: Path) -> str:
+    """The part of MLflow's address that shows the runs of an experiment, the results first.
+
+    Raises:
+        BusyError: MLflow does not answer.
+    """
+    with mlflow_errors(uri, "does not answer"):
+        _, experiment_id = connect(uri, experiment, outputs)
+    return f"#/experiments/{experiment_id}/runs{_VIEW}&viewStateShareKey={_RESULTS}"
+
+
 def is_file(uri: str) -> bool:
     """Whether `uri` is an SQLite file, and not a server."""
     return uri.startswith(_SQLITE)
@@ -383,11 +410,14 @@ def connect(uri: str, experiment: str, outputs: Path) -> "tuple[mlflow.MlflowCli
     mlflow = _import_mlflow()
     with _tables(_path(uri)) if is_file(uri) else nullcontext():
         client = mlflow.MlflowClient(uri)
-        if found := client.get_experiment_by_name(experiment):
+        found = client.get_experiment_by_name(experiment)
+        if found and _RESULTS_TAG in found.tags:
             return client, found.experiment_id
         artifacts = (store_folder(outputs) / "artifacts" / experiment).as_uri()
         place = artifacts if is_file(uri) else None
-        return client, client.create_experiment(experiment, place)
+        number = found.experiment_id if found else client.create_experiment(experiment, place)
+        client.set_experiment_tag(number, _RESULTS_TAG, json.dumps(_results_view()))
+        return client, number
 
 
 def connect_to_existing(uri: str, experiment: str) -> "tuple[mlflow.MlflowClient, str]":
@@ -479,6 +509,27 @@ def _make_tables(file: Path) -> None:
     new = file.with_name(f".tmp-{file.name}.{secrets.token_hex(4)}")
     SqlAlchemyStore(f"{_SQLITE}///{new}", str(file.parent / "artifacts")).engine.dispose()
     storage.rename(new, file)
+
+
+def _results_view() -> dict[str, Any]:
+    """What MLflow's web interface saves with "Share view": columns, and sections of charts.
+
+    Metrics are the first columns, and the charts of `val/` come before those of `time/`.
+    """
+    metrics = [f"metrics.`{key}`" for key in ("val/aepe", "val/fl_all", "val/outlier_3px")]
+    others = [f"attributes.`{name}`" for name in ("Dataset", "Source")]
+    names = ("val", "train", "time", "sweep", "Model metrics", "System metrics")
+    sections = [
+        {"uuid": name, "name": name, "display": True, "isReordered": False, "deleted": False}
+        for name in names
+    ]
+    return {
+        "selectedColumns": [*metrics, *others],
+        "columnOrder": ["attributes.`Run Name`", *metrics, "runDateAndNestInfo", *others],
+        "isAccordionReordered": True,
+        "compareRunCharts": [],
+        "compareRunSections": [{**section, "isGenerated": True} for section in sections],
+    }
 
 
 def _path(uri: str) -> Path:

@@ -1,18 +1,24 @@
 """The terminal output of a run."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
 
 from pwc_exp.build import build_skipped
+from pwc_exp.config.composition import data_dir
 from pwc_exp.config.data import Dataset
 from pwc_exp.config.schema import BEST_KEY
 from pwc_exp.config.training import TrainConfig, roots_of
 from pwc_exp.data.sample import Sources
-from pwc_exp.tracking.mlflow_store import tracking_uri
+from pwc_exp.tracking.mlflow_store import where_to_look
 from pwc_exp.training.state import RunState
+
+# Networks without normalized features had learned nothing after 500 steps: docs/recipes.md.
+_SHORT = 1_000
+_LONG = 100_000  # steps
 
 
 class Summary(NamedTuple):
@@ -51,6 +57,7 @@ def header(config: TrainConfig, run_dir: Path, state: RunState, sources: Sources
         )
     elif sources.train.ids == sources.val.ids:
         lines.append("       one scene only: validation uses the training samples")
+    lines += advice(config) if state.step == 0 else []
     return "\n".join(lines)
 
 
@@ -66,6 +73,41 @@ def progress_bar(config: TrainConfig, state: RunState) -> "tqdm[None]":
     )
 
 
+def advice(config: TrainConfig) -> list[str]:
+    """What to change in a new run that would learn nothing, or that is a recipe of another name."""
+    lines = []
+    model, schedule = (config.choices.get(group, "") for group in ("model", "schedule"))
+    if config.init_from is None and config.steps < _SHORT and not config.model.normalize_features:
+        lines.append(
+            f"this network is not known to learn in {config.steps:,} steps: add model."
+            "normalize_features=true model.center_frames=true, or use experiment=modern-small; "
+            "docs/recipes.md"
+        )
+    recipe = f"tfoptflow-{model}-{schedule}"
+    if config.data.name == Dataset.synthetic and config.steps >= _LONG:
+        known = (data_dir("experiments") / f"{recipe}.yaml").exists()
+        published = (
+            f"the published recipe is experiment={recipe} data.root=..., and " if known else ""
+        )
+        lines.append(
+            f"{config.steps:,} steps of generated scenes are a long training: {published}"
+            "a first run takes minutes with experiment=quickstart"
+        )
+    return [f"note   {line}" for line in lines]
+
+
+def progress(measured: Mapping[str, float], step: int, steps: int) -> str:
+    """The line of a step where there is no progress bar: metrics, time per step, expected end."""
+    line = f"step {step:>9,}   {in_short(measured)}"
+    rate = measured.get("time/steps_per_second", 0.0)
+    if rate == 0:
+        return line
+    left = timedelta(seconds=round((steps - step) / rate))
+    end = datetime.now() + left
+    at = f"{end:%H:%M}" if left < timedelta(hours=12) else f"{end:%Y-%m-%d %H:%M}"
+    return f"{line}, {1 / rate:.3g} s/step, " + (f"{left} left, until {at}" if left else "done")
+
+
 def in_short(measured: Mapping[str, float]) -> str:
     """The metrics that the progress bar shows."""
     parts = [f"loss {measured['train/loss']:.4g}", f"aepe {measured['train/aepe']:.2f} px"]
@@ -73,6 +115,13 @@ def in_short(measured: Mapping[str, float]) -> str:
         parts.append(f"{measured['time/samples_per_second']:.1f} samples/s")
         parts.append(f"data wait {measured['time/data_wait']:.0%}")
     return ", ".join(parts)
+
+
+def update_bar(bar: "tqdm[None]", step: int) -> None:
+    """Shows `step`; the estimate of the end leaves out the first step, which compiles."""
+    if step == bar.initial + 1:
+        bar.unpause()
+    bar.update()
 
 
 def table(summaries: Sequence[Summary], config: TrainConfig, run_dir: Path) -> str:
@@ -92,9 +141,13 @@ def table(summaries: Sequence[Summary], config: TrainConfig, run_dir: Path) -> s
     if config.best_metric != BEST_KEY:
         lines.append(f"best checkpoint by {config.best_metric}")
     lines += ["", f"run          {run_dir}"]
-    if config.tracking.mlflow:
-        address = tracking_uri(config.tracking.uri, Path(config.outputs))
-        lines.append(f"MLflow       mlflow ui --backend-store-uri {address}")
-    if config.tracking.tensorboard:
-        lines.append(f"TensorBoard  tensorboard --logdir {config.outputs}")
+    tracking = config.tracking
+    if tracking.mlflow or tracking.tensorboard:
+        lines += where_to_look(
+            run_dir,
+            uri=tracking.uri,
+            experiment=tracking.experiment,
+            outputs=Path(config.outputs),
+            mlflow=tracking.mlflow,
+        )
     return "\n".join(lines)

@@ -21,7 +21,15 @@ from pwc_exp.errors import BusyError, ConfigError, DeviceMemoryError, ResumeErro
 from pwc_exp.stopping import STOP_FILE, StopSignals, asked_by_file, log
 from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.record import Record
-from pwc_exp.training.console import Summary, header, in_short, progress_bar, table
+from pwc_exp.training.console import (
+    Summary,
+    header,
+    in_short,
+    progress,
+    progress_bar,
+    table,
+    update_bar,
+)
 from pwc_exp.training.devices import Replicas, make_replicas
 from pwc_exp.training.run_dir import acquire_run_dir, describe_run, open_tracker, send_checkpoints
 from pwc_exp.training.state import RunState
@@ -104,10 +112,11 @@ def run(
         metrics = evaluate()
         if state.step > 0:
             _save(config, state, tracker, metrics)
+    log("compiling the training step ... the first step takes longer")
     with progress_bar(config, state) as bar:
         for batch in state.meter.timed(_batches(config, run_dir, state, sources.train)):
             step = state.advance(batch)
-            bar.update()
+            update_bar(bar, step)
             if _due(step, config.log_every, config.steps):
                 _log(config, state, tracker, bar)
             asked = signals.received is not None or (run_dir / STOP_FILE).exists()
@@ -263,7 +272,7 @@ def _log(config: TrainConfig, state: RunState, tracker: Tracker | None, bar: "tq
     tracker.scalars(state.step, measured)
     bar.set_postfix_str(in_short(measured))
     if bar.disable:  # not a terminal
-        log(f"step {state.step:>9,}   {in_short(measured)}")
+        log(progress(measured, state.step, config.steps))
 
 
 def _judge_start(config: TrainConfig, state: RunState, validation: Validation) -> bool:
