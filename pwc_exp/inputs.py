@@ -108,7 +108,8 @@ def newest_run(text: str) -> Path | None:
     """
     folder = Path(text.strip("'\""))
     if text == "latest":
-        found = list(Path("outputs").glob(f"*/*/{CONFIG_FILE}"))
+        outputs = Path("outputs")  # runs, and children of sweeps
+        found = [*outputs.glob(f"*/*/{CONFIG_FILE}"), *outputs.glob(f"*/*/*/{CONFIG_FILE}")]
         if not found:
             raise MissingInputError("latest: there is no run in outputs/")
     elif (folder / CONFIG_FILE).is_file():

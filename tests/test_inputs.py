@@ -19,7 +19,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Two runs of different names, oldest first, below outputs/ of the current folder."""
     monkeypatch.chdir(tmp_path)
     found = []
-    for age, name in ((100, "b/2026-01-01_00-00-00"), (50, "a/2026-01-02_00-00-00")):
+    for age, name in ((100, "b/2026-01-01_00-00-00"), (50, "a/2026-01-02_00-00-00/0_seed=1")):
         file = Path("outputs", name, CONFIG_FILE)
         file.parent.mkdir(parents=True)
         file.write_text("")
