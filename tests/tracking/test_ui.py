@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from tracking.tracked import in_mlflow, make_tracker, open_store
+from tracked import in_mlflow, make_tracker, open_store
 
 from pwc_exp.config.commands import UiConfig
 from pwc_exp.errors import BusyError, MissingInputError
