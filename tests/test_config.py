@@ -270,7 +270,7 @@ def test_a_saved_loss_keeps_its_class_and_values(tmp_path: Path) -> None:
         ("name: train", "name: [train"),
         ("steps: 1200000", "steps: -1"),
         ("steps: 1200000", "steps: many"),
-        ("half_cycle: 20000", "full_cycle: 20000"),
+        ("half_cycle: 120000", "full_cycle: 120000"),
     ],
 )
 def test_a_saved_configuration_that_was_tampered_with_is_refused(

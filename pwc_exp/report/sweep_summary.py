@@ -23,6 +23,7 @@ class ChildRow:
     lower: float = math.nan  # of the 95 % interval
     upper: float = math.nan
     seconds: float  # of training steps
+    wall: float = math.nan  # seconds from start to end
     steps: int  # done
     reason: str = ""  # why it did not finish, one line
     folder: str

@@ -13,12 +13,12 @@ _GROUPS = ["settings without the seed", "runs", "mean", "deviation", "best"]
 def text_table(sweep: SweepSummary) -> str:
     """Lines of about 120 characters, best child first, marked `*`; reasons have own lines."""
     children = sweep.ranked + sweep.unranked
-    rows = [["", "child", "name", sweep.objective, "seconds", "status"]]
+    rows = [["", "child", "name", sweep.objective, "training s", "wall s", "status"]]
     for child in children:
         _, name, *cells, _ = _cells(child)
         name = name if len(name) <= _NAME else " ".join(sweep.short_name(child).split())
         rows.append(["*" if child.number == sweep.best else "", str(child.number), name, *cells])
-    heading, *lines = aligned(rows, right=(1, 4), width=_WIDTH, cut=2)
+    heading, *lines = aligned(rows, right=(1, 4, 5), width=_WIDTH, cut=2)
     found = [heading]
     for line, child in zip(lines, children, strict=True):
         found.append(line)
@@ -32,12 +32,12 @@ def text_table(sweep: SweepSummary) -> str:
 
 def markdown_table(sweep: SweepSummary) -> str:
     """The same as Markdown, uncut; the best child is bold."""
-    rows = [["child", "name", sweep.objective, "seconds", "status", "reason"]]
+    rows = [["child", "name", sweep.objective, "training s", "wall s", "status", "reason"]]
     for child in sweep.ranked + sweep.unranked:
         cells = [literal(cell) for cell in _cells(child)]
         best = child.number == sweep.best
         rows.append([f"**{cell}**" if best and cell else cell for cell in cells])
-    lines = piped(rows, right=(0, 3))
+    lines = piped(rows, right=(0, 3, 4))
     if sweep.groups:
         groups = [[literal(cell) for cell in row] for row in _group_rows(sweep)]
         lines += ["", *piped([_GROUPS, *groups], right=(1, 2, 3, 4))]
@@ -50,6 +50,7 @@ def _cells(child: ChildRow) -> list[str]:
         " ".join(child.name.split()) or NONE,
         number(child.aepe) + (f" [{child.interval}]" if child.interval else ""),
         number(child.seconds, 1),
+        number(child.wall, 0),
         child.status,
         child.reason,
     ]

@@ -40,6 +40,7 @@ class Outcome(NamedTuple):
     curve: Sequence[tuple[float, float]] = ()  # (step, value) of the metric that is compared
     steps: int = 0  # of the last point
     seconds: float = math.nan  # that the training steps took, see `training_seconds`
+    wall: float = math.nan  # seconds from start to end, with compilation, evaluations and pauses
     reason: str = ""  # why it did not finish, one line
     commit: str = ""  # of the code, with + if files differed from it
 
@@ -93,6 +94,7 @@ def read_outcome(run_dir: Path, metric: str) -> Outcome:
         curve=[(p.step, p.values[metric]) for p in points if metric in p.values],
         steps=points[-1].step if points else 0,
         seconds=training_seconds(points),
+        wall=saved.wall_seconds,
         reason=reason,
         commit=short_commit(saved.about),
     )
@@ -164,6 +166,7 @@ def table_row(child: Child, outcome: Outcome, objective: Objective) -> ChildRow:
         lower=outcome.values.get(f"{objective.key}_lower", math.nan),
         upper=outcome.values.get(f"{objective.key}_upper", math.nan),
         seconds=outcome.seconds,
+        wall=outcome.wall,
         steps=outcome.steps,
         reason=outcome.reason,
         folder=child.folder,

@@ -1,6 +1,7 @@
 """run.json: what a run is, how it was started and resumed, how it ended; and the sweep above it."""
 
 import json
+import math
 import secrets
 import time
 from collections.abc import Mapping
@@ -127,6 +128,12 @@ class Record:
     def ended_at(self) -> int | None:
         """Milliseconds since 1970; None if unknown."""
         return _milliseconds(self.ended["time"]) if self.ended else None
+
+    @property
+    def wall_seconds(self) -> float:
+        """From the start to the end; NaN if it has no end."""
+        ended_at = self.ended_at
+        return math.nan if ended_at is None else (ended_at - self.started_at) / 1000
 
     @property
     def tags(self) -> dict[str, str]:

@@ -54,7 +54,7 @@ def sync(
     record = Record.load(run_dir)
     import_pictures(run_dir)
     if tensorboard:
-        open_event_file(run_dir).sync(record.status)
+        open_event_file(run_dir, params).sync(record.status)
     with mlflow_errors(destination(run_dir, uri, outputs), "does not take what is sent"):
         store = MlflowStore(
             run_dir,
@@ -77,11 +77,11 @@ def import_pictures(run_dir: Path) -> None:
         tensorboard_store.import_pictures(run_dir)
 
 
-def open_event_file(run_dir: Path) -> Store:
+def open_event_file(run_dir: Path, params: Mapping[str, object]) -> Store:
     """The run in TensorBoard, whose import takes long."""
     from pwc_exp.tracking.tensorboard_store import EventFile
 
-    return EventFile(run_dir)
+    return EventFile(run_dir, params)
 
 
 class BackgroundSync:

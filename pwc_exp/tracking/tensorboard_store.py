@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -24,6 +24,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.tensorflow_stub import errors
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
+from tensorboard.plugins.hparams import summary_v2 as hparams
 from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.scalar import metadata as scalar_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -59,9 +60,14 @@ class _State:
 class EventFile:
     """The event file of a run, which no other process writes; its folder holds only this one."""
 
-    def __init__(self, run_dir: Path) -> None:
-        """Opens the file where it is valid, or makes a new one from the journal."""
+    def __init__(self, run_dir: Path, params: Mapping[str, object] | None = None) -> None:
+        """Opens the file where it is valid, or makes a new one from the journal.
+
+        params: hyperparameters, which are at the head of a new file. TensorBoard's HParams page
+            shows them beside the last value of each metric.
+        """
         self._run_dir = run_dir
+        self._params = params or {}
         self._folder = run_dir / FOLDER
         self._points = journal.point_reader(run_dir)
         self._pictures = journal.picture_reader(run_dir)
@@ -96,6 +102,8 @@ class EventFile:
             # A running TensorBoard must forget what it has read from the old file.
             Event(step=0, session_log=SessionLog(status=SessionLog.START)),
         ]
+        if self._params:
+            head.append(Event(wall_time=time.time(), summary=_hparams(self._run_dir, self._params)))
         storage.write_file(self._folder / state.file, b"".join(_batches(head)))
         state.size = (self._folder / state.file).stat().st_size
         return state
@@ -172,6 +180,12 @@ def _point_event(point: Point) -> Event:
     metadata = scalar_metadata.create_summary_metadata(display_name="", description="")
     values = [_value(key, np.float32(value), metadata) for key, value in point.values.items()]
     return _event(point.step, point.time, values)
+
+
+def _hparams(run_dir: Path, params: Mapping[str, object]) -> Summary:
+    kinds = (bool, int, float, str)
+    values = {key: v if isinstance(v, kinds) else str(v) for key, v in params.items()}
+    return hparams.hparams_pb(values, trial_id=str(run_dir))
 
 
 def _event(step: int, time: int, values: list[Summary.Value]) -> Event:

@@ -78,7 +78,7 @@ class Tracker:
         self._stores: list[BackgroundSync] = []
         self._to_mlflow = self._start_mlflow() if self.mlflow else None
         if self.tensorboard:
-            self._start("TensorBoard", lambda: sync.open_event_file(self.run_dir))
+            self._start("TensorBoard", lambda: sync.open_event_file(self.run_dir, self.params))
         return self
 
     def __exit__(

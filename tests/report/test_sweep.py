@@ -154,7 +154,8 @@ def test_what_a_user_names_stays_text() -> None:
 
 def test_what_was_not_measured_is_a_dash() -> None:
     assert re.search(
-        r"1  model=m1 lr=0.1 +\u2013 +11.0  FAILED", text_table(sweep([child(0), failed(1)]))
+        r"1  model=m1 lr=0.1 +\u2013 +11.0 +\u2013  FAILED",
+        text_table(sweep([child(0), failed(1)])),
     )
     assert "nan" not in page_of("all failed")
 

@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG as SESSION
 from tensorboard.util import tensor_util
 from tracked import RUN, TREE, make_tracker
 
@@ -72,6 +73,7 @@ def test_event_file_holds_all_points_and_pictures(tmp_path: Path) -> None:
         step / 2 for step in range(20)
     ]
     assert len(events.Tensors("val/nan")) == 20
+    assert events.SummaryMetadata(SESSION).plugin_data.plugin_name == "hparams"
     pictures = events.Tensors("val/alley_1/frame_0001")
     assert [event.step for event in pictures] == [0, 10]
     width, height, png = tensor_util.make_ndarray(pictures[0].tensor_proto)
