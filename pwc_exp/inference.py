@@ -6,6 +6,7 @@ timed alternately, so that their ratios hold on a busy machine.
 Letters: B batch, H height, W width.
 """
 
+import logging
 import platform
 import statistics
 import time
@@ -40,10 +41,18 @@ def make_estimate(model: PWCNet, *, xla: bool) -> Estimate:
         xla: let XLA compile the decoder where that pays: on processors on which oneDNN handles a
             single large image badly. It costs about 10 s per size of frames.
     """
+    tf.get_logger().addFilter(_is_unexpected)
     if not (xla and xla_pays()):
         return tf.function(model.estimate)
     decode = tf.function(model.decode, jit_compile=True)
     return tf.function(lambda frame1, frame2: model.estimate(frame1, frame2, decode=decode))
+
+
+def _is_unexpected(record: logging.LogRecord) -> bool:
+    """Filters TensorFlow's retracing warning: these functions trace once per size of frames."""
+    message = record.getMessage()
+    expected = ("PWCNet.estimate", "make_estimate", "make_eval_step", "make_levels")
+    return "retracing" not in message or not any(name in message for name in expected)
 
 
 def make_eval_step(estimate: Estimate) -> EvalStep:

@@ -1,7 +1,6 @@
 """Validation during a run: errors and pictures of the validation sets."""
 
 import functools
-import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -95,7 +94,6 @@ class Validation:
         self._tracker = tracker
         self._folder = folder
         self._multiple = 2**model.levels
-        tf.get_logger().addFilter(_is_unexpected)
         self._eval_step = make_eval_step(make_estimate(model, xla=config.xla))
         self._zero_step = make_eval_step(lambda frame1, frame2: tf.zeros_like(frame1[..., :2]))
         self._levels = make_levels(model)
@@ -195,13 +193,6 @@ def errors_of(
     samples = [dict(zip(COLUMNS, map(float, table[i, 1:]), strict=True)) for i in found]
     scenes = [f"{origin.dataset}/{origin.scene}" for origin in origins(source)]
     return Errors(mean_of_sums(samples), samples, [scenes[i] for i in found])
-
-
-def _is_unexpected(record: logging.LogRecord) -> bool:
-    """Filters TensorFlow's retracing warning: evaluation traces once per size of frames."""
-    message = record.getMessage()
-    expected = "make_eval_step" in message or "make_levels" in message
-    return not (expected and "retracing" in message)
 
 
 def _shapes(flows: dict[int, np.ndarray]) -> list[tuple[int, ...]]:
