@@ -96,7 +96,7 @@ def test_batches_of_which_nothing_is_known_are_told_once_and_counted(
     for step in (1, 2, 3):
         guard.check({**APPLIED, "train/valid": 0.0}, step, batch_of(1))
     assert guard.unknown == 3
-    assert capsys.readouterr().out.count("no pixel of the batch has a known flow") == 1
+    assert capsys.readouterr().out.count("no pixel of the batch is valid") == 1
 
 
 def test_it_goes_on_counting_where_another_one_was() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from pwc_exp.evaluation.metrics import CURVES, ERROR_EDGES, SPEED_EDGES, THRESHOLDS
-from pwc_exp.flow.metrics import FL_PIXELS, FL_SHARE
+from pwc_exp.flow import FL_PIXELS, FL_SHARE
 
 # Weighted area under the curve: Richter, Hayder, Koltun, "Playing for Benchmarks", ICCV 2017. The
 # share of pixels within i/20 px, i = 1 .. 100, weighs 1 - (i - 1)/100.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from pwc_exp.flow import FL_PIXELS, FL_SHARE
 from pwc_exp.flow.losses import l2_norm
 
 Tensor = Any  # a tensor of the Keras backend in use
@@ -74,6 +75,3 @@ def mean_of_sums(samples: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 def _ratio(total: float, count: float) -> float:
     return float(total / count) if count else float("nan")
-
-
-FL_PIXELS, FL_SHARE = 3.0, 0.05  # https://www.cvlibs.net/datasets/kitti/eval_scene_flow.php

@@ -119,7 +119,7 @@ def in_short(measured: Mapping[str, float]) -> str:
 
 def update_bar(bar: "tqdm[None]", step: int) -> None:
     """Shows `step`; the estimate of the end leaves out the first step, which compiles."""
-    if step == bar.initial + 1:
+    if not bar.disable and step == bar.initial + 1:
         bar.unpause()
     bar.update()
 

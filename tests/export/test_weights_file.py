@@ -192,7 +192,7 @@ def test_a_weight_that_float16_cannot_hold_is_refused(
 def test_choices_that_mean_nothing_are_refused(configure: Configure) -> None:
     with pytest.raises(ConfigError, match=r"out must be a file that ends with .safetensors"):
         configure("export_weights", "run=r", "out=net")
-    with pytest.raises(ConfigError, match="checkpoint can only be chosen of a run="):
+    with pytest.raises(ConfigError, match="checkpoint can only be chosen with run="):
         configure("export_weights", "weights=w", "out=n.safetensors", "checkpoint=last")
     with pytest.raises(ConfigError, match="data must be chosen"):
         configure("export_card", "weights=w")

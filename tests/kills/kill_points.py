@@ -108,7 +108,7 @@ LOOP = (
 # What a process that goes on does, and the stores' threads.
 STORES = (
     Point("metrics_before", f"{STORE}._send_metrics", before, "taken"),
-    Point("loaded", f"{STATE}:RunState.go_on", after, "loaded, no step made"),
+    Point("loaded", f"{STATE}:RunState.resume", after, "loaded, no step made"),
     Point("resume_half", WRITE, half, "half a run.json beside a whole one", r"\.tmp-run\.json"),
     Point("commit_before", f"{SQL}.do_commit", before, "an open transaction of SQLite", call=3),
     Point("metrics_after", f"{STORE}._send_metrics", after, "no ack"),

@@ -57,7 +57,7 @@ def test_after_a_resume_no_point_is_missed(torn: bytes, tmp_path: Path, path: Pa
         file.write(torn)
     tail = MetricTail(tmp_path, KEY)
     assert steps(tail) == [10, 20]
-    resumed = Journal(path)  # cuts the end off
+    resumed = Journal(path.parent)  # cuts the end off
     for step in (20, 30):
         resumed.add(step, {KEY: 9.0})
     assert tail.read() == [(30, 9.0)]
@@ -105,10 +105,10 @@ def test_the_seconds_of_training_are_steps_by_rates() -> None:
 
 
 def test_a_resume_does_not_change_the_seconds(path: Path) -> None:
-    first = Journal(path)
+    first = Journal(path.parent)
     for step in (20, 40, 60):
         first.add(step, {RATE: 10.0})
-    resumed = Journal(path)
+    resumed = Journal(path.parent)
     for step in (40, 60, 80):
         resumed.add(step, {RATE: 1.0 if step < 80 else 10.0})
     assert seconds(journal.read(path)) == 8.0
