@@ -41,10 +41,13 @@ from pwc_exp.sweeps.folder import child_config
 
 HELP = {"--help", "-h"}
 # Flags of Hydra that would change what the command is.
-REFUSED = dict.fromkeys(
-    ("--config-name", "-cn", "--config-path", "-cp"),
-    "a command has its own configuration; presets are experiment=<name>",
-)
+REFUSED = {
+    **dict.fromkeys(
+        ("--config-name", "-cn", "--config-path", "-cp"),
+        "a command has its own configuration; presets are experiment=<name>",
+    ),
+    "--experimental-rerun": "it would unpickle a file",
+}
 SWEEP = "sweep."
 RUN_KEYS = ("run", "resume", "init_from", "weights")  # may be `latest`, or a folder of runs
 # Hydra's flags that take the next argument.
@@ -52,6 +55,13 @@ VALUE_FLAGS = frozenset(
     {
         *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn"),
         *("--config-dir", "-cd", "--info", "-i"),
+    }
+)
+FLAGS = frozenset(
+    {
+        *("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package"),
+        *("-p", "--run", "-r", "--multirun", "-m", "--shell-completion", "-sc", "--info", "-i"),
+        *("--config-dir", "-cd"),
     }
 )
 INTERRUPTED = 130  # exit code of a process that Ctrl-C ended: 128 + SIGINT
@@ -227,9 +237,11 @@ def _check_arguments(command: str, arguments: Sequence[str]) -> Resumption | Non
     """
     flags = {argument for argument in arguments if argument.startswith("-")}
     for flag in flags:
-        name, why = flag.partition("=")[0], REFUSED.get(flag.partition("=")[0])
-        if why or name.startswith("--e"):
-            raise ConfigError(f"{name}: refused; {why or 'it would unpickle a file'}")
+        name = flag.partition("=")[0]
+        if why := REFUSED.get(name):
+            raise ConfigError(f"{name}: refused; {why}")
+        if name not in FLAGS:
+            raise ConfigError(f"{name}: unknown flag; settings have no dashes: <setting>=<value>")
     if flags & {"-m", "--multirun"} and any(flag.startswith(("-c", "--cfg")) for flag in flags):
         raise ConfigError("--cfg: shows one job; leave -m out")
     if not flags <= {"-r", "--run"}:

@@ -19,7 +19,7 @@ from pwc_exp.config.training import TrainConfig, roots_of
 from pwc_exp.errors import MissingInputError, OutputError
 
 INPUTS = (
-    *("data.root", "data.quarantine", "root"),
+    *("data.root", "data.quarantine", "data.textures", "root"),
     *("init_from", "run", "box", "weights", "predictions", "frames", "check", "runs", "exported"),
 )
 NAMED = ("init_from", "weights")  # of these, the inputs that may name shipped weights

@@ -178,10 +178,7 @@ def test_arrays_that_do_not_fit_are_refused(call: Callable[[], Any], message: st
         call()
 
 
-def test_the_examples_of_the_page_hold(
-    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pretrained, "FOLDER", weights.parent)
+def test_the_examples_of_the_page_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for seed, name in enumerate(("a.png", "b.png")):
         write_image(tmp_path / name, image(seed, 90, 120))

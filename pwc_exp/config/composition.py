@@ -41,30 +41,58 @@ PLUGINS = {
     "hydra/launcher/submitit_local": "slurm",
     "hydra/launcher/ray": "ray",
 }
-# What other frameworks call a setting: {last part of the key: what to write here}.
-ELSEWHERE = {
-    **dict.fromkeys(
+# Words of other frameworks: (the setting here, the last parts of keys elsewhere, what to write).
+ELSEWHERE: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    (
+        "schedule",
         ("lr", "learning_rate", "max_lr"),
         "the learning rate is schedule.peak, schedule.rate or schedule.values, by schedule",
     ),
-    **dict.fromkeys(
+    (
+        "steps",
         ("epochs", "max_epochs", "num_epochs", "num_steps", "max_steps"),
         "the length of a run is steps=..., in optimizer updates; there are no epochs",
     ),
-    **dict.fromkeys(("batch", "bs"), "examples per update are batch_size=..."),
-    **dict.fromkeys(("gpus", "devices"), "the GPUs to use are devices.gpus=[0,1]"),
-    **dict.fromkeys(
-        ("amp", "fp16", "mixed_precision"), "number formats are precision=fp32|fp16|bf16"
+    ("batch_size", ("batch", "bs"), "examples per step are batch_size=..."),
+    ("devices", ("gpu", "gpus", "device", "devices"), "the GPUs to use are devices.gpus=[0,1]"),
+    (
+        "precision",
+        ("amp", "fp16", "bf16", "mixed_precision", "dtype"),
+        "number formats are precision=fp32|fp16|bf16",
     ),
-    **dict.fromkeys(
-        ("ckpt", "ckpt_path", "checkpoint", "restore_ckpt"), "see resume and init_from"
+    (
+        "init_from",
+        ("weights", "pretrained", "load", "finetune", "run"),
+        "the weights to start from are init_from=...",
     ),
-    "trainer": "steps, batch_size, precision and devices.gpus are settings of the run itself",
-    "wd": "weight decay is optimizer.weight_decay with optimizer=adamw",
-    "clip": "gradients are clipped by optimizer.clip_norm",
-    "dataset": "data sets are chosen by data=...",
-    "num_workers": "parallel reads are data.workers",
-}
+    (
+        "init_from",
+        ("ckpt", "ckpt_path", "checkpoint", "restore_ckpt"),
+        "the weights to start from are init_from=..., the run to continue is resume=...",
+    ),
+    (
+        "weights",
+        ("ckpt", "ckpt_path", "checkpoint", "restore_ckpt", "pretrained", "load", "model_path"),
+        "networks are named by weights=... or run=...",
+    ),
+    (
+        "frames",
+        ("input", "inputs", "image", "image1", "image2", "images", "video"),
+        "frames are two paths without a key, or frames=[a.png,b.png]",
+    ),
+    ("augment", ("aug", "augmentation", "augmentations"), "augmentation is augment=..."),
+    (
+        "experiment",
+        ("config", "cfg", "preset", "recipe"),
+        "a file of settings is experiment=..., in ./experiments",
+    ),
+    ("tracking", ("logger", "wandb", "mlflow"), "runs are tracked with MLflow: tracking.uri=..."),
+    ("steps", ("trainer",), "steps, batch_size, precision and devices.gpus have no prefix"),
+    ("optimizer", ("wd",), "weight decay is optimizer.weight_decay with optimizer=adamw"),
+    ("optimizer", ("clip", "grad_clip"), "gradients are clipped by optimizer.clip_norm"),
+    ("data", ("dataset", "datasets"), "data sets are chosen by data=..."),
+    ("data", ("num_workers",), "parallel reads are data.workers"),
+)
 RESOLVER = re.compile(r"\$\{\s*[\w.]+\s*:")  # ${name:...}, for example ${oc.env:SECRET}
 
 
@@ -185,19 +213,21 @@ def check(values: DictConfig, command: str) -> Config:
         return cast(Config, OmegaConf.to_object(values))
 
 
+def choices(group: str) -> list[str]:
+    """The names of the files of a group in conf/."""
+    return sorted(path.stem for path in (data_dir("conf") / group).glob("*.yaml"))
+
+
 def read_model(name: str) -> ModelConfig:
     """The configuration of a choice of the group `model`.
 
     Raises:
         ConfigError: there is no such choice.
     """
-    folder = data_dir("conf") / "model"
-    names = sorted(path.stem for path in folder.glob("*.yaml"))
-    if name not in names:
-        raise ConfigError(_unknown_choice(f"model/{name}", names))
-    values = OmegaConf.merge(
-        OmegaConf.structured(ModelConfig), OmegaConf.load(folder / f"{name}.yaml")
-    )
+    if name not in choices("model"):
+        raise ConfigError(_unknown_choice(f"model/{name}", choices("model")))
+    file = data_dir("conf") / "model" / f"{name}.yaml"
+    values = OmegaConf.merge(OmegaConf.structured(ModelConfig), OmegaConf.load(file))
     return cast(ModelConfig, OmegaConf.to_object(values))
 
 
@@ -231,8 +261,11 @@ def _explanation(error: BaseException, command: str) -> str:
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, AssertionError):
         return "a setting of a group is given, but the group has no choice: give it, too"
-    group = re.match(r"Could not override '(\w+)'", str(error))  # a group that `command` lacks
-    return _unknown_key(group[1], command) if group else str(error)
+    if group := re.match(r"Could not override '(\w+)'", str(error)):  # that `command` lacks
+        return _unknown_key(group[1], command)
+    if group := re.match(r"You must specify '(\w+)'", str(error)):
+        return f"{group[1]}: a choice is needed: {group[1]}={'|'.join(choices(group[1]))}"
+    return str(error)
 
 
 def _explanation_of_one(error: BaseException, command: str) -> str | None:
@@ -246,8 +279,10 @@ def _explanation_of_one(error: BaseException, command: str) -> str | None:
         case ConfigKeyError() | ConfigAttributeError():
             return _unknown_key(str(error.full_key), command)
         case OmegaConfBaseException():
-            key = f"{error.full_key}: " if error.full_key else ""
-            return key + str(error.msg).splitlines()[0]
+            key, text = error.full_key, str(error.msg).splitlines()[0]
+            if "is not a ListConfig" in text:
+                text = f"a list is needed: {key}=[...]"
+            return f"{key}: {text}" if key else text
     return None
 
 
@@ -261,10 +296,12 @@ def _unknown_key(key: str, command: str) -> str:
     keys = [*_known_keys(COMMANDS[command]), *(["experiment"] if command == "train" else [])]
     if key in keys:
         return f"{key}: the chosen {key.partition('.')[0]} has no such key"
-    if elsewhere := ELSEWHERE.get(key.rpartition(".")[2]):
-        return f"{key}: unknown key; {elsewhere}"
+    word = key.rpartition(".")[2]
+    for setting, words, what in ELSEWHERE:
+        if word in words and setting in keys:
+            return f"{key}: unknown key; {what}"
     names = {key.rpartition(".")[2]: key for key in reversed(keys)} | {key: key for key in keys}
-    return f"{key}: unknown key" + (_hint(key, names) or _hint(key.rpartition(".")[2], names))
+    return f"{key}: unknown key" + (_hint(key, names) or _hint(word, names))
 
 
 def _hint(name: str, known: dict[str, str]) -> str:
@@ -311,13 +348,15 @@ def _check_groups(command: str, overrides: Sequence[str]) -> None:
         kinds = get_args(get_type_hints(COMMANDS[command]).get(group, object)) or (
             get_type_hints(COMMANDS[command]).get(group, object),
         )
-        if value is None or not any(dataclasses.is_dataclass(kind) for kind in kinds):
+        optional = value is None and type(None) in kinds
+        if optional or not any(dataclasses.is_dataclass(kind) for kind in kinds):
             continue
-        names = sorted(path.stem for path in (data_dir("conf") / group).glob("*.yaml"))
+        names = choices(group)
         if not names and not isinstance(value, dict):
             raise ConfigError(f"{group}: has settings of its own, {group}.…. Received: {value}")
         if names and not isinstance(value, str | list | dict):
-            raise ConfigError(_unknown_choice(f"{group}/{value}", names))
+            given = "null" if value is None else value
+            raise ConfigError(_unknown_choice(f"{group}/{given}", names))
 
 
 def _refuse_resolvers(value: Any, key: str = "") -> None:

@@ -10,7 +10,7 @@ from typing import Any, cast, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
-from pwc_exp.config.composition import data_dir
+from pwc_exp.config.composition import choices
 from pwc_exp.config.schema import COMMANDS
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
@@ -68,16 +68,19 @@ def help_text(command: str, values: DictConfig | None, group: str | None) -> str
         kind = OmegaConf.get_type(values, group) if values is not None else None
         kind = kind if dataclasses.is_dataclass(kind) else groups[group]
         shown = values[group] if values is not None else None
-        head = [f"{group}: {_first_line(kind)}", *_choices(group), ""]
+        files = _files(group, groups[group])
+        listed = [f"choices: {', '.join(files)}"] if files else []
+        head = [f"{group}: {_first_line(kind)}", *listed, ""]
         return "\n".join([*head, *_settings(cast(type, kind), shown, f"{group}.")])
     lines = [f"usage: {program} [setting=value ...]", "", _first_line(schema), "", "examples:"]
     lines += [f"  {program} {example}".rstrip() for example in EXAMPLES[command]]
     if groups:
         lines += ["", f"groups (settings of a group: {program} --help <group>):"]
-        lines += [f"  {name}: {'|'.join(_files(name))}".rstrip() for name in groups if _files(name)]
+        for name, kind in groups.items():
+            lines += [f"  {name}: {'|'.join(_files(name, kind))}"] if choices(name) else []
     lines += ["", "settings:", *_settings(schema, values, "")]
     for name, kind in groups.items():
-        if not _files(name):
+        if not choices(name):
             lines += _settings(kind, values[name] if values is not None else None, f"{name}.")
     return "\n".join(lines)
 
@@ -145,12 +148,9 @@ def _groups(schema: type) -> Iterator[tuple[str, type]]:
                 yield each.name, cast(type, kind)
 
 
-def _files(group: str) -> list[str]:
-    return sorted(path.stem for path in (data_dir("conf") / group).glob("*.yaml"))
-
-
-def _choices(group: str) -> list[str]:
-    return [f"choices: {', '.join(files)}"] if (files := _files(group)) else []
+def _files(group: str, kind: type) -> list[str]:
+    """The choices of a group that fit a command's `kind`: `auto` precision is for inference."""
+    return list(get_type_hints(kind)["policy"]) if group == "precision" else choices(group)
 
 
 def _first_line(schema: Any) -> str:

@@ -545,6 +545,8 @@ class TrainConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        holds = Path(self.name).name == self.name and self.name not in ("", "..")
+        check(holds, "name", "must be the name of a folder, without slashes", self.name)
         parts = self.accumulate * self.devices.cpus
         requirement = f"must be a multiple of {parts}, accumulate times the number of devices"
         check(self.batch_size % parts == 0, "batch_size", requirement, self.batch_size)
