@@ -11,6 +11,8 @@ import json
 import os
 import platform
 import re
+import shlex
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -141,6 +143,14 @@ def _fields(cpuinfo: Path) -> list[tuple[str, str]]:
     return [(key.strip(), value.strip()) for key, _, value in parts]
 
 
+def install_command(extra: str) -> str:
+    """The command that installs the packages of an extra, whether or not pwc_exp has an index."""
+    requirements = [text.partition(";") for text in metadata.requires("pwc_exp") or []]
+    marker = re.compile(rf"""extra == ["']{extra}["']""")
+    packages = [name.strip() for name, _, condition in requirements if marker.search(condition)]
+    return f"pip install {shlex.join(packages)}"
+
+
 def needed(package: str, extra: str) -> ModuleType:
     """Imports a package that only some commands need.
 
@@ -152,7 +162,7 @@ def needed(package: str, extra: str) -> ModuleType:
     except ImportError as error:
         name = package.partition(".")[0]
         raise MissingExtraError(
-            f"{name} is not installed: pip install 'pwc_exp[{extra}]' ({error})"
+            f"{name} is not installed: {install_command(extra)} ({error})"
         ) from error
 
 
@@ -163,4 +173,4 @@ def require(package: str, extra: str) -> None:
         MissingExtraError: it is not installed.
     """
     if importlib.util.find_spec(package) is None:
-        raise MissingExtraError(f"{package} is not installed: pip install 'pwc_exp[{extra}]'")
+        raise MissingExtraError(f"{package} is not installed: {install_command(extra)}")

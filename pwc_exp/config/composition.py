@@ -32,6 +32,7 @@ from pwc_exp.errors import (
     MissingExtraError,
     UserError,
 )
+from pwc_exp.machine import install_command
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PLUGINS_FOLDER = str(PACKAGE / "_plugins")
@@ -248,7 +249,7 @@ def _ask_for_extra(error: BaseException | None) -> None:
     while error is not None:
         path = error.missing_cfg_file if isinstance(error, MissingConfigException) else None
         if extra := PLUGINS.get(path or ""):
-            raise MissingExtraError(f"{path} is not installed: pip install 'pwc_exp[{extra}]'")
+            raise MissingExtraError(f"{path} is not installed: {install_command(extra)}")
         error = error.__cause__ or error.__context__
 
 
@@ -349,7 +350,11 @@ def _check_groups(command: str, overrides: Sequence[str]) -> None:
             get_type_hints(COMMANDS[command]).get(group, object),
         )
         optional = value is None and type(None) in kinds
-        if optional or not any(dataclasses.is_dataclass(kind) for kind in kinds):
+        if (
+            override.is_delete()
+            or optional
+            or not any(dataclasses.is_dataclass(kind) for kind in kinds)
+        ):
             continue
         names = choices(group)
         if not names and not isinstance(value, dict):

@@ -150,7 +150,10 @@ def _groups(schema: type) -> Iterator[tuple[str, type]]:
 
 def _files(group: str, kind: type) -> list[str]:
     """The choices of a group that fit a command's `kind`: `auto` precision is for inference."""
-    return list(get_type_hints(kind)["policy"]) if group == "precision" else choices(group)
+    if group != "precision":
+        return choices(group)
+    policy = get_type_hints(kind)["policy"]
+    return list(next(iter(get_args(policy)), policy))
 
 
 def _first_line(schema: Any) -> str:

@@ -17,7 +17,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 import pwc_exp
-from pwc_exp import storage
+from pwc_exp import machine, storage
 from pwc_exp.config.commands import DEFAULT_FORMATS, ExportConfig, Format
 from pwc_exp.config.training import InferencePrecision
 from pwc_exp.export.formats import CARD_FILE, EXTRA, KINDS, network_runner
@@ -85,9 +85,8 @@ def installed_formats() -> list[Format]:
         if not missing:
             formats.append(name)
             continue
-        print(
-            f"{name}: left out; {', '.join(missing)} not installed: pip install 'pwc_exp[{EXTRA}]'"
-        )
+        command = machine.install_command(EXTRA)
+        print(f"{name}: left out; {', '.join(missing)} not installed: {command}")
     return formats
 
 

@@ -165,7 +165,7 @@ def test_without_optuna_one_line_names_the_extra(run: Run, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "optuna", None)
     ending = run(*SEARCH)
     assert ending.code == MissingExtraError.exit_code
-    assert "pip install 'pwc_exp[tune]'" in ending.err and len(ending.err.splitlines()) == 1
+    assert "pip install 'optuna" in ending.err and len(ending.err.splitlines()) == 1
 
 
 def test_errors_are_minimized_unless_said_otherwise() -> None:
