@@ -1,7 +1,7 @@
 """PWC-Net optical flow: train, evaluate, predict, driven by Hydra; and a small Python API.
 
-    net = pwc_exp.load("small")
-    flow = net(frame1, frame2)  # NumPy [H, W, 2], in pixels
+    network = pwc_exp.load("fast")
+    flow = network(frame1, frame2)  # NumPy [H, W, 2], in pixels
 
 See docs/api.md.
 """
@@ -20,5 +20,5 @@ def __getattr__(name: str) -> object:
     """Imports the Python API, and TensorFlow with it, when one of its names is first used."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    importlib.import_module("pwc_exp.cli").prepare_environment()  # TensorFlow as in the commands
-    return getattr(importlib.import_module("pwc_exp.api"), name)
+    cli = importlib.import_module("pwc_exp.cli")
+    return getattr(cli.import_quietly("pwc_exp.api"), name)

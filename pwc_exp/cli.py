@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import ModuleType
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -204,6 +205,16 @@ def _is_unread() -> bool:
     return any(happened & (POLLERR | POLLHUP) for _, happened in watch.poll(0))
 
 
+def import_quietly(name: str) -> ModuleType:
+    """Imports a module, and TensorFlow if the module needs it, without what TensorFlow logs."""
+    prepare_environment()
+    with _silence():
+        module = importlib.import_module(name)
+        if tensorflow := sys.modules.get("tensorflow"):
+            tensorflow.config.list_physical_devices()  # looks for a GPU, and says what it lacks
+    return module
+
+
 @contextmanager
 def _silence() -> Iterator[None]:
     """Keeps back what TensorFlow's libraries write while they load, unless loading fails.
@@ -358,12 +369,8 @@ def _pass_on_to_queue(ended: SystemExit) -> None:
 
 
 def _call(task: str, config: Config) -> object:
-    prepare_environment()
     module, _, function = task.partition(":")
-    with _silence():
-        call = getattr(importlib.import_module(module), function)
-        if tensorflow := sys.modules.get("tensorflow"):
-            tensorflow.config.list_physical_devices()  # looks for a GPU, and says what it lacks
+    call = getattr(import_quietly(module), function)
     if not isinstance(config, TrainConfig):
         return call(config)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
