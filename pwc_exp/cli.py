@@ -4,6 +4,7 @@ TensorFlow takes seconds to import, so a task is imported only when its configur
 """
 
 import dataclasses
+import glob
 import importlib
 import os
 import signal
@@ -19,25 +20,31 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from pwc_exp import __version__
+from pwc_exp import __version__, machine, pretrained
+from pwc_exp.config.commands import (
+    STANDARD_INPUT,
+    BenchmarkConfig,
+    DataFetchConfig,
+    EvaluateConfig,
+    ExportConfig,
+)
 from pwc_exp.config.composition import (
     check,
     compose_command,
     data_dir,
     quoted,
+    read_model,
     record_choices,
     refusals,
     register,
 )
 from pwc_exp.config.help import groups_of, help_text
+from pwc_exp.config.model import NetworkConfig
 from pwc_exp.config.resume import AUTO, Resumption, resume
-from pwc_exp.config.schema import CONFIG_FILE, ERROR_LOG, Config
-from pwc_exp.config.training import TrainConfig
-from pwc_exp.errors import ConfigError, StoppedError, UserError
-from pwc_exp.inputs import check_places, newest_run
-from pwc_exp.machine import place
+from pwc_exp.config.schema import CONFIG_FILE, ERROR_LOG, SWEEP_FILE, Config, flatten, load
+from pwc_exp.config.training import TrainConfig, roots_of
+from pwc_exp.errors import ConfigError, MissingInputError, OutputError, StoppedError, UserError
 from pwc_exp.stopping import QUEUE_SIGNAL
-from pwc_exp.sweeps.folder import child_config
 
 HELP = {"--help", "-h"}
 # Flags of Hydra that would change what the command is.
@@ -54,6 +61,11 @@ VALUE_FLAGS = frozenset(
         *("--config-dir", "-cd", "--info", "-i"),
     }
 )
+INPUTS = (
+    *("data.root", "data.quarantine", "root"),
+    *("init_from", "run", "box", "weights", "predictions", "frames", "check", "runs", "exported"),
+)
+NAMED = ("init_from", "weights")  # of these, the inputs that may name shipped weights
 INTERRUPTED = 130  # exit code of a process that Ctrl-C ended: 128 + SIGINT
 UNREAD = 141  # of a command whose output nobody reads any more: 128 + SIGPIPE
 BUG = 1
@@ -243,7 +255,7 @@ def _check_arguments(command: str, arguments: Sequence[str]) -> Resumption | Non
     composition = compose_command(command, overrides)
     config = check(composition.values, command)
     check_places(config, composition.run_dir)
-    if isinstance(config, TrainConfig) and config.devices.cluster and place().worker > 0:
+    if isinstance(config, TrainConfig) and config.devices.cluster and machine.place().worker > 0:
         # Only the chief has a folder; Hydra must be given one all the same.
         sys.argv.append(_folder_override(Path(tempfile.mkdtemp(prefix="pwc_exp-worker-"))))
     return None
@@ -307,12 +319,13 @@ def _job(command: str, task: str, resumed: Resumption | None) -> Callable[[DictC
 def _config_of_job(values: DictConfig, command: str) -> Config:
     """The configuration of a job of a sweep: the one in its folder if the sweep is ours."""
     run_dir = Path(HydraConfig.get().runtime.output_dir)
-    written = child_config(run_dir) if command == "train" else None
-    config: Config = written or check(values, command)
+    file = run_dir / CONFIG_FILE
+    written = command == "train" and file.is_file() and (run_dir.parent / SWEEP_FILE).is_file()
+    config = load(file) if written else check(values, command)
     if isinstance(config, TrainConfig):
         if config.resume:
             raise ConfigError("resume: names one run; it cannot be given to a sweep")
-        if (run_dir / CONFIG_FILE).is_file():
+        if file.is_file():
             return dataclasses.replace(config, resume=str(run_dir))
     return config
 
@@ -361,3 +374,97 @@ def _call(task: str, config: Config) -> object:
         with suppress(OSError):
             (run_dir / ERROR_LOG).write_text(traceback.format_exc(), encoding="utf-8")
         raise
+
+
+def check_places(checked: Config, run_dir: Path) -> None:
+    """Refuses inputs, models, packages that are not there, and an impossible run folder."""
+    values = flatten(checked)
+    for key in INPUTS:
+        if key == "data.root" and isinstance(checked, DataFetchConfig):
+            continue  # it is made
+        value = values.get(key) or []
+        for path in value if isinstance(value, list) else [value]:
+            check_input(key, path)
+    _check_names(checked)
+    _check_packages(checked)
+    if isinstance(checked, ExportConfig) and Path(checked.out).exists():
+        raise OutputError(f"out: {checked.out} exists; choose another folder")
+    if isinstance(checked, TrainConfig):
+        _check_roots(checked)
+        _prepare_outputs(run_dir.parent)
+
+
+def check_input(key: str, path: str) -> None:
+    """Refuses a path, the value of `key`, at which there is nothing."""
+    if not _is_there(key, path):
+        raise MissingInputError(f"{key}: no such file or folder: {path}{_shipped(key)}")
+
+
+def _check_names(checked: Config) -> None:
+    """Refuses models that are not there or do not fit."""
+    if isinstance(checked, NetworkConfig):
+        for run, weights in checked.networks:
+            pretrained.select(run=run, weights=weights, model=checked.model)
+    if isinstance(checked, BenchmarkConfig):
+        for name in checked.models:
+            read_model(name)
+
+
+def _check_packages(checked: Config) -> None:
+    """Refuses what needs an optional package that is not installed."""
+    match checked:
+        case EvaluateConfig() if any(baseline.needs_opencv for baseline in checked.estimate):
+            machine.require("cv2", "opencv")
+        case ExportConfig():
+            for package in [each for name in checked.formats or [] for each in name.packages]:
+                machine.require(package, "export")
+
+
+def _check_roots(config: TrainConfig) -> None:
+    for prefix, root in roots_of(config.validation_sets()).items():
+        if not root.is_dir():
+            raise MissingInputError(f"validation: no such folder, the root of {prefix}: {root}")
+
+
+def _is_there(key: str, path: str) -> bool:
+    if key == "frames" and (path == STANDARD_INPUT or glob.glob(path)):
+        return True
+    if key in NAMED and path in pretrained.names():
+        return True
+    # The weights of a TensorFlow checkpoint are named by what its files' names begin with.
+    return Path(path).exists() or Path(f"{path}.index").exists()
+
+
+def _shipped(key: str) -> str:
+    """What `key` may be beside a path, for a message."""
+    if key not in NAMED:
+        return ""
+    return f". Shipped weights: {', '.join(pretrained.names()) or 'none'}; or give a path"
+
+
+def _prepare_outputs(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"outputs: cannot make the folder {folder}; {error.strerror}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"outputs: cannot write in the folder {folder}")
+
+
+def newest_run(text: str) -> Path | None:
+    """The newest run, if `text` is `latest` (in outputs/) or a folder of runs; else None.
+
+    Raises:
+        MissingInputError: `latest`, and there is no run.
+    """
+    folder = Path(text.strip("'\""))
+    if text == "latest":
+        outputs = Path("outputs")  # runs, and children of sweeps
+        found = [*outputs.glob(f"*/*/{CONFIG_FILE}"), *outputs.glob(f"*/*/*/{CONFIG_FILE}")]
+        if not found:
+            raise MissingInputError("latest: there is no run in outputs/")
+    elif (folder / CONFIG_FILE).is_file():
+        return None
+    else:
+        found = list(folder.glob(f"*/{CONFIG_FILE}"))
+    return max(found, key=lambda path: path.stat().st_mtime).parent if found else None

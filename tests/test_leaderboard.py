@@ -14,8 +14,16 @@ from pwc_exp.config.commands import LeaderboardConfig, Order, Seeds
 from pwc_exp.config.schema import params
 from pwc_exp.config.training import SearchConfig
 from pwc_exp.errors import BusyError, ConfigError, MissingInputError
-from pwc_exp.leaderboard import Board, as_markdown, as_text, make_board, show
-from pwc_exp.run_identity import differing, labels, settings_of
+from pwc_exp.leaderboard import (
+    Board,
+    as_markdown,
+    as_text,
+    differing,
+    labels,
+    make_board,
+    settings_of,
+    show,
+)
 from pwc_exp.tracking import search
 from pwc_exp.tracking.search import Found
 

@@ -62,6 +62,7 @@ CHECKPOINTS = "checkpoints"  # folder in that of a run
 BEST_KEY = BEST_METRIC  # default best_metric of a run
 CHOICES = "choices."  # prefix of TrainConfig.choices
 CHOICE = "choice."  # prefix of a group in MLflow
+SWEEP_FILE = "sweep.json"  # in the folder of a sweep, above those of its children
 ERROR_LOG = "error.log"  # the traceback of a run that failed
 LOCK_FILE = ".lock"  # in a run folder; locked while a process trains the run
 

@@ -11,16 +11,16 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from pwc_exp.cli import check_places
 from pwc_exp.config.composition import check, refusals, register
 from pwc_exp.config.resume import FREE_GROUPS, free_changes, identity_changes, in_words
-from pwc_exp.config.schema import CONFIG_FILE, load
+from pwc_exp.config.schema import CONFIG_FILE, SWEEP_FILE, load
 from pwc_exp.config.sweeps import AUTO, LocalConfig
 from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import ConfigError, OutputError, ResumeError
-from pwc_exp.inputs import check_places
 from pwc_exp.machine import processors
 from pwc_exp.stopping import StopSignals, log
-from pwc_exp.sweeps.folder import FILE, Child, SweepFolder, sweeps_in
+from pwc_exp.sweeps.folder import Child, SweepFolder, sweeps_in
 from pwc_exp.sweeps.launchers import HydraLauncher, Launcher, LocalLauncher, divide, find_gpus
 from pwc_exp.sweeps.results import Status, read_outcome
 
@@ -110,7 +110,7 @@ class SweepContext(NamedTuple):
         """The sweep to continue, if any."""
         if self.resume not in (None, AUTO):
             return SweepFolder.load(Path(self.resume))
-        if (new.path / FILE).exists():
+        if (new.path / SWEEP_FILE).exists():
             if self.resume is None:
                 raise OutputError(f"{new.path} must be a new folder. Received: that of a sweep")
             return SweepFolder.load(new.path)

@@ -14,8 +14,8 @@ from sweep_runs import Run, command, runner, wait_for
 from pwc_exp.config.commands import SyncConfig
 from pwc_exp.errors import ResumeError
 from pwc_exp.sweeps.folder import SweepFolder
-from pwc_exp.synchronization import sync
 from pwc_exp.tracking.record import Record
+from pwc_exp.training.sync import sync
 
 
 @pytest.fixture
