@@ -38,10 +38,19 @@ from pwc_exp.config.composition import (
     refusals,
     register,
 )
-from pwc_exp.config.help import groups_of, help_text
+from pwc_exp.config.help import help_text
 from pwc_exp.config.model import NetworkConfig
 from pwc_exp.config.resume import AUTO, Resumption, resume
-from pwc_exp.config.schema import CONFIG_FILE, ERROR_LOG, SWEEP_FILE, Config, flatten, load
+from pwc_exp.config.schema import (
+    COMMANDS,
+    CONFIG_FILE,
+    ERROR_LOG,
+    SWEEP_FILE,
+    Config,
+    flatten,
+    groups,
+    load,
+)
 from pwc_exp.config.training import TrainConfig, roots_of
 from pwc_exp.errors import ConfigError, MissingInputError, OutputError, StoppedError, UserError
 from pwc_exp.stopping import QUEUE_SIGNAL
@@ -110,7 +119,8 @@ def run_one_of(program: str, tasks: Mapping[str, str]) -> None:
         run(program, tasks[""])
     elif name in HELP:
         with exit_codes():
-            print(*(_usage(f"{program}_{each}") for each in tasks), sep="\n\n")
+            texts = [help_text(f"{program}_{each}", None, None) for each in tasks]
+            print(*(text.partition("\n\nsettings")[0] for text in texts), sep="\n\n")
     else:
         with exit_codes():
             raise ConfigError(
@@ -126,18 +136,13 @@ def _show(command: str, arguments: Sequence[str]) -> bool:
         return True
     if not HELP.intersection(arguments):
         return False
-    named = [argument for argument in arguments if argument in groups_of(command)]
+    named = [argument for argument in arguments if argument in groups(COMMANDS[command])]
     values = None
     with suppress(UserError):  # a setting that must be given may be missing
         given = [argument for argument in arguments if "=" in argument]
         values = compose_command(command, given).values
     print(help_text(command, values, named[0] if named else None))
     return True
-
-
-def _usage(command: str) -> str:
-    """The help of a command without its settings."""
-    return help_text(command, None, None).partition("\n\nsettings")[0]
 
 
 def name_path(key: str) -> None:
@@ -238,10 +243,10 @@ def _check_arguments(command: str, arguments: Sequence[str]) -> Resumption | Non
     A sweep (-m) checks each job when it starts; the other flags only show something.
     """
     flags = {argument for argument in arguments if argument.startswith("-")}
-    for flag in flags:
-        name, why = flag.partition("=")[0], REFUSED.get(flag.partition("=")[0])
-        if why or name.startswith("--e"):
-            raise ConfigError(f"{name}: refused; {why or 'it would unpickle a file'}")
+    for name in [flag.partition("=")[0] for flag in flags]:
+        if name in REFUSED or name.startswith("--e"):
+            why = REFUSED.get(name, "it would unpickle a file")
+            raise ConfigError(f"{name}: refused; {why}")
     if flags & {"-m", "--multirun"} and any(flag.startswith(("-c", "--cfg")) for flag in flags):
         raise ConfigError("--cfg: shows one job; leave -m out")
     if not flags <= {"-r", "--run"}:
@@ -385,70 +390,52 @@ def check_places(checked: Config, run_dir: Path) -> None:
         value = values.get(key) or []
         for path in value if isinstance(value, list) else [value]:
             check_input(key, path)
-    _check_names(checked)
-    _check_packages(checked)
-    if isinstance(checked, ExportConfig) and Path(checked.out).exists():
-        raise OutputError(f"out: {checked.out} exists; choose another folder")
-    if isinstance(checked, TrainConfig):
-        _check_roots(checked)
-        _prepare_outputs(run_dir.parent)
-
-
-def check_input(key: str, path: str) -> None:
-    """Refuses a path, the value of `key`, at which there is nothing."""
-    if not _is_there(key, path):
-        raise MissingInputError(f"{key}: no such file or folder: {path}{_shipped(key)}")
-
-
-def _check_names(checked: Config) -> None:
-    """Refuses models that are not there or do not fit."""
     if isinstance(checked, NetworkConfig):
         for run, weights in checked.networks:
             pretrained.select(run=run, weights=weights, model=checked.model)
-    if isinstance(checked, BenchmarkConfig):
-        for name in checked.models:
-            read_model(name)
+    _check_needs(checked, run_dir)
 
 
-def _check_packages(checked: Config) -> None:
-    """Refuses what needs an optional package that is not installed."""
+def _check_needs(checked: Config, run_dir: Path) -> None:
+    """Refuses what the settings of one command need and do not have."""
     match checked:
+        case BenchmarkConfig():
+            for name in checked.models:
+                read_model(name)
         case EvaluateConfig() if any(baseline.needs_opencv for baseline in checked.estimate):
             machine.require("cv2", "opencv")
         case ExportConfig():
             for package in [each for name in checked.formats or [] for each in name.packages]:
                 machine.require(package, "export")
+            if Path(checked.out).exists():
+                raise OutputError(f"out: {checked.out} exists; choose another folder")
+        case TrainConfig():
+            _check_folders(checked, run_dir.parent)
 
 
-def _check_roots(config: TrainConfig) -> None:
+def _check_folders(config: TrainConfig, folder: Path) -> None:
+    """Refuses roots of validation sets that are not there, and a folder that cannot be written."""
     for prefix, root in roots_of(config.validation_sets()).items():
         if not root.is_dir():
             raise MissingInputError(f"validation: no such folder, the root of {prefix}: {root}")
-
-
-def _is_there(key: str, path: str) -> bool:
-    if key == "frames" and (path == STANDARD_INPUT or glob.glob(path)):
-        return True
-    if key in NAMED and path in pretrained.names():
-        return True
-    # The weights of a TensorFlow checkpoint are named by what its files' names begin with.
-    return Path(path).exists() or Path(f"{path}.index").exists()
-
-
-def _shipped(key: str) -> str:
-    """What `key` may be beside a path, for a message."""
-    if key not in NAMED:
-        return ""
-    return f". Shipped weights: {', '.join(pretrained.names()) or 'none'}; or give a path"
-
-
-def _prepare_outputs(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"outputs: cannot make the folder {folder}; {error.strerror}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"outputs: cannot write in the folder {folder}")
+
+
+def check_input(key: str, path: str) -> None:
+    """Refuses a path, the value of `key`, at which there is nothing."""
+    shipped = pretrained.names() if key in NAMED else []
+    listed = key == "frames" and (path == STANDARD_INPUT or glob.glob(path))
+    # The weights of a TensorFlow checkpoint are named by what its files' names begin with.
+    if path in shipped or listed or Path(path).exists() or Path(f"{path}.index").exists():
+        return
+    known = f". Shipped weights: {', '.join(shipped) or 'none'}; or give a path"
+    more = known if key in NAMED else ""
+    raise MissingInputError(f"{key}: no such file or folder: {path}{more}")
 
 
 def newest_run(text: str) -> Path | None:

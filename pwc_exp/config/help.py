@@ -10,8 +10,8 @@ from typing import Any, cast, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
-from pwc_exp.config.composition import data_dir
-from pwc_exp.config.schema import COMMANDS
+from pwc_exp.config.composition import choices_of
+from pwc_exp.config.schema import COMMANDS, groups
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "train": (
@@ -63,28 +63,23 @@ def help_text(command: str, values: DictConfig | None, group: str | None) -> str
     """
     program = f"python -m pwc_exp.{command.replace('_', ' ')}"
     schema = COMMANDS[command]
-    groups = dict(_groups(schema))
     if group is not None:
-        kind = OmegaConf.get_type(values, group) if values is not None else None
-        kind = kind if dataclasses.is_dataclass(kind) else groups[group]
         shown = values[group] if values is not None else None
-        head = [f"{group}: {_first_line(kind)}", *_choices(group), ""]
-        return "\n".join([*head, *_settings(cast(type, kind), shown, f"{group}.")])
+        chosen = OmegaConf.get_type(values, group) if values is not None else None
+        kind = chosen if dataclasses.is_dataclass(chosen) else groups(schema)[group]
+        choices = [f"choices: {', '.join(names)}"] if (names := choices_of(group)) else []
+        head = [f"{group}: {_first_line(kind)}", *choices, ""]
+        return "\n".join([*head, *_settings(kind, shown, f"{group}.")])
     lines = [f"usage: {program} [setting=value ...]", "", _first_line(schema), "", "examples:"]
     lines += [f"  {program} {example}".rstrip() for example in EXAMPLES[command]]
-    if groups:
+    if nested := groups(schema):
         lines += ["", f"groups (settings of a group: {program} --help <group>):"]
-        lines += [f"  {name}: {'|'.join(_files(name))}".rstrip() for name in groups if _files(name)]
+        lines += [f"  {name}: {'|'.join(choices_of(name))}" for name in nested if choices_of(name)]
     lines += ["", "settings:", *_settings(schema, values, "")]
-    for name, kind in groups.items():
-        if not _files(name):
+    for name, kind in nested.items():
+        if not choices_of(name):
             lines += _settings(kind, values[name] if values is not None else None, f"{name}.")
     return "\n".join(lines)
-
-
-def groups_of(command: str) -> list[str]:
-    """The groups of settings that a command has."""
-    return [name for name, _ in _groups(COMMANDS[command])]
 
 
 @functools.cache
@@ -108,9 +103,8 @@ def explanations(schema: Any) -> dict[str, str]:
 
 def _settings(schema: type, values: Any, prefix: str) -> Iterator[str]:
     hints = get_type_hints(schema)
-    nested = dict(_groups(schema))
     for name, meaning in explanations(schema).items():
-        if name in nested or name == RECORD:
+        if name in groups(schema) or name == RECORD:
             continue
         kinds = [hints[name], *get_args(hints[name])]
         enum = next((k for k in kinds if isinstance(k, type) and issubclass(k, StrEnum)), None)
@@ -131,26 +125,9 @@ def _value(schema: type, name: str, values: Any) -> str:
             value = field.default_factory()
         if value is dataclasses.MISSING:
             return ""
-    words = {None: "null", True: "true", False: "false"}
     if value is None or isinstance(value, bool):
-        return words[value]
+        return {None: "null", True: "true", False: "false"}[value]
     return str(value).replace("'", "").replace(" ", "")
-
-
-def _groups(schema: type) -> Iterator[tuple[str, type]]:
-    hints = get_type_hints(schema)
-    for each in dataclasses.fields(cast(Any, schema)):
-        for kind in (hints[each.name], *get_args(hints[each.name])):
-            if dataclasses.is_dataclass(kind):
-                yield each.name, cast(type, kind)
-
-
-def _files(group: str) -> list[str]:
-    return sorted(path.stem for path in (data_dir("conf") / group).glob("*.yaml"))
-
-
-def _choices(group: str) -> list[str]:
-    return [f"choices: {', '.join(files)}"] if (files := _files(group)) else []
 
 
 def _first_line(schema: Any) -> str:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pwc_exp.cli import check_places
 from pwc_exp.config.composition import check, refusals, register
-from pwc_exp.config.resume import FREE_GROUPS, free_changes, identity_changes, in_words
+from pwc_exp.config.resume import FREE_GROUPS, changes, in_words
 from pwc_exp.config.schema import CONFIG_FILE, SWEEP_FILE, load
 from pwc_exp.config.sweeps import AUTO, LocalConfig
 from pwc_exp.config.training import TrainConfig
@@ -79,8 +79,7 @@ class SweepContext(NamedTuple):
         Raises:
             ResumeError: it is, because a preset was edited for example.
         """
-        changes = identity_changes(saved, config) | free_changes(saved, config)
-        _refuse_changes("values", sweep, changes)
+        _refuse_changes("values", sweep, changes(saved, config))
 
     def open_folder(self, overrides: Sequence[Override], *, may_grow: bool) -> SweepFolder:
         """The sweep that `sweep.resume` means: with `auto`, the newest one of these arguments.
