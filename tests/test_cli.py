@@ -144,6 +144,12 @@ def test_a_wrong_argument_costs_one_line_and_exit_2(run: Run, arguments: str, li
     assert left() == []
 
 
+PRESETS = {
+    "bad": "name: x\nmodel: [1\n",
+    "typo": "# @package _global_\nmodel:\n  levls: 3\n",
+}
+
+
 @pytest.mark.parametrize(
     ("command", "arguments", "line"),
     [
@@ -151,7 +157,7 @@ def test_a_wrong_argument_costs_one_line_and_exit_2(run: Run, arguments: str, li
         ("predict", "out=x weights=x", "frames: a value is needed: frames=..."),
         (
             "train",
-            "-m modle=lg",
+            "-m modle=lg,sm",
             "modle: unknown key; did you mean 'model'? (of child 0, modle=lg)",
         ),
         (
@@ -167,8 +173,8 @@ def test_a_wrong_key_is_refused_wherever_it_is(
 ) -> None:
     folder = Path("experiments").resolve()
     folder.mkdir()
-    (folder / "bad.yaml").write_text("name: x\nmodel: [1\n")
-    (folder / "typo.yaml").write_text("# @package _global_\nmodel:\n  levls: 3\n")
+    if preset := arguments.partition("experiment=")[2]:
+        (folder / f"{preset}.yaml").write_text(PRESETS[preset])
     ending = run(command, *arguments.split())
     assert ending.code == 2 and ending.stderr.count("\n") == 1
     assert ending.stderr.startswith(f"error: {line.format(folder=folder)}")

@@ -70,16 +70,8 @@ class SweepContext(NamedTuple):
         check_places(config, sweep.path)  # which may not exist yet
         file = sweep.run_dir(child) / CONFIG_FILE
         if file.is_file():
-            self.refuse_changes(load(file), config, sweep)
+            refuse_changes("values", sweep, changes(load(file), config))
         return config
-
-    def refuse_changes(self, saved: TrainConfig, config: TrainConfig, sweep: SweepFolder) -> None:
-        """Refuses a configuration other than the saved one.
-
-        Raises:
-            ResumeError: it is, because a preset was edited for example.
-        """
-        _refuse_changes("values", sweep, changes(saved, config))
 
     def open_folder(self, overrides: Sequence[Override], *, may_grow: bool) -> SweepFolder:
         """The sweep that `sweep.resume` means: with `auto`, the newest one of these arguments.
@@ -101,7 +93,7 @@ class SweepContext(NamedTuple):
             swept = set()
         for key in swept & {key for child in found.children for key in child.values}:
             found.definition[key] = definition[key]
-        _refuse_changes("arguments", found, _changes(found, new))
+        refuse_changes("arguments", found, _changes(found, new))
         found.arguments, found.definition = new.arguments, definition
         return found
 
@@ -148,11 +140,15 @@ class SweepContext(NamedTuple):
         return HydraLauncher(launcher, sweep, signals, at_once)
 
 
-def _refuse_changes(
-    what: str, sweep: SweepFolder, changes: Mapping[str, tuple[object, object]]
+def refuse_changes(
+    what: str, sweep: SweepFolder, changed: Mapping[str, tuple[object, object]]
 ) -> None:
-    """Refuses to continue with other values than those of tracking and devices."""
-    refused = {key: pair for key, pair in changes.items() if not key.startswith(FREE_GROUPS)}
+    """Refuses to continue with other values, but for those of tracking and devices.
+
+    Raises:
+        ResumeError: `changed`, {key: (then, now)}, has others, as a preset was edited for example.
+    """
+    refused = {key: pair for key, pair in changed.items() if not key.startswith(FREE_GROUPS)}
     if refused:
         raise ResumeError(
             f"{sweep.path} must continue with the {what} that it was started with. Received: "

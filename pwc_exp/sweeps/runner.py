@@ -100,14 +100,12 @@ class SweepRunner:
     def best(self) -> Child | None:
         """The finished child with the best value."""
         sign = 1 if self.objective.lower_is_better else -1
-        values = {
-            child.number: sign * self.objective.value(self.outcomes[child.number])
+        found = [
+            (sign * self.objective.value(self.outcomes[child.number]), child.number, child)
             for child in self.sweep.children
             if self.outcomes[child.number].status == Status.FINISHED
-        }
-        numbers = [number for number, value in values.items() if not math.isnan(value)]
-        best = min(numbers, key=lambda number: (values[number], number), default=None)
-        return next((child for child in self.sweep.children if child.number == best), None)
+        ]
+        return min((each for each in found if not math.isnan(each[0])), default=(0, 0, None))[2]
 
     def summary(
         self, *, notes: Sequence[str] = (), pictures: Mapping[str, bytes] | None = None
