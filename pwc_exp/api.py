@@ -16,6 +16,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from pwc_exp import pretrained
+from pwc_exp.cli import check_input, newest_run
 from pwc_exp.config.commands import STANDARD_INPUT, PredictConfig
 from pwc_exp.config.composition import read_model
 from pwc_exp.config.training import InferencePrecision, InferencePrecisionConfig
@@ -24,7 +25,6 @@ from pwc_exp.data.sample import Batch
 from pwc_exp.flow.colour import flow_to_colour
 from pwc_exp.flow.warp import backward_warp, occlusion
 from pwc_exp.inference import make_levels
-from pwc_exp.inputs import check_input, newest_run
 from pwc_exp.prediction.estimation import GIGABYTE, Estimator
 from pwc_exp.prediction.outputs import TAILS, WRITERS, to_bytes
 from pwc_exp.weights import Network, load_network

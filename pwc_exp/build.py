@@ -10,6 +10,7 @@ import keras
 from tqdm import tqdm
 
 from pwc_exp import machine
+from pwc_exp.config import training
 from pwc_exp.config.data import (
     BadSample,
     DataConfig,
@@ -21,29 +22,6 @@ from pwc_exp.config.data import (
     SyntheticConfig,
 )
 from pwc_exp.config.model import ModelConfig
-from pwc_exp.config.training import (
-    AdamConfig,
-    AdamWConfig,
-    AugmentConfig,
-    BasicConfig,
-    ConstantConfig,
-    CosineConfig,
-    CyclicConfig,
-    HeavyConfig,
-    Judged,
-    LossConfig,
-    ModernConfig,
-    MultiscaleConfig,
-    MultistepsConfig,
-    OneCycleConfig,
-    OptimizerConfig,
-    PlusConfig,
-    Precision,
-    PrecisionConfig,
-    RestartsConfig,
-    RobustConfig,
-    ScheduleConfig,
-)
 from pwc_exp.data import datasets, quarantine
 from pwc_exp.data.augmentation import augment
 from pwc_exp.data.halfres import check_finished
@@ -66,9 +44,9 @@ from pwc_exp.optimizers.adam import Adam
 from pwc_exp.optimizers.schedules import Constant, Cyclic, OneCycle, Restarts
 
 POLICIES = {
-    Precision.fp32: "float32",
-    Precision.fp16: "mixed_float16",
-    Precision.bf16: "mixed_bfloat16",
+    training.Precision.fp32: "float32",
+    training.Precision.fp16: "mixed_float16",
+    training.Precision.bf16: "mixed_bfloat16",
 }  # names that Keras has
 NO_BFLOAT16 = (
     "precision=bf16: this processor has no bfloat16 arithmetic; "
@@ -81,13 +59,13 @@ PAPER_LEVEL_WEIGHTS = {6: 0.32, 5: 0.08, 4: 0.02, 3: 0.01, 2: 0.005, 1: 0.0025}
 PLUS_FULL_RESOLUTION_WEIGHT = 0.0005  # PWC-Net+ for Sintel; the other levels are as in the paper
 
 
-def build_model(config: ModelConfig, precision: PrecisionConfig) -> PWCNet:
+def build_model(config: ModelConfig, precision: training.PrecisionConfig) -> PWCNet:
     """The network with random weights. Sets Keras's global precision.
 
     For bf16 on a processor without bfloat16 arithmetic, a line on stderr says what is used instead.
     """
     missing = uses_tensorflow() and on_cpu() and not machine.has_bfloat16()
-    if missing and precision.policy == Precision.bf16:
+    if missing and precision.policy == training.Precision.bf16:
         _say_that_bfloat16_is_missing()
     keras.config.set_dtype_policy(POLICIES[precision.policy])
     arguments = asdict(config)
@@ -100,18 +78,18 @@ def _say_that_bfloat16_is_missing() -> None:
     print(NO_BFLOAT16, file=sys.stderr)
 
 
-def build_loss(config: LossConfig, model: PWCNet) -> LossFn:
+def build_loss(config: training.LossConfig, model: PWCNet) -> LossFn:
     """(flows, target, valid) -> loss."""
     match config:
-        case MultiscaleConfig():
+        case training.MultiscaleConfig():
             loss = losses.multiscale_loss
-        case RobustConfig(compat=False):
+        case training.RobustConfig(compat=False):
             loss = functools.partial(losses.robust_loss, q=config.q, epsilon=config.epsilon)
-        case RobustConfig():
+        case training.RobustConfig():
             loss = functools.partial(losses.compat_robust_loss, q=config.q, epsilon=config.epsilon)
-        case PlusConfig(judged=Judged.flow):
+        case training.PlusConfig(judged=training.Judged.flow):
             loss = functools.partial(losses.plus_loss, q=config.q, epsilon=config.epsilon)
-        case PlusConfig():
+        case training.PlusConfig():
             loss = functools.partial(
                 losses.plus_up_loss,
                 q=config.q,
@@ -127,27 +105,29 @@ def build_loss(config: LossConfig, model: PWCNet) -> LossFn:
     )
 
 
-def _published_weights(config: LossConfig, model: PWCNet) -> list[float]:
+def _published_weights(config: training.LossConfig, model: PWCNet) -> list[float]:
     weights = [PAPER_LEVEL_WEIGHTS[level] for level in model.units]
-    if isinstance(config, PlusConfig):
+    if isinstance(config, training.PlusConfig):
         weights[-1] = PLUS_FULL_RESOLUTION_WEIGHT
     return weights
 
 
-def build_schedule(config: ScheduleConfig) -> keras.optimizers.schedules.LearningRateSchedule:
+def build_schedule(
+    config: training.ScheduleConfig,
+) -> keras.optimizers.schedules.LearningRateSchedule:
     """step -> learning rate."""
     match config:
-        case ConstantConfig():
+        case training.ConstantConfig():
             return Constant(**asdict(config))
-        case MultistepsConfig():
+        case training.MultistepsConfig():
             return keras.optimizers.schedules.PiecewiseConstantDecay(
                 config.boundaries, config.values
             )
-        case RestartsConfig():
+        case training.RestartsConfig():
             return Restarts(**asdict(config))
-        case CyclicConfig():
+        case training.CyclicConfig():
             return Cyclic(**asdict(config))
-        case CosineConfig():
+        case training.CosineConfig():
             return keras.optimizers.schedules.CosineDecay(
                 0.0 if config.warmup else config.peak,
                 config.total - config.warmup,
@@ -155,42 +135,42 @@ def build_schedule(config: ScheduleConfig) -> keras.optimizers.schedules.Learnin
                 warmup_target=config.peak if config.warmup else None,
                 warmup_steps=config.warmup,
             )
-        case OneCycleConfig():
+        case training.OneCycleConfig():
             return OneCycle(**asdict(config))
         case _:
             raise TypeError(f"schedule must be a known configuration. Received: {config}")
 
 
 def build_optimizer(
-    config: OptimizerConfig,
+    config: training.OptimizerConfig,
     schedule: keras.optimizers.schedules.LearningRateSchedule | float,
-    precision: PrecisionConfig,
+    precision: training.PrecisionConfig,
 ) -> keras.optimizers.Optimizer:
     """Adam or AdamW; in fp16 with dynamic loss scaling. The training step clips gradients."""
     settings = {"beta_1": config.beta_1, "beta_2": config.beta_2, "epsilon": config.epsilon}
     match config:
-        case AdamConfig():
+        case training.AdamConfig():
             optimizer = Adam(schedule, **settings, name="adam")
-        case AdamWConfig():
+        case training.AdamWConfig():
             optimizer = Adam(schedule, **settings, weight_decay=config.weight_decay, name="adamw")
             optimizer.exclude_from_weight_decay(var_names=["bias"])
         case _:
             raise TypeError(f"optimizer must be a known configuration. Received: {config}")
-    if precision.policy != Precision.fp16:
+    if precision.policy != training.Precision.fp16:
         return optimizer
     return keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
 
 
-def build_augment(config: AugmentConfig) -> augment.Augment:
+def build_augment(config: training.AugmentConfig) -> augment.Augment:
     """The augmentation of training examples."""
     settings = asdict(config)
     del settings["device"]
     match config:
-        case BasicConfig():
+        case training.BasicConfig():
             return functools.partial(augment.basic, **settings)
-        case HeavyConfig():
+        case training.HeavyConfig():
             return functools.partial(augment.heavy, **settings)
-        case ModernConfig():
+        case training.ModernConfig():
             return functools.partial(augment.modern, **settings)
         case _:
             raise TypeError(f"augment must be a known configuration. Received: {config}")

@@ -4,6 +4,7 @@ TensorFlow takes seconds to import, so a task is imported only when its configur
 """
 
 import dataclasses
+import glob
 import importlib
 import os
 import signal
@@ -20,25 +21,40 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from pwc_exp import __version__
+from pwc_exp import __version__, machine, pretrained
+from pwc_exp.config.commands import (
+    STANDARD_INPUT,
+    BenchmarkConfig,
+    DataFetchConfig,
+    EvaluateConfig,
+    ExportConfig,
+)
 from pwc_exp.config.composition import (
     check,
     compose_command,
     data_dir,
     quoted,
+    read_model,
     record_choices,
     refusals,
     register,
 )
-from pwc_exp.config.help import groups_of, help_text
+from pwc_exp.config.help import help_text
+from pwc_exp.config.model import NetworkConfig
 from pwc_exp.config.resume import AUTO, Resumption, resume
-from pwc_exp.config.schema import CONFIG_FILE, ERROR_LOG, Config
-from pwc_exp.config.training import TrainConfig
-from pwc_exp.errors import ConfigError, StoppedError, UserError
-from pwc_exp.inputs import check_places, newest_run
-from pwc_exp.machine import place
+from pwc_exp.config.schema import (
+    COMMANDS,
+    CONFIG_FILE,
+    ERROR_LOG,
+    SWEEP_FILE,
+    Config,
+    flatten,
+    groups,
+    load,
+)
+from pwc_exp.config.training import TrainConfig, roots_of
+from pwc_exp.errors import ConfigError, MissingInputError, OutputError, StoppedError, UserError
 from pwc_exp.stopping import QUEUE_SIGNAL
-from pwc_exp.sweeps.folder import child_config
 
 HELP = {"--help", "-h"}
 # Flags of Hydra that would change what the command is.
@@ -65,6 +81,11 @@ FLAGS = frozenset(
         *("--config-dir", "-cd"),
     }
 )
+INPUTS = (
+    *("data.root", "data.quarantine", "data.textures", "root"),
+    *("init_from", "run", "box", "weights", "predictions", "frames", "check", "runs", "exported"),
+)
+NAMED = ("init_from", "weights")  # of these, the inputs that may name shipped weights
 INTERRUPTED = 130  # exit code of a process that Ctrl-C ended: 128 + SIGINT
 UNREAD = 141  # of a command whose output nobody reads any more: 128 + SIGPIPE
 BUG = 1
@@ -109,7 +130,8 @@ def run_one_of(program: str, tasks: Mapping[str, str]) -> None:
         run(program, tasks[""])
     elif name in HELP:
         with exit_codes():
-            print(*(_usage(f"{program}_{each}") for each in tasks), sep="\n\n")
+            texts = [help_text(f"{program}_{each}", None, None) for each in tasks]
+            print(*(text.partition("\n\nsettings")[0] for text in texts), sep="\n\n")
     else:
         with exit_codes():
             raise ConfigError(
@@ -125,18 +147,13 @@ def _show(command: str, arguments: Sequence[str]) -> bool:
         return True
     if not HELP.intersection(arguments):
         return False
-    named = [argument for argument in arguments if argument in groups_of(command)]
+    named = [argument for argument in arguments if argument in groups(COMMANDS[command])]
     values = None
     with suppress(UserError):  # a setting that must be given may be missing
         given = [argument for argument in arguments if "=" in argument]
         values = compose_command(command, given).values
     print(help_text(command, values, named[0] if named else None))
     return True
-
-
-def _usage(command: str) -> str:
-    """The help of a command without its settings."""
-    return help_text(command, None, None).partition("\n\nsettings")[0]
 
 
 def name_path(key: str) -> None:
@@ -266,7 +283,7 @@ def _check_arguments(command: str, arguments: Sequence[str]) -> Resumption | Non
     composition = compose_command(command, overrides)
     config = check(composition.values, command)
     check_places(config, composition.run_dir)
-    if isinstance(config, TrainConfig) and config.devices.cluster and place().worker > 0:
+    if isinstance(config, TrainConfig) and config.devices.cluster and machine.place().worker > 0:
         # Only the chief has a folder; Hydra must be given one all the same.
         sys.argv.append(_folder_override(Path(tempfile.mkdtemp(prefix="pwc_exp-worker-"))))
     return None
@@ -330,12 +347,13 @@ def _job(command: str, task: str, resumed: Resumption | None) -> Callable[[DictC
 def _config_of_job(values: DictConfig, command: str) -> Config:
     """The configuration of a job of a sweep: the one in its folder if the sweep is ours."""
     run_dir = Path(HydraConfig.get().runtime.output_dir)
-    written = child_config(run_dir) if command == "train" else None
-    config: Config = written or check(values, command)
+    file = run_dir / CONFIG_FILE
+    written = command == "train" and file.is_file() and (run_dir.parent / SWEEP_FILE).is_file()
+    config = load(file) if written else check(values, command)
     if isinstance(config, TrainConfig):
         if config.resume:
             raise ConfigError("resume: names one run; it cannot be given to a sweep")
-        if (run_dir / CONFIG_FILE).is_file():
+        if file.is_file():
             return dataclasses.replace(config, resume=str(run_dir))
     return config
 
@@ -380,3 +398,79 @@ def _call(task: str, config: Config) -> object:
         with suppress(OSError):
             (run_dir / ERROR_LOG).write_text(traceback.format_exc(), encoding="utf-8")
         raise
+
+
+def check_places(checked: Config, run_dir: Path) -> None:
+    """Refuses inputs, models, packages that are not there, and an impossible run folder."""
+    values = flatten(checked)
+    for key in INPUTS:
+        if key == "data.root" and isinstance(checked, DataFetchConfig):
+            continue  # it is made
+        value = values.get(key) or []
+        for path in value if isinstance(value, list) else [value]:
+            check_input(key, path)
+    if isinstance(checked, NetworkConfig):
+        for run, weights in checked.networks:
+            pretrained.select(run=run, weights=weights, model=checked.model)
+    _check_needs(checked, run_dir)
+
+
+def _check_needs(checked: Config, run_dir: Path) -> None:
+    """Refuses what the settings of one command need and do not have."""
+    match checked:
+        case BenchmarkConfig():
+            for name in checked.models:
+                read_model(name)
+        case EvaluateConfig() if any(baseline.needs_opencv for baseline in checked.estimate):
+            machine.require("cv2", "opencv")
+        case ExportConfig():
+            for package in [each for name in checked.formats or [] for each in name.packages]:
+                machine.require(package, "export")
+            if Path(checked.out).exists():
+                raise OutputError(f"out: {checked.out} exists; choose another folder")
+        case TrainConfig():
+            _check_folders(checked, run_dir.parent)
+
+
+def _check_folders(config: TrainConfig, folder: Path) -> None:
+    """Refuses roots of validation sets that are not there, and a folder that cannot be written."""
+    for prefix, root in roots_of(config.validation_sets()).items():
+        if not root.is_dir():
+            raise MissingInputError(f"validation: no such folder, the root of {prefix}: {root}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"outputs: cannot make the folder {folder}; {error.strerror}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"outputs: cannot write in the folder {folder}")
+
+
+def check_input(key: str, path: str) -> None:
+    """Refuses a path, the value of `key`, at which there is nothing."""
+    shipped = pretrained.names() if key in NAMED else []
+    listed = key == "frames" and (path == STANDARD_INPUT or glob.glob(path))
+    # The weights of a TensorFlow checkpoint are named by what its files' names begin with.
+    if path in shipped or listed or Path(path).exists() or Path(f"{path}.index").exists():
+        return
+    known = f". Shipped weights: {', '.join(shipped) or 'none'}; or give a path"
+    more = known if key in NAMED else ""
+    raise MissingInputError(f"{key}: no such file or folder: {path}{more}")
+
+
+def newest_run(text: str) -> Path | None:
+    """The newest run, if `text` is `latest` (in outputs/) or a folder of runs; else None.
+
+    Raises:
+        MissingInputError: `latest`, and there is no run.
+    """
+    folder = Path(text.strip("'\""))
+    if text == "latest":
+        outputs = Path("outputs")  # runs, and children of sweeps
+        found = [*outputs.glob(f"*/*/{CONFIG_FILE}"), *outputs.glob(f"*/*/*/{CONFIG_FILE}")]
+        if not found:
+            raise MissingInputError("latest: there is no run in outputs/")
+    elif (folder / CONFIG_FILE).is_file():
+        return None
+    else:
+        found = list(folder.glob(f"*/{CONFIG_FILE}"))
+    return max(found, key=lambda path: path.stat().st_mtime).parent if found else None

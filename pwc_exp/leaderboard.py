@@ -5,13 +5,15 @@ Nothing that takes long is imported before the arguments are checked.
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pwc_exp import cli
 from pwc_exp.config.commands import Ended, LeaderboardConfig, Order, Seeds
+from pwc_exp.config.resume import FREE, FREE_GROUPS
+from pwc_exp.config.schema import CHOICE
 from pwc_exp.errors import MissingInputError
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ _NONE = "\u2013"
 _SETTINGS = 6  # columns
 _LENGTH = 24  # characters of a value
 _MARK = "†"
-_SEVERAL = "several"
+SEED = "seed"
+_APART = (FREE - {"steps"}) | {SEED, "name"}  # settings that do not change the experiment
 _TAGS = {"dataset": "dataset", "recipe": "recipe", "sweep": "parent"}  # column -> tag
 
 
@@ -61,6 +64,11 @@ class Board:
     shared: dict[str, str] = field(default_factory=dict)  # columns whose cells are all the same
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def in_all(self) -> str:
+        """The columns whose cells are all the same, in words."""
+        return ", ".join(f"{name} {value}" for name, value in self.shared.items())
+
 
 def main() -> None:
     """Runs `show`."""
@@ -94,8 +102,6 @@ def show(config: LeaderboardConfig) -> None:
 
 def make_board(config: LeaderboardConfig, found: "Sequence[Found]", place: str) -> Board:
     """What is shown. `place`: the address of MLflow, without a password."""
-    from pwc_exp.run_identity import differing, settings_of
-
     measured = [run for run in found if math.isfinite(run.metrics.get(config.metric, math.nan))]
     if not measured:
         raise MissingInputError(_nothing(config, found, place))
@@ -103,25 +109,24 @@ def make_board(config: LeaderboardConfig, found: "Sequence[Found]", place: str) 
     shown = rows[: config.top]
     differ = differing([settings_of(row.runs[0]) for row in shown])
     columns = _columns(config, shown, differ[:_SETTINGS])
-    fixed = ("rank", RUN, config.metric, RUN_ID)
     shared = {
         name: cells[0]
         for name, cells in columns.items()
-        if name not in fixed and len(shown) > 1 and len(set(cells)) == 1
+        if name not in ("rank", RUN, config.metric, RUN_ID)
+        if len(shown) > 1 and len(set(cells)) == 1
     }
     head = [name for name in columns if name not in shared]
     repeated = len(measured) - sum(len(row.runs) for row in rows)
     missing = len(found) - len(measured)
     notes = list(_notes(shown, differ[_SETTINGS:]))
     if repeated:
-        notes.append(
-            f"{_count(repeated, 'older run')} with a seed that a newer run has: not counted"
-        )
+        older = _count(repeated, "older run")
+        notes.append(f"{older} with a seed that a newer run has: not counted")
     left_out = f"; {missing} without a number for {config.metric} left out" if missing else ""
-    notes.append(
+    notes += [
         f"{len(shown)} of {len(rows)} rows, {_count(len(measured), 'run')}{left_out}",
-    )
-    notes.append(f"MLflow at {place}, experiment {config.tracking.experiment}")
+        f"MLflow at {place}, experiment {config.tracking.experiment}",
+    ]
     return Board(
         title=f"{config.metric}, {config.order} first",
         head=head,
@@ -135,9 +140,9 @@ def as_text(board: Board) -> str:
     """Columns for a terminal."""
     from pwc_exp.report.pages import aligned
 
-    shared = [f"in all: {_listed(board.shared)}"] if board.shared else []
-    lines = aligned([board.head, *board.rows])
-    return "\n".join([board.title, *shared, "", *lines, "", *board.notes])
+    shared = [f"in all: {board.in_all}"] if board.shared else []
+    rows = aligned([board.head, *board.rows])
+    return "\n".join([board.title, *shared, "", *rows, "", *board.notes])
 
 
 def as_markdown(board: Board) -> str:
@@ -145,7 +150,7 @@ def as_markdown(board: Board) -> str:
     from pwc_exp.report.pages import literal, markdown_table
 
     lines = markdown_table([[literal(cell) for cell in row] for row in (board.head, *board.rows)])
-    shared = [f"In all: {literal(_listed(board.shared))}.", ""] if board.shared else []
+    shared = [f"In all: {literal(board.in_all)}.", ""] if board.shared else []
     notes = [f"- {literal(note)}" for note in board.notes]
     return "\n".join([f"# {literal(board.title)}", "", *shared, *lines, "", *notes, ""])
 
@@ -176,13 +181,7 @@ def _nothing(config: LeaderboardConfig, found: "Sequence[Found]", place: str) ->
 
 def _rows(config: LeaderboardConfig, measured: "Sequence[Found]") -> list[Row]:
     """Best first; of runs with the same settings and seed, only the newest."""
-    from pwc_exp.run_identity import SEED, experiment_of
-
     sign = 1 if config.order == Order.lowest else -1
-
-    def order(run: "Found") -> tuple[float, int]:
-        return sign * run.metrics[config.metric], run.started
-
     groups: dict[object, dict[str, Found]] = {}
     for run in sorted(measured, key=lambda run: run.started):
         if config.seeds == Seeds.group:
@@ -190,10 +189,10 @@ def _rows(config: LeaderboardConfig, measured: "Sequence[Found]") -> list[Row]:
             groups.setdefault(key, {})[seed] = run
         else:
             groups[run.run_id] = {"": run}
-    rows = [
-        Row(runs=sorted(group.values(), key=order), metric=config.metric)
-        for group in groups.values()
-    ]
+    rows = []
+    for group in groups.values():
+        runs = sorted(group.values(), key=lambda r: (sign * r.metrics[config.metric], r.started))
+        rows.append(Row(runs=runs, metric=config.metric))
     return sorted(rows, key=lambda row: (sign * row.value, row.runs[0].started))
 
 
@@ -201,7 +200,7 @@ def _columns(
     config: LeaderboardConfig, rows: Sequence[Row], differ: Sequence[str]
 ) -> dict[str, list[str]]:
     """{heading: cells}."""
-    from pwc_exp.run_identity import labels, settings_of
+    from pwc_exp.report.pages import shortened
     from pwc_exp.tracking.provenance import short_commit
 
     digits = 3 if max(abs(row.value) for row in rows) >= 0.1 else 6
@@ -212,7 +211,10 @@ def _columns(
         RUN: [_name(row) for row in rows],
         config.metric: [_value(row, digits) + mark for row, mark in zip(rows, marks, strict=True)],
         "seed": [_seeds(row) for row in rows],
-        **{label: [_cut(own[key]) for own in settings] for key, label in labels(differ).items()},
+        **{
+            label: [shortened(own[key], _LENGTH) for own in settings]
+            for key, label in labels(differ).items()
+        },
         "steps": [f"{row.runs[0].steps[config.metric]:,}" for row in rows],
         **{
             name: [_shared([run.tags.get(tag, _NONE) for run in row.runs]) for row in rows]
@@ -257,11 +259,7 @@ def _seeds(row: Row) -> str:
 
 def _shared(values: Sequence[str]) -> str:
     """The value that all have."""
-    return values[0] if len(set(values)) == 1 else _SEVERAL
-
-
-def _cut(value: str) -> str:
-    return value if len(value) <= _LENGTH else f"{value[: _LENGTH - 1]}…"
+    return values[0] if len(set(values)) == 1 else "several"
 
 
 def _notes(rows: Sequence[Row], more: Sequence[str]) -> Iterator[str]:
@@ -278,12 +276,61 @@ def _notes(rows: Sequence[Row], more: Sequence[str]) -> Iterator[str]:
         yield f"{_count(len(more), 'more setting')} {verb}: {', '.join(more)}"
 
 
-def _listed(values: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def settings_of(found: "Found") -> dict[str, str]:
+    """The values that define the experiment of a run, and the choice of each group."""
+    apart = (*FREE_GROUPS, CHOICE)
+    own = {
+        key: value
+        for key, value in found.params.items()
+        if key not in _APART and not key.startswith(apart)
+    }
+    choices = [key for key in found.params if key.startswith(CHOICE)]
+    chosen = {key.removeprefix(CHOICE): found.params[key] for key in choices}
+    named = {group for group in chosen if f"{group}.name" in own} | {"experiment", "tracking"}
+    return {group: choice for group, choice in chosen.items() if group not in named} | own
+
+
+def experiment_of(found: "Found", metric: str) -> Hashable:
+    """A key that is equal for runs that differ only in their seed, at a step, on the same data."""
+    values = {key: value for key, value in settings_of(found).items() if key != "steps"}
+    return frozenset(values.items()), found.steps[metric], frozenset(found.digests.items())
+
+
+def differing(runs: Sequence[Mapping[str, str]]) -> list[str]:
+    """Settings that all runs have and that differ, apart from those that follow from a name.
+
+    A setting of a model that its name determines is left out, such as the channels of sm and tiny;
+    likewise for data. Choices of groups come first, settings of the data last.
+    """
+    shared = [key for key in runs[0] if all(key in run for run in runs)]
+    differ = [key for key in shared if len({run[key] for run in runs}) > 1]
+    return sorted(
+        (key for key in differ if not _follows(key, runs)),
+        key=lambda key: (key.startswith("data."), "." in key and not key.endswith(".name"), key),
+    )
+
+
+def labels(keys: Iterable[str]) -> dict[str, str]:
+    """Short names: the last part of each key, unless another key has the same."""
+    short = {}
+    for key in keys:
+        group, _, last = key.rpartition(".")
+        short[key] = group if group and last == "name" else last
+    taken = list(short.values())
+    return {key: key if taken.count(label) > 1 else label for key, label in short.items()}
+
+
+def _follows(key: str, runs: Sequence[Mapping[str, str]]) -> bool:
+    """Whether runs with the same name of the setting's group have the same value of the setting."""
+    name = f"{key.partition('.')[0]}.name"
+    if name == key or not all(name in run for run in runs):
+        return False
+    values: dict[str, str] = {}
+    return all(values.setdefault(run[name], run[key]) == run[key] for run in runs)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ from pwc_exp import cli
 
 
 def main() -> None:
-    """Runs `pwc_exp.synchronization.sync`, imported only once the configuration is valid."""
+    """Runs `pwc_exp.training.sync.sync`, imported only once the configuration is valid."""
     cli.name_path("run")
-    cli.run("sync", "pwc_exp.synchronization:sync")
+    cli.run("sync", "pwc_exp.training.sync:sync")
 
 
 if __name__ == "__main__":

@@ -64,9 +64,9 @@ class WeightsInfo:
 
     path: Path
     sha256: str
-    format: str
-    project: str
     licence: str
+    format: str = "safetensors"
+    project: str = OWN
     data: tuple[str, ...] = ()
     started_from: dict[str, Any] | None = None
 
@@ -139,7 +139,13 @@ def load_network(
             precision=auto decided.
     """
     selection = pretrained.select(run=run, weights=weights, model=model)
-    policy, reason = _resolve(precision, selection)
+    reason = ""
+    if precision is InferencePrecision.auto:
+        policy, reason = choose_precision(selection.card)
+    elif precision is None:
+        policy = selection.precision.policy if selection.precision else Precision.fp32
+    else:
+        policy = Precision(precision)
     network = build_model(selection.model, PrecisionConfig(policy=policy))
     info = load_weights(network, selection.path)
     if selection.shipped is not None:
@@ -170,16 +176,6 @@ def choose_precision(card: pretrained.Card | None) -> tuple[Precision, str]:
     return Precision.fp32, f"{moved}, {BFLOAT16_BOUND} px or more"
 
 
-def _resolve(
-    precision: InferencePrecision | None, selection: pretrained.Selection
-) -> tuple[Precision, str]:
-    if precision is None:
-        return selection.precision.policy if selection.precision else Precision.fp32, ""
-    if precision is not InferencePrecision.auto:
-        return Precision(precision), ""
-    return choose_precision(selection.card)
-
-
 def _has_bfloat16() -> bool:
     """Whether the devices that compute have bfloat16 arithmetic; NVIDIA's do from Ampere on."""
     gpus = tf.config.list_physical_devices("GPU")
@@ -197,9 +193,9 @@ def load_weights(model: PWCNet, path: Path) -> WeightsInfo:
     Args:
         model: its architecture and conventions must be those of the weights.
         path: name of shipped weights, folder of a run (its best checkpoint, or its last one if none
-            has been evaluated),
-            folder of a checkpoint, .safetensors file, prefix of a checkpoint of tfoptflow, or a
-            file of PyTorch, which is read without PyTorch and without running anything in it.
+            has been evaluated), folder of a checkpoint, .safetensors file, prefix of a checkpoint
+            of tfoptflow, or a file of PyTorch, which is read without PyTorch and without running
+            anything in it.
 
     Raises:
         MissingInputError: nothing of the kind is there.
@@ -271,48 +267,27 @@ def _read_own(model: PWCNet, path: Path) -> _Found:
     if path.is_file() and path.suffix != ".safetensors":
         raise DataError(f"{path} is not a known kind of weights. Expected: {FORMATS}")
     if card := pretrained.card_of(path):
-        return _read_with_card(model, path, card)
-    checkpoint = checkpoints.load(path)
+        pretrained.verify(path, card)
+        _check_conventions(model, asdict(card.network), f"{path}: its card has")
+        data = tuple(f"{each.name} ({each.licence})" for each in card.data)
+        info = WeightsInfo(path=path, sha256=card.sha256, licence=card.licence, data=data)
+        return _Found(checkpoints.load(path).arrays, info, fits=f"model={card.network.name}")
+    arrays = checkpoints.load(path).arrays
+    sha256 = storage.sha256_of(path if path.is_file() else path / checkpoints.STATE_FILE)
     run_dir = path.parent.parent
     if path.is_file() or not (run_dir / CONFIG_FILE).is_file():
-        file = path if path.is_file() else path / checkpoints.STATE_FILE
-        info = WeightsInfo(
-            path=path,
-            sha256=storage.sha256_of(file),
-            format="safetensors",
-            project=OWN,
-            licence="not stated",
-        )
-        return _Found(checkpoint.arrays, info)
+        return _Found(arrays, WeightsInfo(path=path, sha256=sha256, licence="not stated"))
     config = load(run_dir / CONFIG_FILE)
-    trained = {name: getattr(config.model, name) for name in model.conventions}
-    _check_conventions(model, trained, f"{path}: its run has")
+    _check_conventions(model, asdict(config.model), f"{path}: its run has")
     info = WeightsInfo(
         path=path,
-        sha256=storage.sha256_of(path / checkpoints.STATE_FILE),
+        sha256=sha256,
         format="checkpoint",
-        project=OWN,
         licence="that of the data it was trained on",
         data=tuple(_data_licences(config.data)),
         started_from=_started_from(run_dir),
     )
-    return _Found(checkpoint.arrays, info, fits=f"model={config.model.name}")
-
-
-def _read_with_card(model: PWCNet, path: Path, card: pretrained.Card) -> _Found:
-    pretrained.verify(path, card)
-    trained = {name: getattr(card.network, name) for name in model.conventions}
-    _check_conventions(model, trained, f"{path}: its card has")
-    info = WeightsInfo(
-        path=path,
-        sha256=card.sha256,
-        format="safetensors",
-        project=OWN,
-        licence=card.licence,
-        data=tuple(f"{each.name} ({each.licence})" for each in card.data),
-    )
-    fits = f"model={card.network.name}"
-    return _Found(checkpoints.load(path).arrays, info, fits=fits)
+    return _Found(arrays, info, fits=f"model={config.model.name}")
 
 
 def _data_licences(data: DataConfig) -> list[str]:
@@ -385,9 +360,9 @@ def _named(model: PWCNet, weights: Mapping[str, np.ndarray]) -> dict[str, np.nda
 def _check_conventions(model: PWCNet, trained: Mapping[str, Any], whose: str) -> None:
     """Refuses a model that would mean something else by the same weights."""
     unlike = [
-        f"model.{name}={str(value).lower()}"
-        for name, value in trained.items()
-        if model.conventions[name] != value
+        f"model.{name}={str(trained[name]).lower()}"
+        for name, value in model.conventions.items()
+        if trained[name] != value
     ]
     if unlike:
         raise DataError(f"{whose} {', '.join(unlike)}. Received: a model that has not")

@@ -114,14 +114,40 @@ def test_a_wrong_argument_costs_one_line_and_exit_2(run: Run, arguments: str, li
     assert left() == []
 
 
-def test_a_key_of_another_command_is_unknown(run: Run) -> None:
-    ending = run("describe", "data=kitti")
-    assert ending == Ending(2, "error: data: unknown key\n")
+PRESETS = {
+    "bad": "name: x\nmodel: [1\n",
+    "typo": "# @package _global_\nmodel:\n  levls: 3\n",
+}
 
 
-def test_a_missing_value_is_asked_for_by_its_key(run: Run) -> None:
-    ending = run("predict", "out=x", "weights=x")
-    assert ending == Ending(2, "error: frames: a value is needed: frames=...\n")
+@pytest.mark.parametrize(
+    ("command", "arguments", "line"),
+    [
+        ("describe", "data=kitti", "data: unknown key"),
+        ("predict", "out=x weights=x", "frames: a value is needed: frames=..."),
+        (
+            "train",
+            "-m modle=lg,sm",
+            "modle: unknown key; did you mean 'model'? (of child 0, modle=lg)",
+        ),
+        (
+            "train",
+            "experiment=typo",
+            "model.levls: unknown key; did you mean 'model.levels'? (in experiment/typo.yaml)",
+        ),
+        ("train", "experiment=bad", "{folder}/bad.yaml:3: malformed YAML; "),
+    ],
+)
+def test_a_wrong_key_is_refused_wherever_it_is(
+    run: Run, command: str, arguments: str, line: str
+) -> None:
+    folder = Path("experiments").resolve()
+    folder.mkdir()
+    if preset := arguments.partition("experiment=")[2]:
+        (folder / f"{preset}.yaml").write_text(PRESETS[preset])
+    ending = run(command, *arguments.split())
+    assert ending.code == 2 and ending.stderr.count("\n") == 1
+    assert ending.stderr.startswith(f"error: {line.format(folder=folder)}")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +174,9 @@ def test_the_weights_of_a_tensorflow_checkpoint_are_found_by_their_prefix(run: R
     assert run("predict", "weights=ckpt-1", "model=sm", "out=x", "frames=[a.png,b.png]").code == 0
 
 
-def test_outputs_that_cannot_be_made_cost_exit_73(run: Run) -> None:
+def test_outputs_that_cannot_be_made_or_written_cost_exit_73(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("file").touch()
     Path("dangling").symlink_to("nowhere")
     for outputs in ("file", "file/below", "dangling"):
@@ -156,11 +184,6 @@ def test_outputs_that_cannot_be_made_cost_exit_73(run: Run) -> None:
         assert ending.code == 73
         assert ending.stderr.startswith(f"error: outputs: cannot make the folder {outputs}/train;")
     assert left() == ["dangling", "file"]
-
-
-def test_outputs_that_cannot_be_written_cost_exit_73(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: mode == os.R_OK)
     assert run("train") == Ending(73, "error: outputs: cannot write in the folder outputs/train\n")
 
@@ -178,23 +201,6 @@ def test_a_refusal_imports_neither_tensorflow_nor_the_task(tmp_path: Path) -> No
     )
     assert done.stdout.split("\n") == ["2", "2", "66", "73", "[]", ""]
     assert done.stderr.count("\n") == len(refused)
-
-
-def test_malformed_yaml_is_refused_by_its_file_and_line(run: Run) -> None:
-    Path("experiments").mkdir()
-    Path("experiments/bad.yaml").write_text("name: x\nmodel: [1\n")
-    ending = run("train", "experiment=bad")
-    assert ending.code == 2
-    assert ending.stderr.startswith(f"error: {Path('experiments/bad.yaml').resolve()}:3: malformed")
-    assert ending.stderr.count("\n") == 1
-
-
-def test_an_unknown_key_of_a_preset_is_refused_by_its_file(run: Run) -> None:
-    Path("experiments").mkdir()
-    Path("experiments/typo.yaml").write_text("# @package _global_\nmodel:\n  levls: 3\n")
-    ending = run("train", "experiment=typo")
-    line = "model.levls: unknown key; did you mean 'model.levels'? (in experiment/typo.yaml)"
-    assert ending == Ending(2, f"error: {line}\n")
 
 
 def test_presets_of_the_working_directory_win(run: Run) -> None:
@@ -258,12 +264,6 @@ def test_a_sweep_in_one_process_is_stopped_as_a_whole(run: Run) -> None:
     fail("stopped")  # by a signal, which the process gets
     assert run("train", *BASIC, "seed=0,1,2").code == 143
     assert not Path("calls").exists()
-
-
-def test_a_wrong_key_ends_a_sweep_in_one_line(run: Run) -> None:
-    ending = run("train", "-m", "modle=lg,sm")
-    message = "modle: unknown key; did you mean 'model'? (of child 0, modle=lg)"
-    assert ending == Ending(2, f"error: {message}\n")
 
 
 def test_a_job_of_a_sweep_is_checked(run: Run) -> None:

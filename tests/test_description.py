@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pwc_exp.description import describe
+from pwc_exp.describe import describe
 
 
 def test_it_states_the_layers_the_parameters_and_the_operations(

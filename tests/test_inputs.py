@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pwc_exp import cli
+from pwc_exp.cli import check_places, newest_run
 from pwc_exp.config.schema import CONFIG_FILE
 from pwc_exp.errors import ConfigError, MissingExtraError, MissingInputError
-from pwc_exp.inputs import check_places, newest_run
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import safetensors.numpy
 
 from pwc_exp import checkpoints, pretrained, storage, weights
 from pwc_exp.build import build_model
+from pwc_exp.cli import check_places
 from pwc_exp.config.schema import CONFIG_FILE, to_yaml
 from pwc_exp.config.training import InferencePrecision, Precision
 from pwc_exp.errors import ConfigError, DataError, MissingInputError
-from pwc_exp.inputs import check_places
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.pretrained import Card, Result, Stage, TrainingData, select
 from pwc_exp.weights import choose_precision, load_network, load_weights

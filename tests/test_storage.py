@@ -41,46 +41,53 @@ def plain(name: str) -> str:
 def record_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names that are fsynced and renamed from now on, in order."""
     calls: list[str] = []
-    fsync, rename, replace = os.fsync, Path.rename, Path.replace
+    fsync = os.fsync
 
     def recorded_fsync(descriptor: int) -> None:
         calls.append("fsync " + plain(Path(f"/proc/self/fd/{descriptor}").readlink().name))
         fsync(descriptor)
 
-    def recorded_rename(self: Path, target: Path) -> Path:
-        calls.append(f"rename {plain(self.name)} {plain(target.name)}")
-        return rename(self, target)
+    def recorded(move: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+        def moved(self: Path, target: Path) -> Path:
+            calls.append(f"rename {plain(self.name)} {plain(target.name)}")
+            return move(self, target)
 
-    def recorded_replace(self: Path, target: Path) -> Path:
-        calls.append(f"rename {plain(self.name)} {plain(target.name)}")
-        return replace(self, target)
+        return moved
 
     monkeypatch.setattr(os, "fsync", recorded_fsync)
-    monkeypatch.setattr(Path, "rename", recorded_rename)
-    monkeypatch.setattr(Path, "replace", recorded_replace)
+    monkeypatch.setattr(Path, "rename", recorded(Path.rename))
+    monkeypatch.setattr(Path, "replace", recorded(Path.replace))
     return calls
 
 
-def test_file_is_on_the_disk_before_it_gets_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = record_calls(monkeypatch)
-    storage.write_file(tmp_path / "a.json", b"new")
-    assert calls == ["fsync .tmp-a.json", "rename .tmp-a.json a.json", f"fsync {tmp_path.name}"]
-
-
-def test_folder_is_on_the_disk_before_it_gets_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = record_calls(monkeypatch)
-    with storage.folder(tmp_path / "result", needed=1) as new:
+def write_folder(path: Path) -> None:
+    with storage.folder(path / "result", needed=1) as new:
         (new / "data").write_bytes(b"1")
-    assert calls == [
-        "fsync data",
-        "fsync .tmp-result",
-        "rename .tmp-result result",
-        f"fsync {tmp_path.name}",
-    ]
+
+
+@pytest.mark.parametrize(
+    ("act", "order"),
+    [
+        (
+            lambda path: storage.write_file(path / "a.json", b"new"),
+            "fsync .tmp-a.json, rename .tmp-a.json a.json, fsync {}",
+        ),
+        (
+            write_folder,
+            "fsync data, fsync .tmp-result, rename .tmp-result result, fsync {}",
+        ),
+        (lambda path: storage.sync_file(path / "lines"), "fsync lines, fsync {}"),
+        (lambda path: storage.make_folder(path / "a/b/c"), "fsync {}, fsync a, fsync b"),
+    ],
+    ids=["file", "folder", "sync", "folders"],
+)
+def test_content_is_on_the_disk_before_it_gets_its_name(
+    act: Callable[[Path], None], order: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lines").touch()
+    calls = record_calls(monkeypatch)
+    act(tmp_path)
+    assert ", ".join(calls) == order.format(tmp_path.name)
 
 
 def test_file_keeps_its_content_if_the_write_is_cut_short(
@@ -126,8 +133,7 @@ def test_leftover_of_a_killed_process_is_in_nobodys_way(tmp_path: Path) -> None:
 def test_folder_loses_its_name_before_its_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with storage.folder(tmp_path / "result", needed=1) as new:
-        (new / "data").write_bytes(b"")
+    write_folder(tmp_path)
     emptied: list[str] = []
     monkeypatch.setattr(shutil, "rmtree", lambda path, **_: emptied.append(path.name))
     storage.remove_folder(tmp_path / "result")
@@ -241,15 +247,6 @@ def test_fsync_that_failed_is_not_tried_again(
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.json", b"old")]
 
 
-def test_synced_file_is_on_the_disk_and_then_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    storage.append_line(tmp_path / "lines", "1")
-    calls = record_calls(monkeypatch)
-    storage.sync_file(tmp_path / "lines")
-    assert calls == ["fsync lines", f"fsync {tmp_path.name}"]
-
-
 def test_file_is_cut_and_never_lengthened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "lines"
     path.write_bytes(b"12345")
@@ -259,13 +256,6 @@ def test_file_is_cut_and_never_lengthened(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(ValueError, match="lines has 3 bytes and cannot be cut to 4"):
         storage.truncate(path, 4)
     assert path.read_bytes() == b"123"
-
-
-def test_new_folders_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = record_calls(monkeypatch)
-    for _ in range(2):
-        storage.make_folder(tmp_path / "a/b/c")
-    assert calls == [f"fsync {tmp_path.name}", "fsync a", "fsync b"]
 
 
 def test_mistakes_of_the_block_are_not_called_unwritable(tmp_path: Path) -> None:

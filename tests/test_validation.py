@@ -13,6 +13,7 @@ from small_sets import write_sintel
 
 from pwc_exp import checkpoints
 from pwc_exp.build import build_model
+from pwc_exp.cli import check_places
 from pwc_exp.config.data import KittiConfig, RenderPass, SintelConfig, Split
 from pwc_exp.config.resume import resume
 from pwc_exp.config.schema import BEST_KEY, CONFIG_FILE, load, to_yaml
@@ -22,7 +23,6 @@ from pwc_exp.data.formats.io import write_flo
 from pwc_exp.data.sample import Source
 from pwc_exp.errors import ConfigError, MissingInputError
 from pwc_exp.flow.metrics import COUNT, SUMS
-from pwc_exp.inputs import check_places
 from pwc_exp.tracking import journal
 from pwc_exp.training import validation
 from pwc_exp.training.devices import Replicas

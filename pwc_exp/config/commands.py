@@ -4,7 +4,7 @@ One line for each setting, with its unit; one without a default must be given. S
 width).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum, auto
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,12 +13,13 @@ from pwc_exp.config.data import DataConfig, Split
 from pwc_exp.config.fields import (
     Settings,
     check,
-    check_at_most_one_of,
     check_one_of,
     check_size,
     list_of,
     not_negative,
     positive,
+    size,
+    tcp_port,
 )
 from pwc_exp.config.model import ModelConfig, NetworkChoice, NetworkConfig
 from pwc_exp.config.training import (
@@ -67,14 +68,10 @@ class Dialect(StrEnum):
         return every if self is Dialect.all else [str(self)]
 
 
-class Unit(StrEnum):
-    """What a bootstrap resamples. Frames of one scene are similar, so whole scenes are safer."""
-
-    scenes = auto()
-    samples = auto()
+# What a bootstrap resamples. Frames of one scene are similar, so whole scenes are safer.
+Unit = StrEnum("Unit", ["scenes", "samples"])
 
 
-@dataclass(kw_only=True)
 class BootstrapConfig(Settings):
     """Confidence intervals of an evaluation."""
 
@@ -85,7 +82,6 @@ class BootstrapConfig(Settings):
     seed: int = not_negative(0)  # seed of the resampling
 
 
-@dataclass(kw_only=True)
 class EvaluateConfig(NetworkConfig):
     """Errors of networks, flow files and baselines on a data set.
 
@@ -115,14 +111,14 @@ class EvaluateConfig(NetworkConfig):
         inputs = ("run", "weights", "exported", "predictions", "estimate")
         for name in inputs:
             setattr(self, name, _texts(name, getattr(self, name)))
-        every = ", ".join(Baseline)
         for name in self.estimate:
-            check(name in list(Baseline), "estimate", f"must be one or more of {every}", name)
+            requirement = f"must be one or more of {', '.join(Baseline)}"
+            check(name in list(Baseline), "estimate", requirement, name)
         self.estimate = [Baseline(name) for name in self.estimate]
-        given = [name for name in inputs if getattr(self, name)]
-        check(bool(given), " or ".join(inputs), "must be given", "none")
+        given = any(getattr(self, name) for name in inputs)
+        check(given, " or ".join(inputs), "must be given", "none")
         known = self.data is not None or bool(self.run)
-        check(known, "data", "must be chosen unless a run is evaluated", self.data)
+        self.require(known, "data", "must be chosen unless a run is evaluated")
 
     @property
     def networks(self) -> list[NetworkChoice]:
@@ -133,15 +129,16 @@ class EvaluateConfig(NetworkConfig):
 
 def _texts(key: str, value: object) -> list[str]:
     """The values of a setting that takes none, one, or a list."""
-    if value is None:
-        return []
-    values = value if isinstance(value, list) else [value]
+    values = [] if value is None else _as_list(value)
     for item in values:
         check(isinstance(item, str | int), key, "must be text, or a list of texts", value)
     return [str(item) for item in values]
 
 
-@dataclass(kw_only=True)
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
 class CompareConfig(Settings):
     """Paired comparison of runs or evaluations with the first of them."""
 
@@ -151,35 +148,19 @@ class CompareConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        requirement = "must name at least two folders"
-        check(len(self.runs) > 1, "runs", requirement, self.runs)
+        self.require(len(self.runs) > 1, "runs", "must name at least two folders")
 
 
-FORMATS = (".md",)
+# Which value is best.
+Order = StrEnum("Order", ["lowest", "highest"])
+
+# Whether runs that differ only in `seed` are one row.
+Seeds = StrEnum("Seeds", ["group", "single"])
+
+# Which runs are listed.
+Ended = StrEnum("Ended", ["finished", "any"])
 
 
-class Order(StrEnum):
-    """Which value is best."""
-
-    lowest = auto()
-    highest = auto()
-
-
-class Seeds(StrEnum):
-    """Whether runs that differ only in `seed` are one row."""
-
-    group = auto()
-    single = auto()
-
-
-class Ended(StrEnum):
-    """Which runs are listed."""
-
-    finished = auto()
-    any = auto()
-
-
-@dataclass(kw_only=True)
 class LeaderboardConfig(Settings):
     """Runs in MLflow, ranked by a metric."""
 
@@ -199,10 +180,9 @@ class LeaderboardConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.out = [self.out] if isinstance(self.out, str) else list(self.out or [])
+        self.out = [] if self.out is None else _as_list(self.out)
         for name in self.out:
-            known = Path(str(name)).suffix in FORMATS
-            check(known, "out", f"must name files that end in {' or '.join(FORMATS)}", name)
+            check(str(name).endswith(".md"), "out", "must name files that end in .md", name)
         for key in ("dataset", "recipe", "parent"):
             value = getattr(self, key) or ""
             check("'" not in value, key, "must have no quotation mark", value)
@@ -213,12 +193,8 @@ _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm"}
 _LISTS = {".csv", ".txt"}
 
 
-class Direction(StrEnum):
-    """Which flow of a pair is estimated."""
-
-    forward = auto()  # from frame 1 to frame 2
-    backward = auto()  # from frame 2 to frame 1
-    both = auto()
+# Which flow of a pair is estimated.
+Direction = StrEnum("Direction", ["forward", "backward", "both"])
 
 
 class Output(StrEnum):
@@ -243,7 +219,6 @@ class Output(StrEnum):
         return self in (Output.flow_video, Output.side_by_side)
 
 
-@dataclass(kw_only=True)
 class PredictConfig(NetworkConfig):
     """Optical flow of frames, as files."""
 
@@ -253,7 +228,7 @@ class PredictConfig(NetworkConfig):
     outputs: list[Output] | None = None  # files to write; null: flo, picture; of a video flow_video
     direction: Direction = Direction.forward  # forward: from frame 1 to frame 2
     batch_size: int = positive(1)  # pairs of the same size per step
-    resize: list[int] | None = positive(None)  # (height, width) to resize frames to for inference
+    resize: list[int] | None = size(None)  # (height, width) to resize frames to for inference
     scale: float | None = positive(None)  # the same, as a factor of their size
     memory_limit: float | None = positive(None)  # GB; larger frames are processed in tiles
     # A pixel is occluded where |forward + backward flow|² is above
@@ -268,14 +243,13 @@ class PredictConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_most_one_of(self, "run", "weights")
+        check_one_of(self, "run", "weights", needed=False)
         self.frames = [str(place) for place in _as_list(self.frames)]
         image = len(self.frames) == 1 and Path(self.frames[0]).suffix.lower() in _IMAGES
         pattern = image and any(sign in self.frames[0] for sign in "*?[")
         requirement = "must name two or more images, a folder, a pattern, a list, a video or -"
-        check(bool(self.frames) and (not image or pattern), "frames", requirement, self.frames)
-        check(self.outputs != [], "outputs", "must name at least one", self.outputs)
-        check(len(self.resize or [1, 1]) == 2, "resize", "must be [height, width]", self.resize)
+        self.require(bool(self.frames) and (not image or pattern), "frames", requirement)
+        self.require(self.outputs != [], "outputs", "must name at least one")
         both = self.resize is not None and self.scale is not None
         check(not both, "resize", "cannot be combined with scale", [self.resize, self.scale])
 
@@ -294,20 +268,10 @@ class PredictConfig(NetworkConfig):
         return [Output.flow_video] if self.reads_video else [Output.flo, Output.picture]
 
 
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
+# Benchmarks with an evaluation server.
+BenchmarkName = StrEnum("BenchmarkName", ["sintel", "kitti2012", "kitti2015", "spring"])
 
 
-class BenchmarkName(StrEnum):
-    """Benchmarks with an evaluation server."""
-
-    sintel = auto()
-    kitti2012 = auto()
-    kitti2015 = auto()
-    spring = auto()
-
-
-@dataclass(kw_only=True)
 class SubmitConfig(NetworkConfig):
     """A submission to a benchmark: predictions of its test split, in the format of its server."""
 
@@ -326,7 +290,7 @@ class SubmitConfig(NetworkConfig):
         super().__post_init__()
         check_one_of(self, "run", "weights", "predictions", "check")
         needed = self.check is None or self.dry_run
-        check(self.root is not None or not needed, "root", "must name the data set", self.root)
+        self.require(self.root is not None or not needed, "root", "must name the data set")
 
     @property
     def uses_network(self) -> bool:
@@ -353,7 +317,6 @@ class Format(StrEnum):
 DEFAULT_FORMATS = (Format.keras, Format.savedmodel, Format.onnx)
 
 
-@dataclass(kw_only=True)
 class ExportConfig(NetworkConfig):
     """A network, exported for other runtimes."""
 
@@ -365,22 +328,18 @@ class ExportConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_most_one_of(self, "run", "weights")
-        check(self.formats != [], "formats", "must name at least one", self.formats)
+        check_one_of(self, "run", "weights", needed=False)
+        self.require(self.formats != [], "formats", "must name at least one")
         for name in ("shapes", "compared"):
             for shape in getattr(self, name):
                 holds = len(shape) == 3 and all(length > 0 for length in shape)
                 check(holds, name, "must hold [batch, height, width] of positive numbers", shape)
 
 
-class Checkpoint(StrEnum):
-    """Which checkpoint of a run to use."""
-
-    best = auto()  # by validation
-    last = auto()
+# Which checkpoint of a run to use.
+Checkpoint = StrEnum("Checkpoint", ["best", "last"])
 
 
-@dataclass(kw_only=True)
 class ExportWeightsConfig(NetworkConfig):
     """Weights in half precision, with a model card."""
 
@@ -391,13 +350,12 @@ class ExportWeightsConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_one_of(self, "run", "weights")
-        holds = self.out.endswith(".safetensors")
-        check(holds, "out", "must be a file that ends with .safetensors", self.out)
-        holds = self.checkpoint is Checkpoint.best or self.run is not None
-        check(holds, "checkpoint", "can only be chosen with run=", self.checkpoint)
+        named = self.out.endswith(".safetensors")
+        self.require(named, "out", "must be a file that ends with .safetensors")
+        usable = self.checkpoint is Checkpoint.best or self.run is not None
+        self.require(usable, "checkpoint", "can only be chosen with run=")
 
 
-@dataclass(kw_only=True)
 class CardConfig(Settings):
     """Results of weights on a data set, added to their card."""
 
@@ -408,28 +366,26 @@ class CardConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self.data is not None, "data", "must be chosen", self.data)
+        self.require(self.data is not None, "data", "must be chosen")
 
 
-@dataclass(kw_only=True)
 class ServeConfig(NetworkConfig):
     """Optical flow over HTTP."""
 
     precision: InferencePrecisionConfig = field(default_factory=InferencePrecisionConfig)
     exported: str | None = None  # exported network to serve instead: a folder <out>/<format>
     host: str = "127.0.0.1"  # address to listen on; 0.0.0.0: all interfaces
-    port: int = 8080  # port to listen on; 0: any free one
+    port: int = tcp_port(8080)  # port to listen on; 0: any free one
     max_megabytes: float = positive(32.0)  # largest request, in 10**6 bytes
     max_pixels: int = positive(4_000_000)  # largest frame, in pixels
     timeout: float = positive(30.0)  # seconds that a client may take to send a request
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_most_one_of(self, "run", "weights", "exported")
+        check_one_of(self, "run", "weights", "exported", needed=False)
         policy = self.precision.policy
         holds = policy is InferencePrecision.auto or self.exported is None
         check(holds, "precision", "cannot be chosen with exported=", policy)
-        check(0 <= self.port <= 65535, "port", "must be between 0 and 65535", self.port)
 
     @property
     def uses_network(self) -> bool:
@@ -437,23 +393,15 @@ class ServeConfig(NetworkConfig):
         return self.exported is None
 
 
-@dataclass(kw_only=True)
 class UiConfig(Settings):
     """MLflow and TensorBoard in the browser, for all runs of a folder."""
 
     tracking: SearchConfig = field(default_factory=SearchConfig)
     outputs: str = "outputs"  # folder of all runs
-    mlflow_port: int = 5000  # port of MLflow on 127.0.0.1; 0: any free one
-    tensorboard_port: int = 6006  # port of TensorBoard on 127.0.0.1; 0: any free one
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("mlflow_port", "tensorboard_port"):
-            port = getattr(self, name)
-            check(0 <= port <= 65535, name, "must be between 0 and 65535", port)
+    mlflow_port: int = tcp_port(5000)  # port of MLflow on 127.0.0.1; 0: any free one
+    tensorboard_port: int = tcp_port(6006)  # port of TensorBoard on 127.0.0.1; 0: any free one
 
 
-@dataclass(kw_only=True)
 class DescribeConfig(Settings):
     """The layers of a model, its parameters and operations."""
 
@@ -465,7 +413,6 @@ class DescribeConfig(Settings):
         check_size("size", self.size, 2**self.model.levels)
 
 
-@dataclass(kw_only=True)
 class BenchmarkConfig(Settings):
     """Time of inference, training steps and the input pipeline; error of lower precision."""
 
@@ -490,27 +437,21 @@ class BenchmarkConfig(Settings):
         super().__post_init__()
         check(self.run is None or self.weights is None, "run or weights", "must be one", "both")
         if self.frames is not None:
-            check(len(self.frames) == 2, "frames", "must be two images", self.frames)
+            self.require(len(self.frames) == 2, "frames", "must be two images")
         check_size("inference_size", self.inference_size, 2**self.model.levels)
         check_size("train_size", self.train_size, 2**self.model.levels)
         check_level_weights(self.model, self.loss)
 
 
-@dataclass(kw_only=True)
 class PipelineConfig(Settings):
     """Throughput of the input pipeline: reading, decoding, generating and augmenting."""
 
     data: DataConfig | None = None  # null: generated files like those of FlyingChairs and Sintel
     augment: AugmentConfig
-    crop: list[int] = positive([384, 448])  # training window (height, width), in pixels
+    crop: list[int] = size([384, 448])  # training window (height, width), in pixels
     seconds: float = positive(5.0)  # duration of each measurement, at least
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(len(self.crop) == 2, "crop", "must be [height, width]", self.crop)
 
-
-@dataclass(kw_only=True)
 class DataCheckConfig(Settings):
     """Defects of a data set."""
 
@@ -521,7 +462,6 @@ class DataCheckConfig(Settings):
     out: str | None = None  # folder for report.json and quarantine.txt
 
 
-@dataclass(kw_only=True)
 class DataStatsConfig(Settings):
     """Motion statistics of a data set."""
 
@@ -531,7 +471,6 @@ class DataStatsConfig(Settings):
     out: str | None = None  # folder for stats.json
 
 
-@dataclass(kw_only=True)
 class DataIndexConfig(Settings):
     """The samples of a data set, as a CSV file that `data=csv` reads."""
 
@@ -540,7 +479,6 @@ class DataIndexConfig(Settings):
     out: str | None = None  # CSV file; null: a table on the terminal
 
 
-@dataclass(kw_only=True)
 class DataShowConfig(Settings):
     """A picture of samples of a data set, as training sees them."""
 
@@ -552,7 +490,6 @@ class DataShowConfig(Settings):
     out: str = "samples.png"  # picture to write
 
 
-@dataclass(kw_only=True)
 class DataHalfresConfig(Settings):
     """FlyingThings3D at half resolution."""
 
@@ -561,7 +498,6 @@ class DataHalfresConfig(Settings):
     workers: int | None = positive(None)  # parallel processes; null: one for each core
 
 
-@dataclass(kw_only=True)
 class DataFetchConfig(Settings):
     """A download of a data set from its authors' server."""
 
@@ -571,7 +507,6 @@ class DataFetchConfig(Settings):
     keep_archives: bool = False  # false: delete each archive after unpacking
 
 
-@dataclass(kw_only=True)
 class SyncConfig(Settings):
     """A finished run to bring up to date in MLflow."""
 
@@ -579,7 +514,6 @@ class SyncConfig(Settings):
     tracking: DestinationConfig = field(default_factory=DestinationConfig)
 
 
-@dataclass(kw_only=True)
 class ReplayConfig(Settings):
     """A non-finite update to repeat."""
 

@@ -26,12 +26,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from pwc_exp.config import schema
 from pwc_exp.config.model import ModelConfig
-from pwc_exp.config.schema import COMMANDS, VARIANTS, Config
-from pwc_exp.errors import (
-    ConfigError,
-    MissingExtraError,
-    UserError,
-)
+from pwc_exp.config.schema import COMMANDS, VARIANTS, Config, groups
+from pwc_exp.errors import ConfigError, MissingExtraError, UserError
 from pwc_exp.machine import install_command
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -116,6 +112,11 @@ def data_dir(name: str) -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / name
 
 
+def choices_of(group: str) -> list[str]:
+    """The choices of a group: its files in conf/."""
+    return sorted(path.stem for path in (data_dir("conf") / group).glob("*.yaml"))
+
+
 def register(overrides: Sequence[str] = (), command: str = "train") -> None:
     """Registers schemas and presets with Hydra; ./experiments takes precedence over our presets.
 
@@ -157,22 +158,15 @@ def _chosen_variants(overrides: Sequence[str]) -> dict[str, str]:
     """The variants of groups that `overrides` choose."""
     with refusals("train"):
         parsed = OverridesParser.create().parse_overrides(list(overrides))
-    single = [override for override in parsed if not override.is_sweep_override()]
-    chosen = {override.key_or_group: override.value() for override in single}
-    return {
-        group: str(chosen[group])
-        for group, variants in VARIANTS.items()
-        if str(chosen.get(group)) in variants
-    }
+    chosen = {o.key_or_group: str(o.value()) for o in parsed if not o.is_sweep_override()}
+    return {group: name for group, name in chosen.items() if name in VARIANTS.get(group, {})}
 
 
 def _leave_out(values: DictConfig, variants: Mapping[str, type], variant: str) -> None:
     """Removes settings of other variants; unknown settings stay and are refused later."""
-    settings = {
-        name: {setting.name for setting in dataclasses.fields(kind)}
-        for name, kind in variants.items()
-    }
-    for setting in set().union(*settings.values()) - settings[variant]:
+    kept = {setting.name for setting in dataclasses.fields(variants[variant])}
+    known = {setting.name for kind in variants.values() for setting in dataclasses.fields(kind)}
+    for setting in known - kept:
         values.pop(setting, None)
 
 
@@ -180,8 +174,7 @@ def compose_command(command: str, overrides: Sequence[str]) -> Composition:
     """Composes one job of `command`; only the types of the values are checked."""
     # Hydra raises these for model=null, and for a setting of a group without a choice.
     with refusals(command, ValueError, AssertionError):
-        _refuse_sweeps(overrides)
-        _check_groups(command, overrides)
+        _check_overrides(command, overrides)
         register(overrides, command)
         with initialize_config_dir(config_dir=str(data_dir("conf")), version_base="1.3"):
             values = compose(command, list(overrides), return_hydra_config=True)
@@ -214,22 +207,18 @@ def check(values: DictConfig, command: str) -> Config:
         return cast(Config, OmegaConf.to_object(values))
 
 
-def choices(group: str) -> list[str]:
-    """The names of the files of a group in conf/."""
-    return sorted(path.stem for path in (data_dir("conf") / group).glob("*.yaml"))
-
-
 def read_model(name: str) -> ModelConfig:
     """The configuration of a choice of the group `model`.
 
     Raises:
         ConfigError: there is no such choice.
     """
-    if name not in choices("model"):
-        raise ConfigError(_unknown_choice(f"model/{name}", choices("model")))
-    file = data_dir("conf") / "model" / f"{name}.yaml"
-    values = OmegaConf.merge(OmegaConf.structured(ModelConfig), OmegaConf.load(file))
-    return cast(ModelConfig, OmegaConf.to_object(values))
+    if name not in choices_of("model"):
+        raise ConfigError(_unknown_choice(f"model/{name}", choices_of("model")))
+    saved = OmegaConf.load(data_dir("conf") / "model" / f"{name}.yaml")
+    return cast(
+        ModelConfig, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ModelConfig), saved))
+    )
 
 
 @contextmanager
@@ -265,7 +254,7 @@ def _explanation(error: BaseException, command: str) -> str:
     if group := re.match(r"Could not override '(\w+)'", str(error)):  # that `command` lacks
         return _unknown_key(group[1], command)
     if group := re.match(r"You must specify '(\w+)'", str(error)):
-        return f"{group[1]}: a choice is needed: {group[1]}={'|'.join(choices(group[1]))}"
+        return f"{group[1]}: a choice is needed: {group[1]}={'|'.join(choices_of(group[1]))}"
     return str(error)
 
 
@@ -311,12 +300,11 @@ def _hint(name: str, known: dict[str, str]) -> str:
 
 
 def _known_keys(schema: type, prefix: str = "") -> Iterator[str]:
-    hints = get_type_hints(schema)
+    nested = groups(schema)
     for setting in dataclasses.fields(schema):
         yield prefix + setting.name
-        for kind in (hints[setting.name], *get_args(hints[setting.name])):  # of `Kind | None` too
-            if dataclasses.is_dataclass(kind):
-                yield from _known_keys(cast(type, kind), f"{prefix}{setting.name}.")
+        if setting.name in nested:
+            yield from _known_keys(nested[setting.name], f"{prefix}{setting.name}.")
     variants: list[type] = schema.__subclasses__()
     for variant in variants:
         yield from _known_keys(variant, prefix)
@@ -332,36 +320,25 @@ def _extra_keys(values: DictConfig, prefix: str = "") -> Iterator[str]:
             yield from _extra_keys(values[name], f"{prefix}{name}.")
 
 
-def _refuse_sweeps(overrides: Sequence[str]) -> None:
+def _check_overrides(command: str, overrides: Sequence[str]) -> None:
+    """Refuses several values of a key, and values of groups that cannot be choices."""
     for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key, line = override.key_or_group, override.input_line
         if override.is_sweep_override():
-            key = override.key_or_group
             raise ConfigError(
                 f"{key}: one value is needed. For a list, write {key}=[...]; to run a job for each"
-                f" value, add -m. Received: {override.input_line}"
+                f" value, add -m. Received: {line}"
             )
-
-
-def _check_groups(command: str, overrides: Sequence[str]) -> None:
-    """Refuses a number, or a name where there is nothing to choose, as the value of a group."""
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        group, value = override.key_or_group, override.value()
-        kinds = get_args(get_type_hints(COMMANDS[command]).get(group, object)) or (
-            get_type_hints(COMMANDS[command]).get(group, object),
-        )
-        optional = value is None and type(None) in kinds
-        if (
-            override.is_delete()
-            or optional
-            or not any(dataclasses.is_dataclass(kind) for kind in kinds)
-        ):
+        value, kinds = override.value(), groups(COMMANDS[command])
+        if override.is_delete() or isinstance(value, dict) or key not in kinds:
             continue
-        names = choices(group)
-        if not names and not isinstance(value, dict):
-            raise ConfigError(f"{group}: has settings of its own, {group}.…. Received: {value}")
-        if names and not isinstance(value, str | list | dict):
-            given = "null" if value is None else value
-            raise ConfigError(_unknown_choice(f"{group}/{given}", names))
+        if value is None and type(None) in get_args(get_type_hints(COMMANDS[command])[key]):
+            continue
+        names = choices_of(key)
+        if not names:
+            raise ConfigError(f"{key}: has settings of its own, {key}.…. Received: {value}")
+        if not isinstance(value, str | list):
+            raise ConfigError(_unknown_choice(f"{key}/{'null' if value is None else value}", names))
 
 
 def _refuse_resolvers(value: Any, key: str = "") -> None:

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from enum import StrEnum, auto
+from dataclasses import field, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -18,91 +18,52 @@ from pwc_exp.config.fields import (
     not_negative,
     positive,
     share,
+    size,
 )
 from pwc_exp.errors import ConfigError
 
+# Data sets on disk, generated scenes, and mixtures of data sets.
+Dataset = StrEnum(
+    "Dataset",
+    "synthetic flyingchairs flyingchairs2 flyingthings3d flyingthings3d_halfres sintel kitti hd1k "
+    "middlebury spring tartanair folder csv mix",
+)
 
-class Dataset(StrEnum):
-    """Data sets on disk, generated scenes, and mixtures of data sets."""
+# Renderings of Sintel and FlyingThings3D.
+RenderPass = StrEnum("RenderPass", ["clean", "final", "both"])
 
-    synthetic = auto()
-    flyingchairs = auto()
-    flyingchairs2 = auto()
-    flyingthings3d = auto()
-    flyingthings3d_halfres = auto()
-    sintel = auto()
-    kitti = auto()
-    hd1k = auto()
-    middlebury = auto()
-    spring = auto()
-    tartanair = auto()
-    folder = auto()
-    csv = auto()
-    mix = auto()
+# Ground truth of KITTI: without or with pixels that are occluded in the second frame.
+Truth = StrEnum("Truth", ["noc", "occ"])
 
+# Cameras of a stereo rig.
+Camera = StrEnum("Camera", ["left", "right", "both"])
 
-class RenderPass(StrEnum):
-    """Renderings of Sintel and FlyingThings3D."""
+# Flow to the next frame, to the previous one, or both as separate pairs.
+Direction = StrEnum("Direction", ["forward", "backward", "both"])
 
-    clean = auto()
-    final = auto()
-    both = auto()
+# Which samples of a data set to use.
+Split = StrEnum("Split", ["train", "val", "all"])
 
-
-class Truth(StrEnum):
-    """Ground truth of KITTI: without or with pixels that are occluded in the second frame."""
-
-    noc = auto()
-    occ = auto()
-
-
-class Camera(StrEnum):
-    """Cameras of a stereo rig."""
-
-    left = auto()
-    right = auto()
-    both = auto()
-
-
-class Direction(StrEnum):
-    """Flow to the next frame, to the previous one, or both as separate pairs."""
-
-    forward = auto()
-    backward = auto()
-    both = auto()
-
-
-class Split(StrEnum):
-    """Which samples of a data set to use."""
-
-    train = auto()
-    val = auto()
-    all = auto()
-
-
+# What to do with a sample that cannot be read.
 BadSample = StrEnum("BadSample", ["raise", "skip"])
-BadSample.__doc__ = "What to do with a sample that cannot be read."
 
 
-@dataclass(kw_only=True)
 class DataConfig(Settings):
     """Pairs of frames with ground-truth flow."""
 
     prefix: ClassVar[str] = "data."
 
     name: Dataset  # data set
-    crop: list[int] = positive()  # training window (height, width), in pixels
+    crop: list[int] = size()  # training window (height, width), in pixels
     workers: int | None = positive(None)  # parallel reads; null: as many as are useful
     cache: str | None = None  # folder on a fast disk for decoded or generated samples; null: none
 
     def __post_init__(self) -> None:
         super().__post_init__()
         own = getattr(type(self), "name", self.name)  # the default, where a class has one
-        check(self.name == own, "data.name", f"must be {own}; choose another with data=", self.name)
-        check(len(self.crop) == 2, "data.crop", "must be [height, width]", self.crop)
+        self.require(self.name == own, "name", f"must be {own}; choose another with data=")
 
 
-@dataclass(kw_only=True)
 class FilesConfig(DataConfig):
     """Pairs on disk."""
 
@@ -122,7 +83,6 @@ class FilesConfig(DataConfig):
             raise ConfigError(f"data.root is needed for {self.name}: data.root=... {held}")
 
 
-@dataclass(kw_only=True)
 class FlyingChairsConfig(FilesConfig):
     """FlyingChairs."""
 
@@ -131,7 +91,6 @@ class FlyingChairsConfig(FilesConfig):
     name: Dataset = Dataset.flyingchairs
 
 
-@dataclass(kw_only=True)
 class FlyingChairs2Config(FilesConfig):
     """FlyingChairs2."""
 
@@ -141,7 +100,6 @@ class FlyingChairs2Config(FilesConfig):
     direction: Direction = Direction.forward  # direction of the flow
 
 
-@dataclass(kw_only=True)
 class FlyingThings3DConfig(FilesConfig):
     """FlyingThings3D: the full data set or its subset for optical flow."""
 
@@ -153,7 +111,6 @@ class FlyingThings3DConfig(FilesConfig):
     direction: Direction = Direction.forward  # direction of the flow
 
 
-@dataclass(kw_only=True)
 class FlyingThings3DHalfResConfig(FlyingThings3DConfig):
     """FlyingThings3D at half resolution, made by `data halfres`."""
 
@@ -162,7 +119,6 @@ class FlyingThings3DHalfResConfig(FlyingThings3DConfig):
     name: Dataset = Dataset.flyingthings3d_halfres
 
 
-@dataclass(kw_only=True)
 class SintelConfig(FilesConfig):
     """MPI-Sintel."""
 
@@ -172,7 +128,6 @@ class SintelConfig(FilesConfig):
     render_pass: RenderPass = RenderPass.clean  # rendering of the frames
 
 
-@dataclass(kw_only=True)
 class KittiConfig(FilesConfig):
     """KITTI 2012 or 2015."""
 
@@ -182,7 +137,6 @@ class KittiConfig(FilesConfig):
     truth: Truth = Truth.noc  # noc: without pixels that are occluded in frame 2; occ: with them
 
 
-@dataclass(kw_only=True)
 class Hd1kConfig(FilesConfig):
     """HD1K."""
 
@@ -191,7 +145,6 @@ class Hd1kConfig(FilesConfig):
     name: Dataset = Dataset.hd1k
 
 
-@dataclass(kw_only=True)
 class MiddleburyConfig(FilesConfig):
     """Middlebury: the pairs with public ground truth."""
 
@@ -200,7 +153,6 @@ class MiddleburyConfig(FilesConfig):
     name: Dataset = Dataset.middlebury
 
 
-@dataclass(kw_only=True)
 class SpringConfig(FilesConfig):
     """Spring."""
 
@@ -211,7 +163,6 @@ class SpringConfig(FilesConfig):
     direction: Direction = Direction.forward  # direction of the flow
 
 
-@dataclass(kw_only=True)
 class TartanAirConfig(FilesConfig):
     """TartanAir."""
 
@@ -220,7 +171,6 @@ class TartanAirConfig(FilesConfig):
     name: Dataset = Dataset.tartanair
 
 
-@dataclass(kw_only=True)
 class FolderConfig(FilesConfig):
     """Pairs whose file names follow patterns, in which `*` and `**` must match the same text."""
 
@@ -232,7 +182,6 @@ class FolderConfig(FilesConfig):
     valid: str | None = None  # pattern of masks that are 0 where the flow is invalid
 
 
-@dataclass(kw_only=True)
 class CsvConfig(FilesConfig):
     """Pairs that a CSV file lists."""
 
@@ -241,14 +190,10 @@ class CsvConfig(FilesConfig):
     manifest: str  # CSV file with the columns frame1, frame2, flow; more in docs/datasets.md
 
 
-class Occluded(StrEnum):
-    """Whether pixels that are occluded in the second frame are valid."""
-
-    include = auto()
-    exclude = auto()
+# Whether pixels that are occluded in the second frame are valid.
+Occluded = StrEnum("Occluded", ["include", "exclude"])
 
 
-@dataclass(kw_only=True)
 class SceneConfig(Settings):
     """Generated scenes of one kind."""
 
@@ -301,31 +246,26 @@ class SceneConfig(Settings):
         # Beyond these, a map would fold over itself, or the car would hit an object.
         most = {"max_shear": 0.5, "max_perspective": 0.3, "max_strain": 0.4, "max_advance": 0.5}
         for name, value in (most | {"max_yaw": 10.0, "defocus": 1.5, "max_expansion": 1.0}).items():
-            given = getattr(self, name)
-            check(given <= value, f"data.{name}", f"must be at most {value}", given)
+            self.require(getattr(self, name) <= value, name, f"must be at most {value}")
         fewest = self.layers if self.min_layers is None else self.min_layers
-        check(0 <= fewest <= self.layers, "data.min_layers", "must be 0 to data.layers", fewest)
+        self.require(0 <= fewest <= self.layers, "min_layers", "must be 0 to data.layers")
         ordered = len(self.radius) == 2 and self.radius[0] <= self.radius[1] <= 1
-        check(ordered, "data.radius", "must be two ascending numbers up to 1", self.radius)
-        check(1 <= self.jpeg <= 100, "data.jpeg", "must be 1 to 100", self.jpeg)
-        self._check_speeds()
-
-    def _check_speeds(self) -> None:
+        self.require(ordered, "radius", "must be two ascending numbers up to 1")
+        self.require(1 <= self.jpeg <= 100, "jpeg", "must be 1 to 100")
         shares, bounds = self.speed_shares, self.speed_bounds
         whole = len(shares) == 3 and min(shares) >= 0 and math.isclose(sum(shares), 1, abs_tol=1e-3)
-        check(whole, "data.speed_shares", "must be three shares that sum to 1", shares)
+        self.require(whole, "speed_shares", "must be three shares that sum to 1")
         ascending = len(bounds) == 3 and bounds == sorted(set(bounds))
-        check(ascending, "data.speed_bounds", "must be three increasing numbers", bounds)
+        self.require(ascending, "speed_bounds", "must be three increasing numbers")
 
 
-@dataclass(kw_only=True)
 class SyntheticConfig(SceneConfig, DataConfig):
     """Generated pairs of frames with exact flow."""
 
     name: Dataset = Dataset.synthetic
     train_size: int = positive(20_000)  # samples of the split train
     val_size: int = positive(64)  # samples of the split val
-    frame_size: list[int] | None = positive(None)  # (height, width), in pixels; null: data.crop
+    frame_size: list[int] | None = size(None)  # (height, width), in pixels; null: data.crop
     textures: str | None = None  # folder of photographs, in addition to those of scikit-image
     occluded: Occluded = Occluded.include  # exclude: pixels occluded in frame 2 are invalid
     # Kinds of scenes, by name: a weight (relative frequency) and the settings of SceneConfig that
@@ -333,12 +273,10 @@ class SyntheticConfig(SceneConfig, DataConfig):
     kinds: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        DataConfig.__post_init__(self)
-        SceneConfig.__post_init__(self)
-        if self.frame_size is not None:
-            size = self.frame_size
-            fits = len(size) == 2 and all(f >= c for f, c in zip(size, self.crop, strict=True))
-            check(fits, "data.frame_size", f"must be at least data.crop ({self.crop})", size)
+        super().__post_init__()
+        frame = self.frame_size or self.crop
+        fits = frame[0] >= self.crop[0] and frame[1] >= self.crop[1]
+        self.require(fits, "frame_size", f"must be at least data.crop ({self.crop})")
         self.kind_configs()
 
     def kind_configs(self) -> dict[str, tuple[SceneConfig, float]]:
@@ -370,7 +308,6 @@ class SyntheticConfig(SceneConfig, DataConfig):
             raise ConfigError(f"data.kinds.{name}: {reason}") from error
 
 
-@dataclass(kw_only=True)
 class MixConfig(FilesConfig):
     """A mixture of data sets."""
 
@@ -382,15 +319,15 @@ class MixConfig(FilesConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(len(self.parts) > 0, "data.parts", "must name at least one data set", self.parts)
+        self.require(len(self.parts) > 0, "parts", "must name at least one data set")
         self.part_configs()
         weights = [part.get("weight") for part in self.parts]
         given = all(isinstance(weight, int | float) and weight > 0 for weight in weights)
         requirement = "need a positive weight each, or none at all"
         check(given or set(weights) == {None}, "data.parts", requirement, weights)
         for label in self.labels:
-            named = label is None or (isinstance(label, str) and label and "/" not in label)
-            check(bool(named), "data.parts", "need labels that are text without /", label)
+            named = label is None or (isinstance(label, str) and label != "" and "/" not in label)
+            check(named, "data.parts", "need labels that are text without /", label)
 
     @property
     def weights(self) -> list[float] | None:
@@ -409,16 +346,13 @@ class MixConfig(FilesConfig):
 
     def _part(self, key: str, part: Any) -> DataConfig:
         check_dataset(key, part)
-        schema = DATASETS[part["name"]]
-        shared = {setting.name: getattr(self, setting.name) for setting in fields(FilesConfig)}
-        del shared["name"], shared["root"], shared["quarantine"]
-        values = {
-            k: v for k, v in shared.items() if k in {setting.name for setting in fields(schema)}
-        }
+        own = {setting.name for setting in fields(DATASETS[part["name"]])}
+        shared = {setting.name for setting in fields(FilesConfig)} - {"name", "root", "quarantine"}
         for name, value in part.items():
             check(name not in shared, f"{key}.{name}", "must be stated for the whole mix", value)
-            if name not in ("weight", "label"):
-                values[name] = value
+        values = {name: getattr(self, name) for name in shared & own} | part
+        values.pop("weight", None)
+        values.pop("label", None)
         return part_config(key, values, root=self.root)
 
 

@@ -7,17 +7,13 @@ none, and is set in `conf/<group>/`. Sizes are (height, width).
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, dataclass_transform
 
 from pwc_exp.errors import ConfigError
 
 INFINITY = float("inf")
-# What must hold, as the message says it, and the test of one number. NaN passes none of them.
-RANGES: dict[str, Callable[[float], bool]] = {
-    "must be positive": lambda number: 0 < number < INFINITY,
-    "must be at least 0": lambda number: 0 <= number < INFINITY,
-    "must be between 0 and 1": lambda number: 0 <= number <= 1,
-}
+# What must hold, as the message says it, and the test of the numbers. NaN passes none.
+Limit = tuple[str, Callable[[list[float]], bool]]
 
 
 def list_of(*values: Any) -> Any:
@@ -25,47 +21,77 @@ def list_of(*values: Any) -> Any:
     return field(default_factory=lambda: list(values))
 
 
-def positive(*default: Any) -> Any:
-    """A field for a finite number above 0, or a list of at least one; None is not checked."""
-    return _limited("must be positive", default)
-
-
-def not_negative(*default: Any) -> Any:
-    """A field for a finite number of at least 0; None is not checked."""
-    return _limited("must be at least 0", default)
-
-
-def share(*default: Any) -> Any:
-    """A field for a number in [0, 1]; None is not checked."""
-    return _limited("must be between 0 and 1", default)
-
-
-@dataclass(kw_only=True)
-class Settings:
-    """Settings whose ranges are checked when an object is made.
-
-    prefix: what precedes their names in messages, such as "data.".
-    """
-
-    prefix: ClassVar[str] = ""
-
-    def __post_init__(self) -> None:
-        for each in fields(self):
-            if requirement := each.metadata.get("range"):
-                value = getattr(self, each.name)
-                numbers = value if isinstance(value, list) else [value]
-                holds = value is None or (numbers and all(map(RANGES[requirement], numbers)))
-                check(bool(holds), self.prefix + each.name, requirement, value)
-
-
-def _limited(requirement: str, default: tuple[Any, ...]) -> Any:
-    metadata = {"range": requirement}
+def limited(default: tuple[Any, ...], *limits: Limit) -> Any:
+    """A field for a number, or for a list of at least one; None is not checked."""
+    metadata = {"limits": limits}
     if not default:
         return field(metadata=metadata)
     (value,) = default
     if isinstance(value, list):
         return field(default_factory=lambda: list(value), metadata=metadata)
     return field(default=value, metadata=metadata)
+
+
+def positive(*default: Any) -> Any:
+    """A field for a finite number above 0, or a list of them."""
+    return limited(default, ("must be positive", lambda n: all(0 < x < INFINITY for x in n)))
+
+
+def not_negative(*default: Any) -> Any:
+    """A field for a finite number of at least 0, or a list of them."""
+    return limited(default, ("must be at least 0", lambda n: all(0 <= x < INFINITY for x in n)))
+
+
+def share(*default: Any) -> Any:
+    """A field for a number in [0, 1]."""
+    return limited(default, ("must be between 0 and 1", lambda n: all(0 <= x <= 1 for x in n)))
+
+
+def tcp_port(default: int) -> Any:
+    """A field for the number of a TCP port; 0 means any free one."""
+    requirement = "must be between 0 and 65535"
+    return limited((default,), (requirement, lambda n: all(0 <= x <= 65535 for x in n)))
+
+
+def below_one(*default: Any) -> Any:
+    """A field for a number in [0, 1)."""
+    requirement = "must be at least 0 and below 1"
+    return limited(default, (requirement, lambda n: all(0 <= x < 1 for x in n)))
+
+
+def size(*default: Any) -> Any:
+    """A field for a height and a width, in pixels."""
+    return limited(
+        default,
+        ("must be positive", lambda n: all(0 < x < INFINITY for x in n)),
+        ("must be [height, width]", lambda n: len(n) == 2),
+    )
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(field,))
+@dataclass(kw_only=True)
+class Settings:
+    """Settings whose ranges are checked when an object is made; each subclass is a dataclass.
+
+    prefix: what precedes their names in messages, such as "data.".
+    """
+
+    prefix: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        dataclass(kw_only=True)(cls)
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            numbers = value if isinstance(value, list) else [value]
+            for requirement, test in each.metadata.get("limits", ()):
+                holds = value is None or (len(numbers) > 0 and test(numbers))
+                self.require(holds, each.name, requirement)
+
+    def require(self, holds: bool, name: str, requirement: str) -> None:
+        """Refuses the value of the setting `name` unless `holds`."""
+        check(holds, self.prefix + name, requirement, getattr(self, name))
 
 
 def check(holds: bool, key: str, requirement: str, received: object) -> None:
@@ -81,18 +107,12 @@ def check_size(key: str, size: list[int], multiple: int) -> None:
     check(holds, key, requirement, size)
 
 
-def check_at_most_one_of(config: object, *names: str) -> None:
-    """Refuses several of a command's alternative inputs."""
+def check_one_of(config: object, *names: str, needed: bool = True) -> None:
+    """Refuses several of a command's alternative inputs and, if one is `needed`, none of them."""
     given = [name for name in names if getattr(config, name) is not None]
-    received = ", ".join(given)
-    check(len(given) <= 1, " or ".join(names), "must be given, at most one of them", received)
-
-
-def check_one_of(config: object, *names: str) -> None:
-    """Refuses none, or several, of a command's alternative inputs."""
-    given = [name for name in names if getattr(config, name) is not None]
-    received = ", ".join(given) or "none"
-    check(len(given) == 1, " or ".join(names), "must be given, exactly one of them", received)
+    requirement = f"must be given, {'exactly' if needed else 'at most'} one of them"
+    holds = len(given) == 1 or not (given or needed)
+    check(holds, " or ".join(names), requirement, ", ".join(given) or "none")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -10,8 +10,8 @@ from typing import Any, cast, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
-from pwc_exp.config.composition import choices
-from pwc_exp.config.schema import COMMANDS
+from pwc_exp.config.composition import choices_of
+from pwc_exp.config.schema import COMMANDS, groups
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "train": (
@@ -63,31 +63,25 @@ def help_text(command: str, values: DictConfig | None, group: str | None) -> str
     """
     program = f"python -m pwc_exp.{command.replace('_', ' ')}"
     schema = COMMANDS[command]
-    groups = dict(_groups(schema))
     if group is not None:
-        kind = OmegaConf.get_type(values, group) if values is not None else None
-        kind = kind if dataclasses.is_dataclass(kind) else groups[group]
         shown = values[group] if values is not None else None
-        files = _files(group, groups[group])
-        listed = [f"choices: {', '.join(files)}"] if files else []
-        head = [f"{group}: {_first_line(kind)}", *listed, ""]
-        return "\n".join([*head, *_settings(cast(type, kind), shown, f"{group}.")])
+        chosen = OmegaConf.get_type(values, group) if values is not None else None
+        kind = chosen if dataclasses.is_dataclass(chosen) else groups(schema)[group]
+        names = _choices(group, groups(schema)[group])
+        choices = [f"choices: {', '.join(names)}"] if names else []
+        head = [f"{group}: {_first_line(kind)}", *choices, ""]
+        return "\n".join([*head, *_settings(kind, shown, f"{group}.")])
     lines = [f"usage: {program} [setting=value ...]", "", _first_line(schema), "", "examples:"]
     lines += [f"  {program} {example}".rstrip() for example in EXAMPLES[command]]
-    if groups:
+    if nested := groups(schema):
         lines += ["", f"groups (settings of a group: {program} --help <group>):"]
-        for name, kind in groups.items():
-            lines += [f"  {name}: {'|'.join(_files(name, kind))}"] if choices(name) else []
+        for name, kind in nested.items():
+            lines += [f"  {name}: {'|'.join(_choices(name, kind))}"] if choices_of(name) else []
     lines += ["", "settings:", *_settings(schema, values, "")]
-    for name, kind in groups.items():
-        if not choices(name):
+    for name, kind in nested.items():
+        if not choices_of(name):
             lines += _settings(kind, values[name] if values is not None else None, f"{name}.")
     return "\n".join(lines)
-
-
-def groups_of(command: str) -> list[str]:
-    """The groups of settings that a command has."""
-    return [name for name, _ in _groups(COMMANDS[command])]
 
 
 @functools.cache
@@ -111,9 +105,8 @@ def explanations(schema: Any) -> dict[str, str]:
 
 def _settings(schema: type, values: Any, prefix: str) -> Iterator[str]:
     hints = get_type_hints(schema)
-    nested = dict(_groups(schema))
     for name, meaning in explanations(schema).items():
-        if name in nested or name == RECORD:
+        if name in groups(schema) or name == RECORD:
             continue
         kinds = [hints[name], *get_args(hints[name])]
         enum = next((k for k in kinds if isinstance(k, type) and issubclass(k, StrEnum)), None)
@@ -134,24 +127,15 @@ def _value(schema: type, name: str, values: Any) -> str:
             value = field.default_factory()
         if value is dataclasses.MISSING:
             return ""
-    words = {None: "null", True: "true", False: "false"}
     if value is None or isinstance(value, bool):
-        return words[value]
+        return {None: "null", True: "true", False: "false"}[value]
     return str(value).replace("'", "").replace(" ", "")
 
 
-def _groups(schema: type) -> Iterator[tuple[str, type]]:
-    hints = get_type_hints(schema)
-    for each in dataclasses.fields(cast(Any, schema)):
-        for kind in (hints[each.name], *get_args(hints[each.name])):
-            if dataclasses.is_dataclass(kind):
-                yield each.name, cast(type, kind)
-
-
-def _files(group: str, kind: type) -> list[str]:
+def _choices(group: str, kind: type) -> list[str]:
     """The choices of a group that fit a command's `kind`: `auto` precision is for inference."""
     if group != "precision":
-        return choices(group)
+        return choices_of(group)
     policy = get_type_hints(kind)["policy"]
     return list(next(iter(get_args(policy)), policy))
 

@@ -1,53 +1,26 @@
 """A PWC-Net: its size and conventions; and which trained one a command uses."""
 
-from dataclasses import dataclass
-from enum import StrEnum, auto
+from enum import StrEnum
 from typing import ClassVar, NamedTuple
 
-from pwc_exp.config.fields import (
-    Settings,
-    check,
-    positive,
-)
+from pwc_exp.config.fields import Settings, positive
+
+# Levels whose flow the context network refines.
+ContextLevels = StrEnum("ContextLevels", ["output", "all", "none"])
+
+# What warping reads outside of the second frame.
+WarpBorder = StrEnum("WarpBorder", ["edge", "zero"])
+
+# How convolutions of stride 2 are padded.
+StridePadding = StrEnum("StridePadding", ["same", "symmetric"])
+
+# Which points of two grids coincide when a flow is enlarged.
+Alignment = StrEnum("Alignment", ["corner", "center"])
+
+# Units of the flow inside the network: pixels of its level, or full-resolution pixels / 20.
+LevelUnits = StrEnum("LevelUnits", ["grid", "scaled"])
 
 
-class ContextLevels(StrEnum):
-    """Levels whose flow the context network refines."""
-
-    output = auto()
-    all = auto()
-    none = auto()
-
-
-class WarpBorder(StrEnum):
-    """What warping reads outside of the second frame."""
-
-    edge = auto()
-    zero = auto()
-
-
-class StridePadding(StrEnum):
-    """How convolutions of stride 2 are padded."""
-
-    same = auto()
-    symmetric = auto()
-
-
-class Alignment(StrEnum):
-    """Which points of two grids coincide when a flow is enlarged."""
-
-    corner = auto()
-    center = auto()  # type: ignore[assignment] # hides str.center
-
-
-class LevelUnits(StrEnum):
-    """Units of the flow inside the network: pixels of its level, or full-resolution pixels / 20."""
-
-    grid = auto()
-    scaled = auto()
-
-
-@dataclass(kw_only=True)
 class ModelConfig(Settings):
     """A PWC-Net."""
 
@@ -73,20 +46,16 @@ class ModelConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        convolutions = self.pyramid_convolutions
-        holds = convolutions in (2, 3)
-        check(holds, "model.pyramid_convolutions", "must be 2 or 3", convolutions)
-        requirement = f"must be at most model.levels ({self.levels})"
-        holds = self.output_level <= self.levels
-        check(holds, "model.output_level", requirement, self.output_level)
-        needed = {
-            "feature_channels": (self.levels, "levels"),
-            "context_dilations": (len(self.context_channels), "context_channels"),
-        }
-        for name, (length, of) in needed.items():
-            values = getattr(self, name)
+        convolutions, levels = self.pyramid_convolutions, self.levels
+        self.require(convolutions in (2, 3), "pyramid_convolutions", "must be 2 or 3")
+        requirement = f"must be at most model.levels ({levels})"
+        self.require(self.output_level <= levels, "output_level", requirement)
+        for name, length, of in (
+            ("feature_channels", levels, "levels"),
+            ("context_dilations", len(self.context_channels), "context_channels"),
+        ):
             requirement = f"needs one number for each of the {length} {of}"
-            check(len(values) == length, f"model.{name}", requirement, values)
+            self.require(len(getattr(self, name)) == length, name, requirement)
 
 
 class NetworkChoice(NamedTuple):
@@ -96,7 +65,6 @@ class NetworkChoice(NamedTuple):
     weights: str | None
 
 
-@dataclass(kw_only=True)
 class NetworkConfig(Settings):
     """A trained network: its weights and, where these do not say it, its model."""
 

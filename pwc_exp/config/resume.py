@@ -1,7 +1,7 @@
 """Resuming a run: which run is meant, and which of its settings may change."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -49,7 +49,7 @@ def resume(overrides: Sequence[str]) -> Resumption | None:
         return None
     if which == AUTO:
         values, run_dir = compose_command("train", overrides)
-        config = _checked(values)
+        config = cast(TrainConfig, check(values, "train"))
         if any(text.startswith("hydra.run.dir=") for text in overrides):
             return _in_folder(run_dir.absolute(), config)
         return _newest_alike(config)
@@ -62,27 +62,36 @@ def resume(overrides: Sequence[str]) -> Resumption | None:
     return Resumption(config, run_dir)
 
 
+def changes(saved: TrainConfig, config: TrainConfig) -> dict[str, tuple[Any, Any]]:
+    """Changed settings: {key: (then, now)}."""
+    then, now = flatten(saved), flatten(config)
+    return {
+        key: (then.get(key), now.get(key))
+        for key in {**then, **now}
+        if then.get(key) != now.get(key) and key != "resume" and not key.startswith(CHOICES)
+    }
+
+
 def identity_changes(saved: TrainConfig, config: TrainConfig) -> dict[str, tuple[Any, Any]]:
-    """Changed settings that define a run: {key: (then, now)}."""
-    return {key: pair for key, pair in _changes(saved, config) if not _is_free(key)}
+    """Changed settings that define a run."""
+    return {key: pair for key, pair in changes(saved, config).items() if not _is_free(key)}
 
 
 def free_changes(saved: TrainConfig, config: TrainConfig) -> dict[str, tuple[Any, Any]]:
-    """Changed settings that may change: {key: (then, now)}."""
-    pairs = _changes(saved, config)
-    return {key: pair for key, pair in pairs if _is_free(key) and key != "resume"}
+    """Changed settings that may change."""
+    return {key: pair for key, pair in changes(saved, config).items() if _is_free(key)}
 
 
-def in_words(changes: Mapping[str, tuple[Any, Any]]) -> str:
-    """`changes` as text, `key then -> now` each."""
-    return ", ".join(f"{key} {then} -> {now}" for key, (then, now) in changes.items())
+def in_words(changed: Mapping[str, tuple[Any, Any]]) -> str:
+    """`changed` as text, `key then -> now` each."""
+    return ", ".join(f"{key} {then} -> {now}" for key, (then, now) in changed.items())
 
 
-def _refuse(run_dir: Path, changes: Mapping[str, tuple[Any, Any]]) -> None:
-    if changes:
+def _refuse(run_dir: Path, changed: Mapping[str, tuple[Any, Any]]) -> None:
+    if changed:
         raise ResumeError(
             f"resume: {run_dir} must keep the values that it started with. Received: "
-            f"{in_words(changes)}. A new run can start from its weights: init_from={run_dir}"
+            f"{in_words(changed)}. A new run can start from its weights: init_from={run_dir}"
         )
 
 
@@ -95,8 +104,8 @@ def _in_folder(run_dir: Path, config: TrainConfig) -> Resumption | None:
     if not file.is_file():
         return None
     saved = load(file)
-    changes = identity_changes(saved, config) | free_changes(saved, config)
-    _refuse(run_dir, {k: pair for k, pair in changes.items() if not k.startswith(FREE_GROUPS)})
+    changed = changes(saved, config).items()
+    _refuse(run_dir, {key: pair for key, pair in changed if not key.startswith(FREE_GROUPS)})
     return Resumption(dataclasses.replace(config, resume=str(run_dir)), run_dir)
 
 
@@ -120,22 +129,18 @@ def _with_overrides(saved: TrainConfig, overrides: Sequence[str]) -> TrainConfig
     named = [override.key_or_group for override in parsed]
     if "experiment" in named:
         raise ConfigError("experiment: cannot be combined with resume; the run has its values")
-    unnamed = [
-        f"{group}={choice}" for group, choice in variants(saved).items() if group not in named
-    ]
+    unnamed = [f"{key}={choice}" for key, choice in variants(saved).items() if key not in named]
     composed = _complete(saved, [*unnamed, *overrides])
     for key in VALIDATION:
         if key not in named:
             composed[key] = getattr(saved, key)
-    given = _checked(composed)
+    given = OmegaConf.structured(check(composed, "train"))
     values = OmegaConf.structured(saved)
     for key in named:
-        top, _, rest = key.partition(".")
-        new = OmegaConf.structured(given)
-        if rest:
-            OmegaConf.update(values, key, OmegaConf.select(new, key))
+        if "." in key:
+            OmegaConf.update(values, key, OmegaConf.select(given, key))
         else:
-            values[top] = new[top]
+            values[key] = given[key]
     return cast(TrainConfig, OmegaConf.to_object(values))
 
 
@@ -150,17 +155,6 @@ def _complete(saved: TrainConfig, overrides: Sequence[str]) -> DictConfig:
         if key in before:
             OmegaConf.update(values, key, before[key])
     return values
-
-
-def _checked(values: DictConfig) -> TrainConfig:
-    return cast(TrainConfig, check(values, "train"))
-
-
-def _changes(saved: TrainConfig, config: TrainConfig) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    then, now = flatten(saved), flatten(config)
-    for key in {**then, **now}:
-        if then.get(key) != now.get(key) and not key.startswith(CHOICES):
-            yield key, (then.get(key), now.get(key))
 
 
 def _is_free(key: str) -> bool:

@@ -1,9 +1,9 @@
 """The schemas of all commands: their registration with Hydra, their YAML form."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 import yaml
 from hydra.conf import HydraConf
@@ -11,49 +11,11 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pwc_exp.config.commands import (
-    BenchmarkConfig,
-    CardConfig,
-    CompareConfig,
-    DataCheckConfig,
-    DataFetchConfig,
-    DataHalfresConfig,
-    DataIndexConfig,
-    DataShowConfig,
-    DataStatsConfig,
-    DescribeConfig,
-    EvaluateConfig,
-    ExportConfig,
-    ExportWeightsConfig,
-    LeaderboardConfig,
-    PipelineConfig,
-    PredictConfig,
-    ReplayConfig,
-    ServeConfig,
-    SubmitConfig,
-    SyncConfig,
-    UiConfig,
-)
+from pwc_exp.config import commands, training
 from pwc_exp.config.data import DATASETS
+from pwc_exp.config.fields import Settings
 from pwc_exp.config.sweeps import GridConfig, LocalConfig, OptunaConfig
-from pwc_exp.config.training import (
-    BEST_METRIC,
-    AdamConfig,
-    AdamWConfig,
-    BasicConfig,
-    ConstantConfig,
-    CosineConfig,
-    CyclicConfig,
-    HeavyConfig,
-    ModernConfig,
-    MultiscaleConfig,
-    MultistepsConfig,
-    OneCycleConfig,
-    PlusConfig,
-    RestartsConfig,
-    RobustConfig,
-    TrainConfig,
-)
+from pwc_exp.config.training import BEST_METRIC, TrainConfig
 from pwc_exp.errors import DataError, MissingInputError
 
 CONFIG_FILE = "config.yaml"  # of a run, in its folder
@@ -62,73 +24,59 @@ CHECKPOINTS = "checkpoints"  # folder in that of a run
 BEST_KEY = BEST_METRIC  # default best_metric of a run
 CHOICES = "choices."  # prefix of TrainConfig.choices
 CHOICE = "choice."  # prefix of a group in MLflow
+SWEEP_FILE = "sweep.json"  # in the folder of a sweep, above those of its children
 ERROR_LOG = "error.log"  # the traceback of a run that failed
 LOCK_FILE = ".lock"  # in a run folder; locked while a process trains the run
 
 T = TypeVar("T")
-Config = (
-    TrainConfig
-    | EvaluateConfig
-    | CompareConfig
-    | LeaderboardConfig
-    | PredictConfig
-    | SubmitConfig
-    | ExportConfig
-    | ExportWeightsConfig
-    | CardConfig
-    | ServeConfig
-    | ReplayConfig
-    | SyncConfig
-    | UiConfig
-    | DescribeConfig
-    | BenchmarkConfig
-    | PipelineConfig
-    | DataCheckConfig
-    | DataStatsConfig
-    | DataIndexConfig
-    | DataShowConfig
-    | DataHalfresConfig
-    | DataFetchConfig
-)
+Config = Settings  # of a command
 
 COMMANDS: dict[str, type[Config]] = {
     "train": TrainConfig,
-    "evaluate": EvaluateConfig,
-    "compare": CompareConfig,
-    "leaderboard": LeaderboardConfig,
-    "predict": PredictConfig,
-    "submit": SubmitConfig,
-    "export": ExportConfig,
-    "export_weights": ExportWeightsConfig,
-    "export_card": CardConfig,
-    "serve": ServeConfig,
-    "replay": ReplayConfig,
-    "sync": SyncConfig,
-    "ui": UiConfig,
-    "describe": DescribeConfig,
-    "benchmark": BenchmarkConfig,
-    "benchmark_pipeline": PipelineConfig,
-    "data_check": DataCheckConfig,
-    "data_stats": DataStatsConfig,
-    "data_index": DataIndexConfig,
-    "data_show": DataShowConfig,
-    "data_halfres": DataHalfresConfig,
-    "data_fetch": DataFetchConfig,
+    "evaluate": commands.EvaluateConfig,
+    "compare": commands.CompareConfig,
+    "leaderboard": commands.LeaderboardConfig,
+    "predict": commands.PredictConfig,
+    "submit": commands.SubmitConfig,
+    "export": commands.ExportConfig,
+    "export_weights": commands.ExportWeightsConfig,
+    "export_card": commands.CardConfig,
+    "serve": commands.ServeConfig,
+    "replay": commands.ReplayConfig,
+    "sync": commands.SyncConfig,
+    "ui": commands.UiConfig,
+    "describe": commands.DescribeConfig,
+    "benchmark": commands.BenchmarkConfig,
+    "benchmark_pipeline": commands.PipelineConfig,
+    "data_check": commands.DataCheckConfig,
+    "data_stats": commands.DataStatsConfig,
+    "data_index": commands.DataIndexConfig,
+    "data_show": commands.DataShowConfig,
+    "data_halfres": commands.DataHalfresConfig,
+    "data_fetch": commands.DataFetchConfig,
 }
 # Groups whose settings depend on the choice. No two classes of a group have the same settings,
 # apart from data sets, which have a name.
 VARIANTS: dict[str, dict[str, type]] = {
     "data": {**DATASETS},
-    "augment": {"basic": BasicConfig, "heavy": HeavyConfig, "modern": ModernConfig},
-    "loss": {"multiscale": MultiscaleConfig, "robust": RobustConfig, "plus": PlusConfig},
-    "optimizer": {"adam": AdamConfig, "adamw": AdamWConfig},
+    "augment": {
+        "basic": training.BasicConfig,
+        "heavy": training.HeavyConfig,
+        "modern": training.ModernConfig,
+    },
+    "loss": {
+        "multiscale": training.MultiscaleConfig,
+        "robust": training.RobustConfig,
+        "plus": training.PlusConfig,
+    },
+    "optimizer": {"adam": training.AdamConfig, "adamw": training.AdamWConfig},
     "schedule": {
-        "constant": ConstantConfig,
-        "multisteps": MultistepsConfig,
-        "restarts": RestartsConfig,
-        "cyclic": CyclicConfig,
-        "cosine": CosineConfig,
-        "onecycle": OneCycleConfig,
+        "constant": training.ConstantConfig,
+        "multisteps": training.MultistepsConfig,
+        "restarts": training.RestartsConfig,
+        "cyclic": training.CyclicConfig,
+        "cosine": training.CosineConfig,
+        "onecycle": training.OneCycleConfig,
     },
 }
 
@@ -146,51 +94,43 @@ def register(command: str = "train") -> None:
     ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridConfig)
     ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node=OptunaConfig)
     ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalConfig)
-    ConfigStore.instance().store(group="hydra", name="config", node=_hydra_of(command))
-
-
-def _hydra_of(command: str) -> HydraConf:
-    """Hydra's own configuration, with our sweeper and launcher as the defaults of `train`.
-
-    In conf/train.yaml, they would override the choice of a preset.
-    """
     own = HydraConf()
-    if command == "train":
-        ours = ({"sweeper": "grid"}, {"launcher": "local"})
-        names = [name for choice in ours for name in choice]
-        own.defaults = [
-            *(entry for entry in own.defaults if not any(name in entry for name in names)),
-            *ours,
-        ]
-    return own
+    if command == "train":  # in conf/train.yaml, these would override the choice of a preset
+        others = [each for each in own.defaults if not {"sweeper", "launcher"} & set(each)]
+        own.defaults = [*others, {"sweeper": "grid"}, {"launcher": "local"}]
+    ConfigStore.instance().store(group="hydra", name="config", node=own)
+
+
+def groups(schema: type) -> dict[str, type]:
+    """The settings of a schema that have settings of their own, and their schemas."""
+    found = {}
+    for name, hint in get_type_hints(schema).items():
+        for kind in (hint, *get_args(hint)):  # of `Kind | None` too
+            if is_dataclass(kind):
+                found[name] = cast(type, kind)
+    return found
 
 
 def flatten(config: Config) -> dict[str, Any]:
     """The values by full key: {"model.levels": 6, ...}. Lists are values."""
+    return dict(_walk(asdict(config), ""))
 
-    def walk(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-        for name, value in values.items():
-            if isinstance(value, dict):
-                yield from walk(value, f"{prefix}{name}.")
-            else:
-                yield prefix + name, value
 
-    return dict(walk(asdict(config), ""))
+def _walk(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _walk(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def variants(config: TrainConfig) -> dict[str, str]:
-    """The variant of each group that has several: {"data": "sintel", "loss": "robust", …}.
-
-    By the name of a data set, otherwise by the class.
-    """
-
-    def choice(values: Any, variants: dict[str, type]) -> str:
-        name = getattr(values, "name", None)
-        if name in variants:
-            return str(name)
-        return next(known for known, variant in variants.items() if type(values) is variant)
-
-    return {group: choice(getattr(config, group), known) for group, known in VARIANTS.items()}
+    """The variant of each group that has several: {"data": "sintel", "loss": "robust", …}."""
+    kinds = {group: type(getattr(config, group)) for group in VARIANTS}
+    return {
+        group: next(str(name) for name, kind in known.items() if kind is kinds[group])
+        for group, known in VARIANTS.items()
+    }
 
 
 def params(config: TrainConfig) -> dict[str, Any]:
@@ -206,17 +146,8 @@ def to_yaml(config: Config) -> str:
 
 
 def load(path: Path) -> TrainConfig:
-    """Reads the configuration of a run as data: nothing in it is resolved or executed."""
-    if not path.is_file():
-        raise MissingInputError(f"{path}: no such file; a run's configuration is needed")
-    try:
-        values = _plain_values(path.read_text(encoding="utf-8"))
-        schema = OmegaConf.structured(TrainConfig)
-        for group in VARIANTS:
-            schema[group] = _variant(group, values)
-        return cast(TrainConfig, OmegaConf.to_object(OmegaConf.merge(schema, values)))
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
-        raise DataError(f"{path}: not a run's configuration; {error}") from error
+    """Reads the configuration of a run; see `read_as`."""
+    return read_as(TrainConfig, path, "a run's configuration")
 
 
 def read_as(schema: type[T], path: Path, what: str) -> T:
@@ -230,7 +161,10 @@ def read_as(schema: type[T], path: Path, what: str) -> T:
     """
     try:
         values = _plain_values(path.read_text(encoding="utf-8"))
-        return cast(T, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values)))
+        structured = OmegaConf.structured(schema)
+        for group in VARIANTS if schema is TrainConfig else ():
+            structured[group] = _variant(group, values)
+        return cast(T, OmegaConf.to_object(OmegaConf.merge(structured, values)))
     except OSError as error:
         raise MissingInputError(f"{path}: no such file; {what} is needed") from error
     except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:

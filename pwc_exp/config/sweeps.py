@@ -1,38 +1,26 @@
 """Configuration of sweeps: which runs there are, and how they share the machine."""
 
-from dataclasses import dataclass, field
-from enum import StrEnum, auto
+from dataclasses import field
+from enum import StrEnum
 from typing import Any, ClassVar
 
-from pwc_exp.config.fields import Settings, check, list_of, not_negative, positive
+from pwc_exp.config.fields import Settings, list_of, not_negative, positive
 
 AUTO = "auto"
 SECONDS = "seconds"  # an objective that is no key of metrics.jsonl: the time of the training steps
 
 
-class Sampler(StrEnum):
-    """How values are proposed."""
+# How values are proposed: tpe models the good and the other trials.
+Sampler = StrEnum("Sampler", ["tpe", "random"])
 
-    tpe = auto()  # from models of the good and of the other trials
-    random = auto()
+# Which trials are stopped early: those worse than half of the finished ones at the same step; all
+# but the best 1 / reduction_factor at each of several steps.
+Pruner = StrEnum("Pruner", ["none", "median", "hyperband"])
 
-
-class Pruner(StrEnum):
-    """Which trials are stopped early."""
-
-    none = auto()
-    median = auto()  # those worse than half of the finished ones at the same step
-    hyperband = auto()  # all but the best 1 / reduction_factor at each of several steps
+# Which values of an objective are good.
+Direction = StrEnum("Direction", ["minimize", "maximize"])
 
 
-class Direction(StrEnum):
-    """Which values of an objective are good."""
-
-    minimize = auto()
-    maximize = auto()
-
-
-@dataclass(kw_only=True)
 class GridConfig(Settings):
     """Every combination of the values given: hydra/sweeper=grid."""
 
@@ -41,7 +29,6 @@ class GridConfig(Settings):
     resume: str | None = AUTO  # newest sweep of this command, if any; null: a new one; or a folder
 
 
-@dataclass(kw_only=True)
 class OptunaConfig(Settings):
     """A search: the next run's values depend on what the runs before have reached."""
 
@@ -65,19 +52,15 @@ class OptunaConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(len(self.objectives) > 0, "sweep.objectives", "must name one", self.objectives)
-        differ = len(set(self.objectives)) == len(self.objectives)
-        check(differ, "sweep.objectives", "must differ", self.objectives)
-        known = set(self.maximize) <= set(self.objectives)
-        requirement = f"must be of the objectives, {', '.join(self.objectives)}"
-        check(known, "sweep.maximize", requirement, self.maximize)
-        requirement = "must be at least 2"
-        check(
-            self.reduction_factor > 1, "sweep.reduction_factor", requirement, self.reduction_factor
-        )
-        single = len(self.objectives) == 1 and self.objectives != [SECONDS]
+        keys = self.objectives
+        self.require(len(keys) > 0, "objectives", "must name one")
+        self.require(len(set(keys)) == len(keys), "objectives", "must differ")
+        requirement = f"must be of the objectives, {', '.join(keys)}"
+        self.require(set(self.maximize) <= set(keys), "maximize", requirement)
+        self.require(self.reduction_factor > 1, "reduction_factor", "must be at least 2")
+        single = len(keys) == 1 and keys != [SECONDS]
         requirement = "must be none with several objectives, and with seconds"
-        check(single or self.pruner == Pruner.none, "sweep.pruner", requirement, self.pruner)
+        self.require(single or self.pruner == Pruner.none, "pruner", requirement)
 
     @property
     def directions(self) -> dict[str, Direction]:
@@ -88,7 +71,6 @@ class OptunaConfig(Settings):
         }
 
 
-@dataclass(kw_only=True)
 class LocalConfig(Settings):
     """Runs side by side on this machine, a process and a share of it for each."""
 
@@ -103,4 +85,4 @@ class LocalConfig(Settings):
         super().__post_init__()
         if self.gpus is not None:
             different = len(set(self.gpus)) == len(self.gpus) > 0 and min(self.gpus) >= 0
-            check(different, "hydra.launcher.gpus", "must be different numbers, from 0", self.gpus)
+            self.require(different, "gpus", "must be different numbers, from 0")

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum, auto
+from dataclasses import field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -17,7 +17,9 @@ from pwc_exp.config.data import (
     part_config,
 )
 from pwc_exp.config.fields import (
+    INFINITY,
     Settings,
+    below_one,
     check,
     check_size,
     list_of,
@@ -30,7 +32,6 @@ from pwc_exp.config.model import ModelConfig
 from pwc_exp.errors import ConfigError
 
 
-@dataclass(kw_only=True)
 class AugmentConfig(Settings):
     """Augmentation of training examples; probabilities are per example."""
 
@@ -43,15 +44,13 @@ class AugmentConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         known = re.fullmatch(r"(CPU|GPU)(:\d+)?", self.device or "CPU") is not None
-        check(known, "augment.device", "must be null or such as GPU:0", self.device)
+        self.require(known, "device", "must be null or such as GPU:0")
 
 
-@dataclass(kw_only=True)
 class BasicConfig(AugmentConfig):
     """Random crops and flips."""
 
 
-@dataclass(kw_only=True)
 class HeavyConfig(AugmentConfig):
     """As tfoptflow: random crops and flips, translation of frame 2, scaling of both frames."""
 
@@ -62,10 +61,9 @@ class HeavyConfig(AugmentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self.scale < 1, "augment.scale", "must be below 1", self.scale)
+        self.require(self.scale < 1, "scale", "must be below 1")
 
 
-@dataclass(kw_only=True)
 class ModernConfig(AugmentConfig):
     """As FlowNet2, RAFT and AutoFlow: geometry, relative motion, photometry, erased patches."""
 
@@ -91,63 +89,34 @@ class ModernConfig(AugmentConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         requirement = f"must be at least augment.min_zoom ({self.min_zoom})"
-        check(self.min_zoom <= self.max_zoom, "augment.max_zoom", requirement, self.max_zoom)
+        self.require(self.min_zoom <= self.max_zoom, "max_zoom", requirement)
 
 
-class CyclicPolicy(StrEnum):
-    """How the height of the triangles changes, as in Smith's paper."""
+# How the height of the triangles changes, as in Smith's paper.
+CyclicPolicy = StrEnum("CyclicPolicy", ["triangular", "triangular2", "exp_range"])
 
-    triangular = auto()
-    triangular2 = auto()
-    exp_range = auto()
+# Interpolation between learning rates.
+Anneal = StrEnum("Anneal", ["linear", "cosine"])
 
+# What the loss of a coarse level is computed from: its flow, or its upsampled flow.
+Judged = StrEnum("Judged", ["flow", "up_flow"])
 
-class Anneal(StrEnum):
-    """Interpolation between learning rates."""
+# Number format of the forward and backward pass.
+Precision = StrEnum("Precision", ["fp32", "fp16", "bf16"])
 
-    linear = auto()
-    cosine = auto()
+# How the weights of `init_from` must match: all of them, or those that both networks have.
+InitMatch = StrEnum("InitMatch", ["exact", "overlap"])
 
-
-class Judged(StrEnum):
-    """What the loss of a coarse level is computed from: its flow, or its upsampled flow."""
-
-    flow = auto()
-    up_flow = auto()
+# Number format of inference; `auto`: by the processor and the card of the weights.
+InferencePrecision = StrEnum("InferencePrecision", ["auto", "fp32", "fp16", "bf16"])
 
 
-class Precision(StrEnum):
-    """Number format of the forward and backward pass."""
-
-    fp32 = auto()
-    fp16 = auto()
-    bf16 = auto()
-
-
-class InitMatch(StrEnum):
-    """How the weights of `init_from` must match: all of them, or those that both networks have."""
-
-    exact = auto()
-    overlap = auto()
-
-
-class InferencePrecision(StrEnum):
-    """Number format of inference; `auto`: by the processor and the card of the weights."""
-
-    auto = "auto"  # not auto(), which this name shadows
-    fp32 = "fp32"
-    fp16 = "fp16"
-    bf16 = "bf16"
-
-
-@dataclass(kw_only=True)
 class InferencePrecisionConfig(Settings):
     """Number format of inference."""
 
     policy: InferencePrecision | None = None  # null: that of the run, else fp32
 
 
-@dataclass(kw_only=True)
 class LossConfig(Settings):
     """A training loss: MultiscaleConfig, RobustConfig or PlusConfig."""
 
@@ -156,12 +125,10 @@ class LossConfig(Settings):
     level_weights: list[float] | None = positive(None)  # coarse to fine; null: as published
 
 
-@dataclass(kw_only=True)
 class MultiscaleConfig(LossConfig):
     """Sum of the L2 errors of all levels, for training from scratch."""
 
 
-@dataclass(kw_only=True)
 class RobustConfig(LossConfig):
     """Sum of (L1 error + epsilon)**q of all levels, for fine-tuning."""
 
@@ -170,7 +137,6 @@ class RobustConfig(LossConfig):
     compat: bool = False  # compute it exactly as tfoptflow does
 
 
-@dataclass(kw_only=True)
 class PlusConfig(LossConfig):
     """PWC-Net+: a robust loss of the finest flow at full resolution, beside the other levels."""
 
@@ -179,22 +145,15 @@ class PlusConfig(LossConfig):
     epsilon: float = positive(0.01)  # added to the error, in units of the loss
 
 
-@dataclass(kw_only=True)
 class OptimizerConfig(Settings):
     """An optimizer: AdamConfig or AdamWConfig."""
 
     prefix: ClassVar[str] = "optimizer."
 
-    beta_1: float = 0.9  # decay of the mean of the gradients
-    beta_2: float = 0.999  # decay of the mean of their squares
+    beta_1: float = below_one(0.9)  # decay of the mean of the gradients
+    beta_2: float = below_one(0.999)  # decay of the mean of their squares
     epsilon: float = positive(1e-8)  # added to the denominator of the update
     clip_norm: float | None = positive(None)  # largest global norm of gradients; null: any
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("beta_1", "beta_2"):
-            beta = getattr(self, name)
-            check(0 <= beta < 1, f"optimizer.{name}", "must be at least 0 and below 1", beta)
 
     @property
     def l2(self) -> float:
@@ -207,7 +166,6 @@ class OptimizerConfig(Settings):
         return False
 
 
-@dataclass(kw_only=True)
 class AdamConfig(OptimizerConfig):
     """Adam with L2 regularization in the loss, as in the original."""
 
@@ -215,28 +173,24 @@ class AdamConfig(OptimizerConfig):
     l2_biases: bool = True  # regularize biases, too
 
 
-@dataclass(kw_only=True)
 class AdamWConfig(OptimizerConfig):
     """Adam with decoupled weight decay."""
 
     weight_decay: float = not_negative(1e-4)  # share of a kernel, times the rate, per update
 
 
-@dataclass(kw_only=True)
 class ScheduleConfig(Settings):
     """A learning-rate schedule: one of the classes below."""
 
     prefix: ClassVar[str] = "schedule."
 
 
-@dataclass(kw_only=True)
 class ConstantConfig(ScheduleConfig):
     """A constant rate."""
 
     rate: float = positive()  # learning rate
 
 
-@dataclass(kw_only=True)
 class MultistepsConfig(ScheduleConfig):
     """Piecewise constant."""
 
@@ -247,16 +201,12 @@ class MultistepsConfig(ScheduleConfig):
         super().__post_init__()
         steps = sorted({step for step in self.boundaries if step > 0})
         requirement = "must be positive and increasing, at least one"
-        check(self.boundaries == steps != [], "schedule.boundaries", requirement, self.boundaries)
-        check(
-            len(self.values) == len(self.boundaries) + 1,
-            "schedule.values",
-            f"needs {len(self.boundaries) + 1} numbers, one more than schedule.boundaries",
-            self.values,
-        )
+        self.require(self.boundaries == steps != [], "boundaries", requirement)
+        needed = len(self.boundaries) + 1
+        requirement = f"needs {needed} numbers, one more than schedule.boundaries"
+        self.require(len(self.values) == needed, "values", requirement)
 
 
-@dataclass(kw_only=True)
 class CyclicConfig(ScheduleConfig):
     """Triangles between base and peak."""
 
@@ -269,12 +219,10 @@ class CyclicConfig(ScheduleConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         requirement = f"must be at least schedule.base ({self.base})"
-        check(self.base <= self.peak, "schedule.peak", requirement, self.peak)
-        requirement = "must be above 0 and at most 1"
-        check(0 < self.gamma <= 1, "schedule.gamma", requirement, self.gamma)
+        self.require(self.base <= self.peak, "peak", requirement)
+        self.require(0 < self.gamma <= 1, "gamma", "must be above 0 and at most 1")
 
 
-@dataclass(kw_only=True)
 class CosineConfig(ScheduleConfig):
     """Linear warm-up, then half a cosine down to the final rate, which is kept."""
 
@@ -286,32 +234,27 @@ class CosineConfig(ScheduleConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         requirement = f"must be at most schedule.peak ({self.peak})"
-        check(self.final <= self.peak, "schedule.final", requirement, self.final)
+        self.require(self.final <= self.peak, "final", requirement)
         requirement = f"must be below schedule.total ({self.total})"
-        check(self.warmup < self.total, "schedule.warmup", requirement, self.warmup)
+        self.require(self.warmup < self.total, "warmup", requirement)
 
 
-@dataclass(kw_only=True)
 class OneCycleConfig(ScheduleConfig):
     """Up to the peak once, then down to almost 0 (Smith and Topin)."""
 
     peak: float = positive()  # highest learning rate
     total: int = positive()  # steps of the whole cycle
-    warmup_share: float  # share of `total` before the peak
+    warmup_share: float = below_one()  # share of `total` before the peak
     start_divisor: float  # the first rate is peak / start_divisor
     final_divisor: float  # the last rate is the first / final_divisor
     anneal: Anneal  # shape of both phases
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        requirement = "must be at least 0 and below 1"
-        check(0 <= self.warmup_share < 1, "schedule.warmup_share", requirement, self.warmup_share)
         for name in ("start_divisor", "final_divisor"):
-            divisor = getattr(self, name)
-            check(1 <= divisor < float("inf"), f"schedule.{name}", "must be at least 1", divisor)
+            self.require(1 <= getattr(self, name) < INFINITY, name, "must be at least 1")
 
 
-@dataclass(kw_only=True)
 class RestartsConfig(ScheduleConfig):
     """Rounds of equal length, each with its own first rate, which is halved at given steps."""
 
@@ -323,7 +266,7 @@ class RestartsConfig(ScheduleConfig):
         super().__post_init__()
         steps = sorted({step for step in self.halvings if 0 < step < self.round_steps})
         requirement = f"must be positive, increasing and below {self.round_steps} (round_steps)"
-        check(self.halvings == steps, "schedule.halvings", requirement, self.halvings)
+        self.require(self.halvings == steps, "halvings", requirement)
 
 
 def check_covers(schedule: ScheduleConfig, steps: int) -> None:
@@ -338,28 +281,19 @@ def check_covers(schedule: ScheduleConfig, steps: int) -> None:
     check(length >= steps, key, f"must cover the {steps:,} steps of the run", f"{length:,}")
 
 
-@dataclass(kw_only=True)
 class PrecisionConfig(Settings):
     """Number format of the computation; weights and metrics are always float32."""
 
     policy: Precision  # fp16, with dynamic loss scaling, and bf16 are mixed precision
 
 
-class OnNonFinite(StrEnum):
-    """What to do when a loss or gradient is not finite. Its update is never applied."""
+# What to do when a loss or gradient is not finite. Its update is never applied.
+OnNonFinite = StrEnum("OnNonFinite", ["stop", "skip"])
 
-    stop = auto()
-    skip = auto()
-
-
-class OnStuck(StrEnum):
-    """What to do when training fails to start."""
-
-    warn = auto()
-    reseed = auto()
+# What to do when training fails to start.
+OnStuck = StrEnum("OnStuck", ["warn", "reseed"])
 
 
-@dataclass(kw_only=True)
 class DevicesConfig(Settings):
     """The devices that a batch is split over."""
 
@@ -372,13 +306,10 @@ class DevicesConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.gpus is not None:
-            holds = all(number >= 0 for number in self.gpus) and len(set(self.gpus)) == len(
-                self.gpus
-            )
-            check(holds, "devices.gpus", "must be different numbers, from 0", self.gpus)
+            different = len(set(self.gpus)) == len(self.gpus) and min(self.gpus, default=0) >= 0
+            self.require(different, "gpus", "must be different numbers, from 0")
 
 
-@dataclass(kw_only=True)
 class TrackingConfig(Settings):
     """Where metrics and pictures are logged, beside the run folder."""
 
@@ -390,11 +321,9 @@ class TrackingConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        requirement = "needs tracking.mlflow=true"
-        check(self.mlflow or not self.required, "tracking.required", requirement, self.required)
+        self.require(self.mlflow or not self.required, "required", "needs tracking.mlflow=true")
 
 
-@dataclass(kw_only=True)
 class DestinationConfig(Settings):
     """Where a finished run is logged to."""
 
@@ -402,7 +331,6 @@ class DestinationConfig(Settings):
     experiment: str | None = None  # MLflow experiment; null: that of the run
 
 
-@dataclass(kw_only=True)
 class SearchConfig(Settings):
     """Where runs are searched."""
 
@@ -425,40 +353,11 @@ class ValidationSet(NamedTuple):
     split: Split
 
 
-def validation_sets(
-    entries: Sequence[Any], *, root: str | None, data: DataConfig
-) -> list[ValidationSet]:
-    """The data sets of the setting `validation`.
+def _validation_set(key: str, entry: Any, root: str | None, data: DataConfig) -> ValidationSet:
+    """The data set of an entry: a name, `name:root`, or a mapping.
 
-    Args:
-        entries: a name, `name:root`, or a mapping with name, root, as (its name in metrics), split
-            and the settings of that data set.
-        root: folder that their roots are relative to.
-        data: the training data.
+    A mapping has name, root, as (its name in metrics), split and the settings of that data set.
     """
-    found = [_set(f"validation[{n}]", entry, root, data) for n, entry in enumerate(entries)]
-    taken = [str(part["name"]) for part in data.parts] if isinstance(data, MixConfig) else []
-    for place, each in enumerate(found):
-        name = each.prefix.removeprefix(f"{OWN}/")
-        known = [
-            *taken,
-            *METRICS,
-            "mean",
-            *(s.prefix.removeprefix(f"{OWN}/") for s in found[:place]),
-        ]
-        requirement = "needs a unique name in metrics: {name: …, as: …}"
-        check(name not in known, f"validation[{place}]", requirement, name)
-    return found
-
-
-def metrics(sets: Sequence[ValidationSet], *, own: bool) -> list[str]:
-    """The keys of all validation metrics. own: including those of the held-out samples."""
-    prefixes = [*([OWN] if own else []), *(each.prefix for each in sets)]
-    keys = [f"{prefix}/{metric}" for prefix in prefixes for metric in METRICS]
-    return [*keys, *([MEAN_AEPE] if len(sets) > 1 else [])]
-
-
-def _set(key: str, entry: Any, root: str | None, data: DataConfig) -> ValidationSet:
     if isinstance(entry, str):
         name, colon, place = entry.partition(":")
         entry = {"name": name, **({"root": place} if colon else {})}
@@ -471,10 +370,10 @@ def _set(key: str, entry: Any, root: str | None, data: DataConfig) -> Validation
     schema = DATASETS[values["name"]]
     if issubclass(schema, FilesConfig) and "root" not in values:
         if root is None or not schema.folder:
+            more = f", or validation_root=<folder with {schema.folder}>" if schema.folder else ""
             raise ConfigError(
                 f"{key}: {values['name']} needs its root, the folder that holds "
-                f"{schema.first_entries}: validation=[{values['name']}:<root>]"
-                + (f", or validation_root=<folder with {schema.folder}>" if schema.folder else "")
+                f"{schema.first_entries}: validation=[{values['name']}:<root>]{more}"
             )
         values["root"] = schema.folder
     return ValidationSet(f"{OWN}/{called}", part_config(key, values, root=root), Split(split))
@@ -501,7 +400,6 @@ def check_level_weights(model: ModelConfig, loss: LossConfig) -> None:
     check(len(weights) == levels, "loss.level_weights", requirement, weights)
 
 
-@dataclass(kw_only=True)
 class TrainConfig(Settings):
     """A training run."""
 
@@ -549,30 +447,40 @@ class TrainConfig(Settings):
         check(holds, "name", "must be the name of a folder, without slashes", self.name)
         parts = self.accumulate * self.devices.cpus
         requirement = f"must be a multiple of {parts}, accumulate times the number of devices"
-        check(self.batch_size % parts == 0, "batch_size", requirement, self.batch_size)
+        self.require(self.batch_size % parts == 0, "batch_size", requirement)
         if self.ema_decay is not None:
-            check(0 < self.ema_decay < 1, "ema_decay", "must be between 0 and 1", self.ema_decay)
+            self.require(0 < self.ema_decay < 1, "ema_decay", "must be between 0 and 1")
         holds = not (self.xla_step and self.devices.cpus > 1)
-        check(holds, "xla_step", "must be false with several devices", self.xla_step)
+        self.require(holds, "xla_step", "must be false with several devices")
         if isinstance(self.schedule, CyclicConfig) and self.schedule.half_cycle is None:
             # Five triangles, as tfoptflow's in 200,000 steps. Kept: a resumed run may get more.
             self.schedule.half_cycle = max(1, self.steps // 10)
-        self._check_validation()
+        known = self.validation_metrics()
+        self.require(bool(known), "val_split", "must be true without validation sets")
+        requirement = f"must be one of {', '.join(known)}{nearest(self.best_metric, known)}"
+        self.require(self.best_metric in known, "best_metric", requirement)
         check_size("data.crop", self.data.crop, 2**self.model.levels)
         check_level_weights(self.model, self.loss)
         check_covers(self.schedule, self.steps)
 
     def validation_sets(self) -> list[ValidationSet]:
         """The validation sets beside the held-out samples of `data`."""
-        return validation_sets(self.validation, root=self.validation_root, data=self.data)
+        found = [
+            _validation_set(f"validation[{n}]", entry, self.validation_root, self.data)
+            for n, entry in enumerate(self.validation)
+        ]
+        parts = self.data.parts if isinstance(self.data, MixConfig) else []
+        taken = [*(str(part["name"]) for part in parts), *METRICS, "mean"]
+        for place, each in enumerate(found):
+            name = each.prefix.removeprefix(f"{OWN}/")
+            requirement = "needs a unique name in metrics: {name: …, as: …}"
+            check(name not in taken, f"validation[{place}]", requirement, name)
+            taken.append(name)
+        return found
 
     def validation_metrics(self) -> list[str]:
         """The keys of all metrics of an evaluation."""
-        return metrics(self.validation_sets(), own=self.val_split)
-
-    def _check_validation(self) -> None:
-        known = self.validation_metrics()
-        holds = bool(known)
-        check(holds, "val_split", "must be true without validation sets", self.val_split)
-        requirement = f"must be one of {', '.join(known)}{nearest(self.best_metric, known)}"
-        check(self.best_metric in known, "best_metric", requirement, self.best_metric)
+        sets = self.validation_sets()
+        prefixes = [*([OWN] if self.val_split else []), *(each.prefix for each in sets)]
+        keys = [f"{prefix}/{metric}" for prefix in prefixes for metric in METRICS]
+        return [*keys, *([MEAN_AEPE] if len(sets) > 1 else [])]

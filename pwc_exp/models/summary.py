@@ -48,6 +48,31 @@ def total_flops(model: PWCNet, size: tuple[int, int]) -> float:
     return sum(row.flops for row in summarize(model, size))
 
 
+def description(model: PWCNet, size: tuple[int, int], *, name: str) -> str:
+    """A line per layer and the sums, for a pair of frames of `size` (height, width)."""
+    rows = summarize(model, size)
+    lines = [f"{'layer':<22}{'level':>6}{'output (H x W x C)':>22}{'parameters':>13}{'MFLOP':>12}"]
+    for row in rows:
+        shape = f"{row.size[0]} x {row.size[1]} x {row.channels}"
+        lines.append(
+            f"{row.name:<22}{row.level:>6}{shape:>22}{row.parameters:>13,}{row.flops / 1e6:>12,.1f}"
+        )
+    flops = sum(row.flops for row in rows)
+    conventions = ", ".join(
+        key if value is True else f"{key} {value}"
+        for key, value in model.conventions.items()
+        if value is not False
+    )
+    lines += [
+        "",
+        f"model        {name}: levels {model.levels} to {model.output_level}, {conventions}",
+        f"parameters   {model.count_params():,}",
+        f"operations   {flops / 1e9:,.1f} GFLOP for a pair of {size[0]} x {size[1]} "
+        "(height x width), multiplications and additions counted",
+    ]
+    return "\n".join(lines)
+
+
 def _pyramid(model: PWCNet, size: tuple[int, int]) -> Iterator[LayerSummary]:
     for level, block in enumerate(model.pyramid.blocks, start=1):
         for layer in block:

@@ -9,7 +9,7 @@ weights are then checked against it, and need no `model=`.
 
 import math
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -28,7 +28,6 @@ SUFFIX = ".safetensors"
 _SHOWN = 4  # settings in a message
 
 
-@dataclass(kw_only=True)
 class Stage(Settings):
     """One run of a training, from its first step to the weights that were kept."""
 
@@ -43,7 +42,6 @@ class Stage(Settings):
     weights_sha256: str | None = None  # of the checkpoint that was kept
 
 
-@dataclass(kw_only=True)
 class TrainingData(Settings):
     """A data set that the weights were trained on."""
 
@@ -52,7 +50,6 @@ class TrainingData(Settings):
     credit: str = ""
 
 
-@dataclass(kw_only=True)
 class Result(Settings):
     """Errors on a set of pairs with ground truth."""
 
@@ -67,7 +64,6 @@ class Result(Settings):
     command: str  # that measured it
 
 
-@dataclass(kw_only=True)
 class Card(Settings):
     """Description of weights: network, training, errors and licence.
 

@@ -35,7 +35,8 @@ class Benchmark(NamedTuple):
 
     test, training: (root) -> its pairs.
     rename: (pattern, replacement) from a sample's id to the file's name.
-    files: how many, by the `part` in their names, for the test split.
+    names: pattern of the names of the test split's files.
+    files: how many of them, by the `part` in their names.
     part: what of a name is its part; the errors of a dry run are reported by it.
     size: of all frames, where they have the same.
     zipped: whether the server takes a zip of the files.
@@ -46,6 +47,7 @@ class Benchmark(NamedTuple):
     training: Callable[[Path], list[Sample]]
     rename: tuple[str, str]
     format: FlowFormat
+    names: str
     files: Mapping[str, int]
     part: Callable[[str], str]
     size: Size | None
@@ -67,16 +69,18 @@ def _kitti_training(root: Path) -> list[Sample]:
     return kitti(root, truth="occ" if measured else "noc")
 
 
-def _first_folder(name: str) -> str:
-    return name.partition("/")[0]
-
-
-def _camera_and_direction(name: str) -> str:
-    match = re.search(r"/(flow_(?:FW|BW)_(?:left|right))/", name)
-    return match[1] if match else "other"
-
-
-_KITTI_UPLOAD = "upload {zip} at https://www.cvlibs.net/datasets/kitti"
+_KITTI = Benchmark(
+    test=kitti_test,
+    training=_kitti_training,
+    rename=(r"(.*)", r"flow/\1.png"),
+    format=KITTI_PNG,
+    names=r"flow/000[01]\d\d_10\.png",
+    files={"flow": 200},
+    part=lambda name: name.split("/")[0],
+    size=None,
+    zipped=True,
+    upload="upload {zip} at https://www.cvlibs.net/datasets/kitti",
+)
 # Sintel: 552 pairs a pass, tfoptflow's recorded predictions. The bundler comes with the data set.
 # KITTI: the readme of each development kit; in 2012 the files are in the root of the zip.
 # Spring: 3,960 in all, https://github.com/naver/croco stereoflow. The tool is on Spring's own site:
@@ -87,8 +91,9 @@ BENCHMARKS = {
         training=lambda root: sintel(root, render_pass="both"),
         rename=(r"(.*)", r"\1.flo"),
         format=FLO,
+        names=r"(clean|final)/[A-Za-z0-9_]+/frame_\d{4}\.flo",
         files={"clean": 552, "final": 552},
-        part=_first_folder,
+        part=lambda name: name.split("/")[0],
         size=Size(436, 1024),
         zipped=False,
         upload=(
@@ -96,35 +101,21 @@ BENCHMARKS = {
             "bundled.lzma, then upload bundled.lzma at http://sintel.is.tue.mpg.de"
         ),
     ),
-    BenchmarkName.kitti2012: Benchmark(
-        test=kitti_test,
-        training=_kitti_training,
+    BenchmarkName.kitti2012: _KITTI._replace(
         rename=(r"(.*)", r"\1.png"),
-        format=KITTI_PNG,
+        names=r"000(0\d\d|1[0-8]\d|19[0-4])_10\.png",
         files={"flow": 195},
         part=lambda name: "flow",
-        size=None,
-        zipped=True,
-        upload=_KITTI_UPLOAD,
     ),
-    BenchmarkName.kitti2015: Benchmark(
-        test=kitti_test,
-        training=_kitti_training,
-        rename=(r"(.*)", r"flow/\1.png"),
-        format=KITTI_PNG,
-        files={"flow": 200},
-        part=_first_folder,
-        size=None,
-        zipped=True,
-        upload=_KITTI_UPLOAD,
-    ),
+    BenchmarkName.kitti2015: _KITTI,
     BenchmarkName.spring: Benchmark(
         test=spring_test,
         training=lambda root: spring(root, camera="both", direction="both"),
         rename=(r"(.*)/(flow_.*)/(.*)", r"\1/\2/\2_\3.flo5"),
         format=FLO5,
+        names=r"\d{4}/(flow_(?:FW|BW)_(?:left|right))/\1_\d{4}\.flo5",
         files={f"flow_{way}_{side}": 990 for way in ("FW", "BW") for side in ("left", "right")},
-        part=_camera_and_direction,
+        part=lambda name: name.split("/")[1],
         size=Size(1080, 1920),
         zipped=False,
         upload=(
@@ -132,11 +123,4 @@ BENCHMARKS = {
             "file that it writes there"
         ),
     ),
-}
-# Names of the files of a test split, for bundles that are checked without the data set.
-TEST_NAMES = {
-    BenchmarkName.sintel: r"(clean|final)/[A-Za-z0-9_]+/frame_\d{4}\.flo",
-    BenchmarkName.kitti2012: r"000(0\d\d|1[0-8]\d|19[0-4])_10\.png",
-    BenchmarkName.kitti2015: r"flow/000[01]\d\d_10\.png",
-    BenchmarkName.spring: (r"\d{4}/(flow_(?:FW|BW)_(?:left|right))/\1_\d{4}\.flo5"),
 }

@@ -20,8 +20,8 @@ from pwc_exp.evaluation import GroundTruth, means, score
 from pwc_exp.evaluation.flow_sources import FlowFiles, FlowSource, Pairs, load_network_flow
 from pwc_exp.evaluation.metrics import COUNT
 from pwc_exp.evaluation.records import to_json
-from pwc_exp.submission.benchmarks import BENCHMARKS, TEST_NAMES, Benchmark
-from pwc_exp.submission.validate import Report, open_bundle, validate, validate_names
+from pwc_exp.submission.benchmarks import BENCHMARKS, Benchmark
+from pwc_exp.submission.validate import Report, open_bundle, validate
 
 BUNDLE, RECORD = "bundle", "submission.json"
 _BYTES_PER_PIXEL = 8
@@ -41,9 +41,7 @@ def submit(config: SubmitConfig) -> None:
     samples = _samples(config, benchmark) if config.root else {}
     if config.check:
         path = Path(config.check)
-        report, scores = _validate(config, benchmark, samples, path)
-        _refuse(report, path)
-        print(_summary(config, report, scores))
+        print(_summary(config, *_validate(config, samples, path, name=path)))
         return
     flow_source = _flow_source(config, samples)
     moment = time.strftime("%Y-%m-%d_%H-%M-%S")
@@ -57,8 +55,7 @@ def submit(config: SubmitConfig) -> None:
         if zipped:
             checked = new / f"{config.benchmark}.zip"
             write_zip(new / BUNDLE, checked)
-        report, scores = _validate(config, benchmark, samples, checked)
-        _refuse(report, out)
+        report, scores = _validate(config, samples, checked, name=out)
         record = {
             "benchmark": str(config.benchmark),
             "split": "train" if config.dry_run else "test",
@@ -152,34 +149,29 @@ def _pair(sample: Sample, *, decode: bool) -> Pairs:
 
 
 def _validate(
-    config: SubmitConfig, benchmark: Benchmark, samples: Mapping[str, Sample], path: Path
+    config: SubmitConfig, samples: Mapping[str, Sample], path: Path, *, name: Path
 ) -> tuple[Report, _Scores]:
-    """What is wrong with the bundle; of a dry run, also its errors as read back."""
+    """Refuses a bundle that the server would not take; of a dry run, returns its errors too.
+
+    name: what the bundle at `path` is called in messages.
+    """
+    benchmark = BENCHMARKS[config.benchmark]
     rows: dict[str, list[dict[str, float]]] = defaultdict(list)
 
-    def add(name: str, flow: np.ndarray) -> None:
-        sample = read_sample(samples[name])
-        rows[benchmark.part(name)].append(score(flow, GroundTruth(sample.flow, sample.valid)))
+    def add(file: str, flow: np.ndarray) -> None:
+        sample = read_sample(samples[file])
+        rows[benchmark.part(file)].append(score(flow, GroundTruth(sample.flow, sample.valid)))
 
     with open_bundle(path) as bundle:
-        if not samples:
-            pattern = TEST_NAMES[config.benchmark]
-            return validate_names(bundle, benchmark, pattern=pattern), {}
-        found = add if config.dry_run else None
-        report = validate(bundle, benchmark, sizes=_sizes(samples), found=found)
-    scores = {}
-    for part, own in sorted(rows.items()):
-        metrics = means(own)
-        scores[part] = {name: metrics[name] for name in _SCORES}
-    return report, scores
-
-
-def _refuse(report: Report, path: Path) -> None:
+        sizes = _sizes(samples) if samples else None
+        report = validate(bundle, benchmark, sizes=sizes, found=add if config.dry_run else None)
     for line in report.errors[1:]:
         print(f"also: {line}")
     if report.errors:
         more = f" ({len(report.errors)} mistakes in all)" if len(report.errors) > 1 else ""
-        raise DataError(f"{path} is not what the server takes: {report.errors[0]}{more}")
+        raise DataError(f"{name} is not what the server takes: {report.errors[0]}{more}")
+    metrics = {part: means(own) for part, own in sorted(rows.items())}
+    return report, {part: {key: own[key] for key in _SCORES} for part, own in metrics.items()}
 
 
 def _summary(config: SubmitConfig, report: Report, scores: _Scores) -> str:

@@ -26,8 +26,6 @@ FARTHEST = 2.0  # frame diagonals; longer motion is a mistake in the units
 _KITTI_ENDS = (-32768 / KITTI_SCALE, 32767 / KITTI_SCALE)  # px, the ends of its range
 _ENCRYPTED = 0x1
 
-Found = Callable[[str, np.ndarray], None]
-
 
 class Bundle(NamedTuple):
     """Flow files by name, in a folder or in a zip."""
@@ -80,31 +78,47 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
 
 
 def validate(
-    bundle: Bundle, benchmark: Benchmark, *, sizes: Mapping[str, Size], found: Found | None = None
+    bundle: Bundle,
+    benchmark: Benchmark,
+    *,
+    sizes: Mapping[str, Size] | None,
+    found: Callable[[str, np.ndarray], None] | None = None,
 ) -> Report:
     """Reads every file of a bundle that must hold those of `sizes`, no more and no less.
 
-    found: is given the name and flow, [H, W, 2] in pixels, of each file that is right.
+    Args:
+        sizes: None: without the data set; the names must be of the kind and in the numbers that
+            the test split has.
+        found: is given the name and flow, [H, W, 2] in pixels, of each file that is right.
     """
     report = Report(files=len(bundle.names))
-    there = set(bundle.names)
-    report.refuse("missing", [name for name in sizes if name not in there])
-    report.refuse("that do not belong there", sorted(there - sizes.keys()))
-    _validate_files(bundle, benchmark, sizes.get, report, found)
-    return report
-
-
-def validate_names(bundle: Bundle, benchmark: Benchmark, *, pattern: str) -> Report:
-    """Likewise without the data set: names must match `pattern`, in the published numbers."""
-    report = Report(files=len(bundle.names))
-    right = [name for name in bundle.names if re.fullmatch(pattern, name)]
-    wrong = sorted(set(bundle.names) - set(right))
-    report.refuse("with names that the benchmark does not have", wrong)
-    for part, count in benchmark.files.items():
-        received = benchmark.parts(right)[part]
-        if received != count:
-            report.errors.append(f"{part}: {count} files are needed. Received: {received}")
-    _validate_files(bundle, benchmark, lambda name: benchmark.size, report, None)
+    if sizes is not None:
+        report.refuse("missing", sorted(sizes.keys() - bundle.names))
+        report.refuse("that do not belong there", sorted(set(bundle.names) - sizes.keys()))
+    else:
+        right = [name for name in bundle.names if re.fullmatch(benchmark.names, name)]
+        wrong = sorted(set(bundle.names) - set(right))
+        report.refuse("with names that the benchmark does not have", wrong)
+        received = benchmark.parts(right)
+        report.errors += [
+            f"{part}: {count} files are needed. Received: {received[part]}"
+            for part, count in benchmark.files.items()
+            if received[part] != count
+        ]
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "flow"
+        for name in tqdm(bundle.names, desc="validate", leave=False, disable=None):
+            size = benchmark.size if sizes is None else sizes.get(name)
+            try:
+                flow = _read(bundle.read(name), benchmark, place, size)
+            except DataError as error:
+                report.errors.append(f"{name}: {str(error).replace(str(place), name)}")
+                continue
+            report.largest = max(report.largest, float(np.abs(flow).max()))
+            if benchmark.format is KITTI_PNG and (cut := int(np.isin(flow, _KITTI_ENDS).sum())):
+                report.warnings.append(f"{name}: {cut} numbers at the ends of KITTI's range")
+            if found is not None and size is not None:
+                found(name, flow)
     return report
 
 
@@ -138,28 +152,6 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
         raise DataError(f"{path} is encrypted: {entry.filename[:80]!r}")
     if entry.file_size > MAX_FILE:
         raise DataError(f"{entry.filename} in {path} is larger than {MAX_FILE:,} bytes")
-
-
-def _validate_files(
-    bundle: Bundle,
-    benchmark: Benchmark,
-    size_of: Callable[[str], Size | None],
-    report: Report,
-    found: Found | None,
-) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / "flow"
-        for name in tqdm(bundle.names, desc="validate", leave=False, disable=None):
-            try:
-                flow = _read(bundle.read(name), benchmark, place, size_of(name))
-            except DataError as error:
-                report.errors.append(f"{name}: {str(error).replace(str(place), name)}")
-                continue
-            report.largest = max(report.largest, float(np.abs(flow).max()))
-            if benchmark.format is KITTI_PNG and (cut := int(np.isin(flow, _KITTI_ENDS).sum())):
-                report.warnings.append(f"{name}: {cut} numbers at the ends of KITTI's range")
-            if found is not None and size_of(name) is not None:
-                found(name, flow)
 
 
 def _read(content: bytes, benchmark: Benchmark, place: Path, size: Size | None) -> np.ndarray:

@@ -11,16 +11,16 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from pwc_exp.cli import check_places
 from pwc_exp.config.composition import check, refusals, register
-from pwc_exp.config.resume import FREE_GROUPS, free_changes, identity_changes, in_words
-from pwc_exp.config.schema import CONFIG_FILE, load
+from pwc_exp.config.resume import FREE_GROUPS, changes, in_words
+from pwc_exp.config.schema import CONFIG_FILE, SWEEP_FILE, load
 from pwc_exp.config.sweeps import AUTO, LocalConfig
 from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import ConfigError, OutputError, ResumeError
-from pwc_exp.inputs import check_places
 from pwc_exp.machine import processors
 from pwc_exp.stopping import StopSignals, log
-from pwc_exp.sweeps.folder import FILE, Child, SweepFolder, sweeps_in
+from pwc_exp.sweeps.folder import Child, SweepFolder, sweeps_in
 from pwc_exp.sweeps.launchers import HydraLauncher, Launcher, LocalLauncher, divide, find_gpus
 from pwc_exp.sweeps.results import Status, read_outcome
 
@@ -70,17 +70,8 @@ class SweepContext(NamedTuple):
         check_places(config, sweep.path)  # which may not exist yet
         file = sweep.run_dir(child) / CONFIG_FILE
         if file.is_file():
-            self.refuse_changes(load(file), config, sweep)
+            refuse_changes("values", sweep, changes(load(file), config))
         return config
-
-    def refuse_changes(self, saved: TrainConfig, config: TrainConfig, sweep: SweepFolder) -> None:
-        """Refuses a configuration other than the saved one.
-
-        Raises:
-            ResumeError: it is, because a preset was edited for example.
-        """
-        changes = identity_changes(saved, config) | free_changes(saved, config)
-        _refuse_changes("values", sweep, changes)
 
     def open_folder(self, overrides: Sequence[Override], *, may_grow: bool) -> SweepFolder:
         """The sweep that `sweep.resume` means: with `auto`, the newest one of these arguments.
@@ -102,7 +93,7 @@ class SweepContext(NamedTuple):
             swept = set()
         for key in swept & {key for child in found.children for key in child.values}:
             found.definition[key] = definition[key]
-        _refuse_changes("arguments", found, _changes(found, new))
+        refuse_changes("arguments", found, _changes(found, new))
         found.arguments, found.definition = new.arguments, definition
         return found
 
@@ -110,7 +101,7 @@ class SweepContext(NamedTuple):
         """The sweep to continue, if any."""
         if self.resume not in (None, AUTO):
             return SweepFolder.load(Path(self.resume))
-        if (new.path / FILE).exists():
+        if (new.path / SWEEP_FILE).exists():
             if self.resume is None:
                 raise OutputError(f"{new.path} must be a new folder. Received: that of a sweep")
             return SweepFolder.load(new.path)
@@ -149,11 +140,15 @@ class SweepContext(NamedTuple):
         return HydraLauncher(launcher, sweep, signals, at_once)
 
 
-def _refuse_changes(
-    what: str, sweep: SweepFolder, changes: Mapping[str, tuple[object, object]]
+def refuse_changes(
+    what: str, sweep: SweepFolder, changed: Mapping[str, tuple[object, object]]
 ) -> None:
-    """Refuses to continue with other values than those of tracking and devices."""
-    refused = {key: pair for key, pair in changes.items() if not key.startswith(FREE_GROUPS)}
+    """Refuses to continue with other values, but for those of tracking and devices.
+
+    Raises:
+        ResumeError: `changed`, {key: (then, now)}, has others, as a preset was edited for example.
+    """
+    refused = {key: pair for key, pair in changed.items() if not key.startswith(FREE_GROUPS)}
     if refused:
         raise ResumeError(
             f"{sweep.path} must continue with the {what} that it was started with. Received: "

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from pwc_exp import storage
-from pwc_exp.config.schema import CONFIG_FILE, load, to_yaml
+from pwc_exp.config.schema import CONFIG_FILE, SWEEP_FILE, to_yaml
 from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.stopping import STOP_FILE
 
-FILE = "sweep.json"
 LOCK_FILE = ".lock"  # held by the process that runs the sweep
 PAGE, TABLE, PICTURES = "sweep.html", "sweep.md", "pictures"  # the summary
 LOG = "output.log"  # in the folder of a child: what its process printed
@@ -82,7 +81,7 @@ class SweepFolder:
             MissingInputError: the folder is not that of a sweep.
             DataError: its file is damaged.
         """
-        file = path / FILE
+        file = path / SWEEP_FILE
         try:
             values = json.loads(file.read_bytes())
             return cls(
@@ -124,7 +123,7 @@ class SweepFolder:
             "definition": self.definition,
             "children": [child._asdict() for child in self.children],
         }
-        storage.write_file(self.path / FILE, (json.dumps(content, indent=1) + "\n").encode())
+        storage.write_file(self.path / SWEEP_FILE, (json.dumps(content, indent=1) + "\n").encode())
 
     @property
     def params(self) -> dict[str, str]:
@@ -146,16 +145,10 @@ class SweepFolder:
             storage.write_file(file, reason.encode())
 
 
-def child_config(run_dir: Path) -> TrainConfig | None:
-    """The configuration that a sweep wrote for its child in `run_dir`; None of any other run."""
-    file = run_dir / CONFIG_FILE
-    return load(file) if file.is_file() and (run_dir.parent / FILE).is_file() else None
-
-
 def sweeps_in(folder: Path) -> list[SweepFolder]:
     """The sweeps in `folder`, newest first, without damaged ones."""
     found = []
-    for file in sorted(folder.glob(f"*/{FILE}"), reverse=True):
+    for file in sorted(folder.glob(f"*/{SWEEP_FILE}"), reverse=True):
         with suppress(DataError):
             found.append(SweepFolder.load(file.parent))
     return found

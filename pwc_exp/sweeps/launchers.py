@@ -34,12 +34,8 @@ _FREE_TIMEOUT = 120.0  # seconds that the child of a killed sweep may still hold
 _SET_PDEATHSIG = 1  # of Linux's prctl(2)
 _MAX_REASON = 300  # characters of a launcher's message
 
-
-class Ended(NamedTuple):
-    """A child of which the process has ended. reason: why, if its folder may not say so."""
-
-    child: Child
-    reason: str
+# A child of which the process has ended, and why, if its folder may not say so.
+Ended = tuple[Child, str]
 
 
 class Share(NamedTuple):
@@ -91,7 +87,7 @@ class LocalLauncher:
                     running.remove(done)
                     free.append(done.share)
                     log = self.sweep.run_dir(done.child) / LOG
-                    yield Ended(done.child, _exit_reason(log, done.process.returncode))
+                    yield done.child, _exit_reason(log, done.process.returncode)
                 time.sleep(_PROCESS_POLL)
         finally:  # nothing is left unless an exception ended the loop
             self._stop(running, signal.SIGTERM)
@@ -171,7 +167,7 @@ class HydraLauncher:
                 on_start(child)
             with polling(forward_stop):
                 reasons = self._launch(batch)
-            yield from map(Ended, batch, reasons)
+            yield from zip(batch, reasons, strict=True)
 
     def _launch(self, batch: Sequence[Child]) -> list[str]:
         """Why each child ended, as far as the launcher knows."""

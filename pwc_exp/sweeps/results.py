@@ -103,10 +103,8 @@ def read_outcome(run_dir: Path, metric: str) -> Outcome:
 def training_seconds(points: Sequence[Point]) -> float:
     """How long the training steps took, from the rates in `points`, by step; NaN without any rate.
 
-    Between two points with a rate: the number of steps divided by the later rate, which is the mean
-    over these steps of waiting for data, updates and bookkeeping. Evaluations, pictures,
-    checkpoints, compilation and the time between a kill and its resume are not included. Steps
-    after the last rate count with that rate.
+    A rate is the mean over the steps since the last one; steps after the last rate count with that
+    rate. Evaluations, pictures, checkpoints, compilation and pauses are not included.
     """
     total, last_step, rate = 0.0, 0, math.nan
     for point in points:
@@ -125,34 +123,6 @@ def _logged_error(run_dir: Path) -> str:
         return ""
     kind, _, message = lines[-1].partition(": ") if lines else ("", "", "")
     return message if kind.startswith("pwc_exp.") else f"{kind.rpartition('.')[2]}: {message}"
-
-
-class MetricTail:
-    """The values of a metric in the metrics.jsonl of a run that another process writes."""
-
-    def __init__(self, run_dir: Path, key: str) -> None:
-        self._path = run_dir / journal.FILE
-        self._key = key
-        self._offset = 0  # bytes that were read, of whole lines
-
-    def read(self) -> list[tuple[int, float]]:
-        """(step, value) of the points since the last call; all again if the file lost lines."""
-        if not self._path.is_file():
-            return []
-        with self._path.open("rb") as file:
-            file.seek(max(0, self._offset - 1))
-            if self._offset > 0 and file.read(1) != b"\n":  # not the end of a line any more
-                self._offset = file.seek(0)
-            lines = file.read().split(b"\n")
-        found = []
-        for line in lines[:-1]:  # the last one may be incomplete
-            point = journal.parse(line)
-            if point is None:
-                break
-            if self._key in point.values:
-                found.append((point.step, point.values[self._key]))
-            self._offset += len(line) + 1
-        return found
 
 
 def table_row(child: Child, outcome: Outcome, objective: Objective) -> ChildRow:
@@ -183,13 +153,13 @@ def seed_groups(
         outcome = outcomes[child.number]
         if "seed" in child.values and outcome.status == Status.FINISHED:
             others = " ".join(f"{k}={v}" for k, v in child.values.items() if k != "seed")
-            groups.setdefault(others, []).append(objective.value(outcome))
+            groups.setdefault(others or "all", []).append(objective.value(outcome))
     if max(map(len, groups.values()), default=0) < 2:
         return []
     best = min if objective.lower_is_better else max
     return [
         SeedGroup(
-            name=name or "all",
+            name=name,
             count=len(values),
             mean=statistics.fmean(values),
             deviation=statistics.stdev(values) if len(values) > 1 else math.nan,

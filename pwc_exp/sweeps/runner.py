@@ -9,13 +9,13 @@ from pathlib import Path
 
 from pwc_exp import checkpoints, storage
 from pwc_exp.config.data import name_of
-from pwc_exp.config.schema import CHECKPOINTS, CONFIG_FILE, ERROR_LOG, load
+from pwc_exp.config.schema import CHECKPOINTS, CONFIG_FILE, ERROR_LOG, SWEEP_FILE, load
 from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import MissingInputError, SweepError, UserError
 from pwc_exp.report.sweep import SweepSummary, render
 from pwc_exp.report.sweep_text import markdown_table, text_table
 from pwc_exp.stopping import STOP_FILE, StopSignals, log
-from pwc_exp.sweeps.folder import FILE, LOCK_FILE, LOG, PAGE, PICTURES, TABLE, Child, SweepFolder
+from pwc_exp.sweeps.folder import LOCK_FILE, LOG, PAGE, PICTURES, TABLE, Child, SweepFolder
 from pwc_exp.sweeps.launchers import Launcher
 from pwc_exp.sweeps.results import Objective, Outcome, Status, read_outcome, seed_groups, table_row
 from pwc_exp.tracking import Tracker, record
@@ -100,14 +100,12 @@ class SweepRunner:
     def best(self) -> Child | None:
         """The finished child with the best value."""
         sign = 1 if self.objective.lower_is_better else -1
-        values = {
-            child.number: sign * self.objective.value(self.outcomes[child.number])
+        found = [
+            (sign * self.objective.value(self.outcomes[child.number]), child.number, child)
             for child in self.sweep.children
             if self.outcomes[child.number].status == Status.FINISHED
-        }
-        numbers = [number for number, value in values.items() if not math.isnan(value)]
-        best = min(numbers, key=lambda number: (values[number], number), default=None)
-        return next((child for child in self.sweep.children if child.number == best), None)
+        ]
+        return min((each for each in found if not math.isnan(each[0])), default=(0, 0, None))[2]
 
     def summary(
         self, *, notes: Sequence[str] = (), pictures: Mapping[str, bytes] | None = None
@@ -140,7 +138,7 @@ class SweepRunner:
             storage.write_file(folder / PICTURES / f"{name.replace(' ', '_')}.png", png)
         if summary.pictures:
             self.tracker.artifact(folder / PICTURES, PICTURES)
-        for name in (PAGE, TABLE, FILE):
+        for name in (PAGE, TABLE, SWEEP_FILE):
             self.tracker.artifact(folder / name, "")
         log(f"page    {folder / PAGE}")
         tracking = self.config.tracking
@@ -224,7 +222,7 @@ def open_runner(
     tags = {"kind": "sweep", "recipe": config.name, "dataset": name_of(config.data)}
     with ExitStack() as stack:
         stack.enter_context(storage.lock(sweep.path / LOCK_FILE))
-        continued = (sweep.path / FILE).exists()
+        continued = (sweep.path / SWEEP_FILE).exists()
         note = ", continued; sweep.resume=null starts a new one" if continued else ""
         log(f"sweep   {sweep.path}{note}")
         sweep.save()
@@ -240,7 +238,7 @@ def open_runner(
             mlflow=config.tracking.mlflow,
             tensorboard=False,
             required=config.tracking.required,
-            resumed_at=len(sweep.children) if (sweep.path / record.FILE).exists() else None,
+            resumed_at=len(sweep.children) if (sweep.path / record.SWEEP_FILE).exists() else None,
         )
         stack.enter_context(tracker)
         tracker.wait_for_mlflow()  # so that children find the run that they are children of

@@ -3,22 +3,25 @@
 import math
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from optuna.trial import TrialState
 
 from pwc_exp.config.fields import check, nearest
+from pwc_exp.config.resume import changes
 from pwc_exp.config.schema import CONFIG_FILE
 from pwc_exp.config.sweeps import Direction, OptunaConfig
 from pwc_exp.config.training import OWN, TrainConfig
-from pwc_exp.errors import ConfigError, ResumeError, UserError
+from pwc_exp.errors import ConfigError, DataError, ResumeError, UserError
 from pwc_exp.stopping import log
-from pwc_exp.sweeps.context import SweepContext
+from pwc_exp.sweeps.context import SweepContext, refuse_changes
 from pwc_exp.sweeps.folder import Child, make_child
 from pwc_exp.sweeps.launchers import polling
-from pwc_exp.sweeps.results import MetricTail, Objective, Outcome, Status, pruning_reason
+from pwc_exp.sweeps.results import Objective, Outcome, Status, pruning_reason
 from pwc_exp.sweeps.runner import SweepRunner, open_runner
 from pwc_exp.sweeps.study import Search, distribution, draw, first_values
+from pwc_exp.tracking.journal import Point, Reader, point_reader
 
 # Others were stopped: they continue when the sweep does.
 _ENDS = {
@@ -99,7 +102,7 @@ class _Trials:
     context: SweepContext
     objectives: Sequence[Objective]
     sample: Child
-    tails: dict[int, tuple[Child, MetricTail]] = field(default_factory=dict)
+    tails: dict[int, tuple[Child, Reader[Point]]] = field(default_factory=dict)
     interrupted: list[Child] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -127,7 +130,7 @@ class _Trials:
         """Records the result of a child."""
         with self.lock:
             self._report(child)
-            self.tails.pop(child.number, None)
+            del self.tails[child.number]
             values = {objective.key: objective.value(outcome) for objective in self.objectives}
             missing = [key for key, value in values.items() if math.isnan(value)]
             if outcome.status == Status.FINISHED and missing:
@@ -143,16 +146,19 @@ class _Trials:
                 self._report(child)
 
     def _report(self, child: Child) -> None:
-        if child.number not in self.tails:
-            return
-        for step, value in self.tails[child.number][1].read():
-            if self.search.report(child.number, step, value):
-                self.runner.sweep.ask_to_stop(child, pruning_reason(step, value))
+        key = self.objectives[0].key
+        with suppress(DataError):  # of a damaged file; the result of the child says so
+            for point in self.tails[child.number][1].read():
+                value = point.values.get(key)
+                if value is not None and self.search.report(child.number, point.step, value):
+                    reason = pruning_reason(point.step, value)
+                    self.runner.sweep.ask_to_stop(child, reason)
 
     def _add(self, number: int, values: dict[str, str]) -> Child | None:
         """The child of a trial; None if its values are refused: then the trial has failed."""
         sweep, compose = self.runner.sweep, self.context.compose
-        self.context.refuse_changes(self.runner.config, compose(self.sample, sweep), sweep)
+        edited = changes(self.runner.config, compose(self.sample, sweep))
+        refuse_changes("values", sweep, edited)
         fixed = self.sample.overrides[: -len(self.sample.values)]
         child = make_child(number, values, fixed)
         try:
@@ -164,6 +170,5 @@ class _Trials:
             self.search.end(child.number, TrialState.FAIL)
             return None
         self.runner.add([(child, config)])
-        tail = MetricTail(sweep.run_dir(child), self.objectives[0].key)
-        self.tails[child.number] = (child, tail)
+        self.tails[child.number] = (child, point_reader(sweep.run_dir(child)))
         return child

@@ -16,11 +16,11 @@ from pwc_exp import checkpoints, inference
 from pwc_exp.benchmark import speed
 from pwc_exp.benchmark.speed import benchmark
 from pwc_exp.build import build_model
+from pwc_exp.cli import check_places
 from pwc_exp.config.composition import read_model
 from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.errors import ConfigError, MissingInputError
 from pwc_exp.inference import WARM_UPS, Work, measure
-from pwc_exp.inputs import check_places
 
 SMALLEST = (
     "model=tiny",

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from pwc_exp import checkpoints
 from pwc_exp.build import build_model
+from pwc_exp.cli import check_places
 from pwc_exp.config.commands import Output
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo, write_flo5, write_kitti_png, write_npy, write_pfm
@@ -28,7 +29,6 @@ from pwc_exp.evaluation.flow_sources import (
     build_flow_sources,
 )
 from pwc_exp.export.command import export
-from pwc_exp.inputs import check_places
 
 DATA = ("data=synthetic", "data.crop=[32,48]")
 WRITERS = {

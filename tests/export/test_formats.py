@@ -17,13 +17,13 @@ from variants import VARIANTS, make_network
 
 from pwc_exp import checkpoints
 from pwc_exp.build import build_model
+from pwc_exp.cli import check_places
 from pwc_exp.config.commands import Format
 from pwc_exp.errors import ConfigError, DataError, OutputError, ParityError
 from pwc_exp.export import formats
 from pwc_exp.export.command import export, installed_formats
 from pwc_exp.export.formats import engines_of, graph_runner, network_runner, trace
 from pwc_exp.export.parity import Bound, Shape, frames
-from pwc_exp.inputs import check_places
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.weights import load_weights
 

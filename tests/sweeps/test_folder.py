@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from pwc_exp.config.resume import Resumption, resume
+from pwc_exp.config.schema import CONFIG_FILE, SWEEP_FILE, load
 from pwc_exp.errors import DataError, ResumeError
-from pwc_exp.sweeps.folder import FILE, SweepFolder, child_config, make_child, sweeps_in
+from pwc_exp.sweeps.folder import SweepFolder, make_child, sweeps_in
 
 
 def test_a_child_has_the_exact_values_and_a_short_name() -> None:
@@ -40,7 +41,7 @@ def test_a_child_resumes_in_its_folder_and_with_its_values_only(
     def resumed(place: Path, *overrides: str) -> Resumption | None:
         return resume([*overrides, f"hydra.run.dir={place}", "resume=auto"])
 
-    assert child_config(run_dir) == config and child_config(other) is None
+    assert load(run_dir / CONFIG_FILE) == config
     found = resumed(run_dir, *children[0].overrides)
     assert found is not None and (found.run_dir, found.config.seed) == (run_dir, 0)
     assert resumed(other, *children[0].overrides) is None  # though such a run is beside it
@@ -54,7 +55,7 @@ def test_a_child_resumes_in_its_folder_and_with_its_values_only(
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"definition": {}, "children": [{"a": 1}]}'])
 def test_a_damaged_file_is_refused_and_no_sweep_to_continue(content: str, tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
-    (tmp_path / "one" / FILE).write_text(content)
+    (tmp_path / "one" / SWEEP_FILE).write_text(content)
     with pytest.raises(DataError, match=r"sweep\.json: not the file of a sweep"):
         SweepFolder.load(tmp_path / "one")
     assert sweeps_in(tmp_path) == []

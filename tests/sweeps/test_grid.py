@@ -14,8 +14,8 @@ from sweep_runs import Run, command, runner, wait_for
 from pwc_exp.config.commands import SyncConfig
 from pwc_exp.errors import ResumeError
 from pwc_exp.sweeps.folder import SweepFolder
-from pwc_exp.synchronization import sync
 from pwc_exp.tracking.record import Record
+from pwc_exp.training.sync import sync
 
 
 @pytest.fixture
@@ -57,6 +57,10 @@ def test_each_combination_is_a_child_named_by_what_differs(run: Run) -> None:
     for child in sweep.children:
         assert Record.load(sweep.run_dir(child)).status == "FINISHED"
     assert calls() == ["new 0", "new 1", "new 0", "new 1"]
+    content = json.loads((sweep.path / "sweep.json").read_text())
+    shared = {"steps": "4", "tracking.mlflow": "false", "batch_size": "2"}
+    assert content["definition"] == {**shared, "model": "tiny,sm", "seed": "0,1"}
+    assert content["children"][1]["values"] == {"model": "tiny", "seed": "1"}
 
 
 def test_the_parent_holds_definition_best_value_and_page(run: Run) -> None:
@@ -237,14 +241,6 @@ def test_children_at_once_share_processors_and_gpus(
     cores = {frozenset(share[0].split(",")) for share in shares}
     assert len(cores) == 2 and not frozenset.intersection(*cores)
     assert {gpu for share in shares for gpu in share[1:]} == set(filter(None, gpus.split(",")))
-
-
-def test_sweep_json_is_what_the_folder_was_given(run: Run) -> None:
-    run("seed=0,1")
-    (sweep,) = sweeps()
-    content = json.loads((sweep.path / "sweep.json").read_text())
-    assert content["definition"] == {"steps": "4", "tracking.mlflow": "false", "seed": "0,1"}
-    assert content["children"][1]["values"] == {"seed": "1"}
 
 
 def test_a_sweep_that_mlflow_did_not_hear_of_is_sent_later(run: Run) -> None:

@@ -93,7 +93,7 @@ def run(
 ) -> list[str]:
     sweep = SweepFolder(path=folder, arguments=[], definition={})
     made = HydraLauncher(launcher, sweep, signals or StopSignals(), at_once)
-    return [result.reason for result in made.run(iter(CHILDREN), lambda child: None)]
+    return [reason for _, reason in made.run(iter(CHILDREN), lambda child: None)]
 
 
 def test_a_failed_job_has_its_reason_in_one_line(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from pwc_exp.config.commands import SyncConfig
 from pwc_exp.config.schema import CONFIG_FILE, to_yaml
 from pwc_exp.config.training import DestinationConfig, TrackingConfig
 from pwc_exp.errors import BusyError, ConfigError, DataError, MissingInputError
-from pwc_exp.synchronization import sync
 from pwc_exp.tracking import journal, mlflow_store, record
 from pwc_exp.tracking.record import Record
+from pwc_exp.training.sync import sync
 
 NOTHING = "sent     nothing: all of it is there"
 Run = Callable[..., Path]

@@ -5,10 +5,17 @@ from pathlib import Path
 
 from pwc_exp import checkpoints, storage
 from pwc_exp.config.commands import SyncConfig
-from pwc_exp.config.schema import CHECKPOINTS, CONFIG_FILE, LOCK_FILE, TRANSFER_FILE, load, params
+from pwc_exp.config.schema import (
+    CHECKPOINTS,
+    CONFIG_FILE,
+    LOCK_FILE,
+    SWEEP_FILE,
+    TRANSFER_FILE,
+    load,
+    params,
+)
 from pwc_exp.config.training import DestinationConfig, TrainConfig
 from pwc_exp.errors import MissingInputError
-from pwc_exp.sweeps.folder import FILE as SWEEP_FILE
 from pwc_exp.sweeps.folder import PAGE, PICTURES, TABLE, SweepFolder
 from pwc_exp.tracking import record
 from pwc_exp.tracking.mlflow_store import where_to_look
