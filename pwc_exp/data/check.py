@@ -59,14 +59,6 @@ class Finding(NamedTuple):
     message: str  # one line, with the path
 
 
-class PairReport(NamedTuple):
-    """What is found of one sample."""
-
-    size: Size | None  # None: no file could be read
-    errors: list[Finding]
-    notes: list[Finding]
-
-
 class Report(NamedTuple):
     """What is found of all samples."""
 
@@ -100,9 +92,9 @@ def check_samples(
         decoded=read is not None,
         scenes=len({sample.scene for sample in samples}),
         splits=dict(Counter(sample.split or "unsplit" for sample in samples)),
-        sizes=dict(Counter(pair.size for pair in found if pair.size).most_common()),
-        errors=[error for pair in found for error in pair.errors],
-        notes=[note for pair in found for note in pair.notes],
+        sizes=dict(Counter(size for size, *_ in found if size).most_common()),
+        errors=[error for _, errors, _ in found for error in errors],
+        notes=[note for *_, notes in found for note in notes],
     )
 
 
@@ -144,8 +136,10 @@ def to_json(report: Report) -> dict[str, object]:
     }
 
 
-def _check_pair(sample: Sample, *, read: Callable[[Sample], Decoded] | None) -> PairReport:
-    """Checks the headers of one sample and, with a reader, what it holds."""
+def _check_pair(
+    sample: Sample, *, read: Callable[[Sample], Decoded] | None
+) -> tuple[Size | None, list[Finding], list[Finding]]:
+    """Size, if any file could be read, errors and notes of one sample."""
     files: list[tuple[Path | None, Callable[[Path], Size]]] = [
         (sample.frame1, inspect_frame),
         (sample.frame2, inspect_frame),
@@ -175,11 +169,11 @@ def _check_pair(sample: Sample, *, read: Callable[[Sample], Decoded] | None) -> 
         if size is not None and other != size
     ]
     if errors or read is None:
-        return PairReport(size, errors, [])
+        return size, errors, []
     try:
-        return PairReport(size, *_check_content(sample, *read(sample)))
+        return size, *_check_content(sample, *read(sample))
     except UserError as error:
-        return PairReport(size, [Finding(Kind.DAMAGED, sample.id, str(error))], [])
+        return size, [Finding(Kind.DAMAGED, sample.id, str(error))], []
 
 
 def _strided_size(path: Path, *, stride: int) -> Size:

@@ -44,11 +44,8 @@ class Reading(NamedTuple):
     @property
     def name(self) -> str:
         """The differences from (x, y) = (right, down)."""
-        named = {
-            "y first": self.y_first,
-            "x negated": self.x_sign < 0,
-            "y negated": self.y_sign < 0,
-        }
+        negated = {"x negated": self.x_sign < 0, "y negated": self.y_sign < 0}
+        named = {"y first": self.y_first} | negated
         return ", ".join(name for name, holds in named.items() if holds) or STANDARD
 
 

@@ -443,15 +443,11 @@ def test_two_processes_do_not_fetch_into_one_folder(entry: Entry, tmp_path: Path
     run(entry, tmp_path)
 
 
-def test_without_public_archives_the_page_is_named(tmp_path: Path) -> None:
-    entry = Entry("toy", "see the page", "https://toy.example/form", "this test", ())
-    with pytest.raises(MissingInputError, match="toy cannot be fetched. See https://toy.example/f"):
-        run(entry, tmp_path)
-
-
 def test_the_catalogue_holds_the_data_sets_of_the_field() -> None:
     assert set(CATALOGUE) == PUBLIC | BY_FORM
     assert {name for name, entry in CATALOGUE.items() if not entry.archives} == BY_FORM
+    urls = [archive.url for entry in CATALOGUE.values() for archive in entry.archives]
+    assert len(urls) == len(set(urls)) >= len(PUBLIC)
 
 
 @pytest.mark.parametrize("entry", CATALOGUE.values(), ids=CATALOGUE)
@@ -469,8 +465,3 @@ def test_an_entry_is_complete_and_its_addresses_well_formed(entry: Entry) -> Non
         assert re.fullmatch(r"[A-Za-z0-9_]*", archive.strip)
     names = [archive.name for archive in entry.archives]
     assert len(set(names)) == len(names)
-
-
-def test_no_address_belongs_to_two_data_sets() -> None:
-    urls = [archive.url for entry in CATALOGUE.values() for archive in entry.archives]
-    assert len(urls) == len(set(urls)) >= len(PUBLIC)

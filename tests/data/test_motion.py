@@ -129,15 +129,6 @@ def test_layers_expand_about_one_focus_inside_the_frame_the_nearer_the_more() ->
         assert np.abs(growth - 1).max() <= 0.3
 
 
-def test_the_background_has_a_speed_of_its_own() -> None:
-    def speeds(factor: float) -> np.ndarray:
-        limits = STILL._replace(background_speed=factor)
-        return np.linalg.norm(drawn(limits).to_frame2[:, :2, 2], axis=1)
-
-    np.testing.assert_allclose(speeds(0.2)[0], 0.2 * speeds(1.0)[0])
-    np.testing.assert_allclose(speeds(0.2)[1:], speeds(1.0)[1:])
-
-
 def test_waves_bend_their_share_of_layers_within_their_strain() -> None:
     motion = drawn(STILL._replace(bending=0.6, max_strain=0.3), count=40)
     bends = motion.bends
