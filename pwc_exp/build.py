@@ -22,18 +22,16 @@ from pwc_exp.config.data import (
     SyntheticConfig,
 )
 from pwc_exp.config.model import ModelConfig
-from pwc_exp.data import datasets, quarantine
-from pwc_exp.data.augmentation import augment
+from pwc_exp.data import augmentation, datasets, quarantine
 from pwc_exp.data.halfres import check_finished
 from pwc_exp.data.pipeline import EvalFeed, OnBad, stop
-from pwc_exp.data.sample import Sample, Source
+from pwc_exp.data.sample import Sample, Source, take_split
 from pwc_exp.data.source import FileSource, MixedSource
-from pwc_exp.data.splits import take_split
+from pwc_exp.data.synthetic import SyntheticSource
 from pwc_exp.data.synthetic.film import FilmLimits
 from pwc_exp.data.synthetic.layers import DrivingLimits, Kind, LookLimits
 from pwc_exp.data.synthetic.motion import MotionLimits
 from pwc_exp.data.synthetic.outlines import OutlineLimits
-from pwc_exp.data.synthetic.source import SyntheticSource
 from pwc_exp.errors import ConfigError, DataError, UserError
 from pwc_exp.flow import losses
 from pwc_exp.flow.convolution import uses_tensorflow
@@ -161,17 +159,17 @@ def build_optimizer(
     return keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
 
 
-def build_augment(config: training.AugmentConfig) -> augment.Augment:
+def build_augment(config: training.AugmentConfig) -> augmentation.Augment:
     """The augmentation of training examples."""
     settings = asdict(config)
     del settings["device"]
     match config:
         case training.BasicConfig():
-            return functools.partial(augment.basic, **settings)
+            return functools.partial(augmentation.basic, **settings)
         case training.HeavyConfig():
-            return functools.partial(augment.heavy, **settings)
+            return functools.partial(augmentation.heavy, **settings)
         case training.ModernConfig():
-            return functools.partial(augment.modern, **settings)
+            return functools.partial(augmentation.modern, **settings)
         case _:
             raise TypeError(f"augment must be a known configuration. Received: {config}")
 

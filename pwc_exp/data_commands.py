@@ -24,16 +24,13 @@ from pwc_exp.config.data import DataConfig, FilesConfig, MixConfig, Split
 from pwc_exp.data import check as checking
 from pwc_exp.data import convention, quarantine
 from pwc_exp.data import halfres as halving
-from pwc_exp.data import stats as statistics
-from pwc_exp.data.datasets import known_pairs
-from pwc_exp.data.datasets.catalogue import CATALOGUE
+from pwc_exp.data.datasets import CATALOGUE, known_pairs
 from pwc_exp.data.datasets.layout import IncompleteError
 from pwc_exp.data.fetch import fetch as fetch_entry
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.pipeline import EvalFeed, train_feed
-from pwc_exp.data.sample import Sample
+from pwc_exp.data.sample import Sample, take_split
 from pwc_exp.data.source import distinct, read_sample, read_truth
-from pwc_exp.data.splits import take_split
 from pwc_exp.errors import ConfigError, DataError
 from pwc_exp.machine import processors
 from pwc_exp.report import pictures
@@ -42,11 +39,7 @@ MOST_LISTED = 20  # findings of a kind on the terminal; the report has all
 
 
 def check(config: DataCheckConfig) -> None:
-    """Prints what is wrong with the files, writes it as report.json and quarantine.txt.
-
-    Raises:
-        DataError: a sample is unusable, or flow does not point as it should.
-    """
+    """Prints what is wrong with the files, writes it as report.json and quarantine.txt."""
     out = _out(config.out, config.data, "check")
     report: dict[str, object] = {}
     bad: dict[str, str] = {}
@@ -93,7 +86,7 @@ def stats(config: DataStatsConfig) -> None:
     """Prints statistics of the motion and of valid pixels, and writes stats.json."""
     out = _out(config.out, config.data, "stats")
     if isinstance(config.data, FilesConfig) and not isinstance(config.data, MixConfig):
-        found = statistics.flow_statistics(
+        found = checking.flow_statistics(
             take_split(index(config.data), config.split, val_share=config.data.val_share),
             read=read_truth,
             workers=_workers(config.data),
@@ -102,14 +95,14 @@ def stats(config: DataStatsConfig) -> None:
     else:
         source = build_source(config.data, config.split)
         feed = EvalFeed(source, batch_size=1, multiple=1, limit=config.samples)
-        found = statistics.summarize(
-            statistics.tally(
+        found = checking.summarize(
+            checking.tally(
                 source.ids[int(batch.index[0])], batch.flow[0].numpy(), batch.valid[0].numpy()
             )
             for batch in feed
         )
-    print(config.data.name, statistics.text(found), sep="\n")
-    content = json.dumps(statistics.to_json(found), indent=2) + "\n"
+    print(config.data.name, checking.statistics_text(found), sep="\n")
+    content = json.dumps(checking.statistics_json(found), indent=2) + "\n"
     storage.write_file(out / "stats.json", content.encode())
     print(f"written: {out / 'stats.json'}")
 
@@ -200,26 +193,18 @@ def _workers(config: DataConfig) -> int:
 
 
 def halfres(config: DataHalfresConfig) -> None:
-    """Makes FlyingThings3D at half its size, or what an earlier call left to make.
-
-    Raises:
-        DataError: a file could not be halved; all others are.
-    """
+    """Makes FlyingThings3D at half its size, or what an earlier call left to make."""
     made = halving.halve(
         Path(config.root), Path(config.out), workers=config.workers or len(processors())
     )
     print(f"{made.frames} frames and {made.flows} flows found, {made.ignored} other files left")
-    print(f"{made.outcome.made} made, {made.outcome.kept} there already: {config.out}")
-    if failures := made.outcome.failures:
+    print(f"{made.made} made, {made.kept} there already: {config.out}")
+    if failures := made.failures:
         raise DataError(f"{len(failures)} files could not be halved. The first: {failures[0]}")
 
 
 def fetch(config: DataFetchConfig) -> None:
-    """Shows what would be downloaded and on what terms; with accept_licence, does it.
-
-    Raises:
-        ConfigError: the catalogue has no such entry.
-    """
+    """Shows what would be downloaded and on what terms; with accept_licence, does it."""
     name = config.entry or str(config.data.name)
     if name not in CATALOGUE or not isinstance(config.data, FilesConfig):
         alike = [known for known in CATALOGUE if known.startswith(config.data.name)] or CATALOGUE

@@ -10,7 +10,7 @@ from pwc_exp.config.data import SceneConfig
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo, write_kitti_png
 from pwc_exp.data.sample import Example
-from pwc_exp.data.synthetic.source import SyntheticSource
+from pwc_exp.data.synthetic import SyntheticSource
 
 SIZE = (64, 96)
 

@@ -21,7 +21,7 @@ from pwc_exp.build import build_augment, build_source
 from pwc_exp.config.commands import PipelineConfig
 from pwc_exp.config.data import Split, SyntheticConfig
 from pwc_exp.config.schema import VARIANTS
-from pwc_exp.data.augmentation.augment import Augment, basic
+from pwc_exp.data.augmentation import Augment, basic
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo
 from pwc_exp.data.pipeline import train_feed

@@ -12,8 +12,6 @@ asked for, and memory-mapped from then on. All numbers are little-endian:
 
 A record is whole or absent, so a run that was killed, or other processes that fill the same folder,
 leave nothing that could be mistaken for data. What is damaged, or another example's, is made anew.
-
-Letters: H height, W width.
 """
 
 import hashlib
@@ -42,6 +40,7 @@ VERSION = 2
 _HEADER = struct.Struct("<5i16s")
 _CHECKSUM = struct.Struct("<I")
 _MAGIC = int.from_bytes(b"PWCr", "little")
+_HEADER_BYTES = 64
 _ALIGNMENT = 64  # TensorFlow takes arrays that begin there as they are, without a copy
 _VALID, _OCCLUDED = 1, 2  # bits of `known`
 _ABANDONED = 3600  # seconds after which no process can still be writing a record
@@ -63,7 +62,7 @@ class Content(NamedTuple):
     """The arrays of a record as they are stored."""
 
     frame1: np.ndarray  # [H, W, 3 or 6] uint8; 6: two bytes for each number of 16 bits
-    frame2: np.ndarray  # the same
+    frame2: np.ndarray
     flow: np.ndarray  # [H, W, 2] float32
     known: np.ndarray  # [H, W] uint8
 
@@ -88,10 +87,6 @@ class Cache:
         """Prints how many records are there, and makes sure that the others can be added.
 
         size: (height, width) of an example, of which the space that is needed is estimated.
-
-        Raises:
-            DiskFullError: fewer bytes are free.
-            OutputError: the folder cannot be written.
         """
         total = len(self._names)
         parents = {self.path(index).parent for index in range(total)}
@@ -99,7 +94,7 @@ class Cache:
         missing = sum(self.path(index) not in there for index in range(total))
         if not missing:  # also where nothing may be written
             return
-        needed = missing * _layout(size, 8).end
+        needed = missing * (_flow_offset(size, 8) + 9 * size.height * size.width)
         check_space(self.folder, needed)
         for parent in parents:
             make_folder(parent)
@@ -118,7 +113,7 @@ class Cache:
 
         def read(number: np.ndarray) -> tuple[Any, ...]:
             content = self.read(int(number))
-            return (*(content or _NOTHING), content is not None)
+            return (*(content or _parts(_HEADER_BYTES * b"\0", Size(0, 0), 8)), content is not None)
 
         def write(number: np.ndarray, *parts: np.ndarray) -> bool:
             self.write(int(number), Record(*parts))
@@ -133,7 +128,7 @@ class Cache:
         *parts, found = tf.numpy_function(read, [index], types)
         for part, rank in zip((*parts, found), (3, 3, 3, 2, 0), strict=True):
             part.set_shape([None] * rank)
-        record = tf.cond(found, lambda: _unpack(Content(*parts)), make_and_write)
+        record = tf.cond(found, lambda: _as_record(Content(*parts)), make_and_write)
         for part, channels in zip(record, ((3,), (3,), (2,), (), ()), strict=True):
             part.set_shape((None, None, *channels))
         return record
@@ -147,94 +142,67 @@ class Cache:
         try:
             with path.open("rb") as file:
                 data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            content = _parse(data, self._names[index], verify=not self._verified[index])
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
-            _log.warning("%s cannot be read and is made anew: %s", path, error)
-            return None
-        content = _parse(data, self._names[index], verify=not self._verified[index])
-        if isinstance(content, str):
-            _log.warning("%s %s and is made anew", path, content)
+            _log.warning("%s is made anew: %s", path, error)
             return None
         self._verified[index] = True
         return content
 
     def write(self, index: int, record: Record) -> None:
-        """Writes record `index`, of arrays.
-
-        Raises:
-            DataError: it could not be read back as it is: a frame is not of 8 or of 16 bits, say.
-            OutputError: the disk is full, for example.
-        """
-        path = self.path(index)
+        """Writes record `index`, of arrays."""
         try:
-            bits, frames = _as_integers(np.stack([record.frame1, record.frame2]))
+            frames = _as_integers(np.stack([record.frame1, record.frame2]))
         except ValueError as error:
             raise DataError(f"{self._names[index]} cannot be cached: {error}.") from None
         known = (_VALID * record.valid + _OCCLUDED * record.occlusion).astype(np.uint8)
+        size, bits = Size(*known.shape), 8 * frames.itemsize
+        body = frames.tobytes().ljust(_flow_offset(size, bits) - _HEADER_BYTES, b"\0")
+        body += record.flow.astype("<f4").tobytes() + known.tobytes()
+        header = _HEADER.pack(_MAGIC, VERSION, *size, bits, _identity(self._names[index]))
+        header += _CHECKSUM.pack(crc32(body, crc32(header)))
+        path = self.path(index)
         make_folder(path.parent)
-        write_file(path, _pack(self._names[index], bits, frames, record.flow, known))
+        write_file(path, header.ljust(_HEADER_BYTES, b"\0") + body)
 
 
-class _Layout(NamedTuple):
-    """Where the parts of a record begin, in bytes."""
-
-    flow: int
-    known: int
-    end: int
+def _flow_offset(size: Size, bits: int) -> int:
+    frames = 6 * size.height * size.width * bits // 8
+    return -(-(_HEADER_BYTES + frames) // _ALIGNMENT) * _ALIGNMENT
 
 
-_NOTHING = Content(
-    np.zeros((0, 0, 3), np.uint8),
-    np.zeros((0, 0, 3), np.uint8),
-    np.zeros((0, 0, 2), np.float32),
-    np.zeros((0, 0), np.uint8),
-)
-
-
-def _layout(size: Size, bits: int) -> _Layout:
-    pixels = size.height * size.width
-    flow = -(-(_ALIGNMENT + 6 * pixels * bits // 8) // _ALIGNMENT) * _ALIGNMENT
-    return _Layout(flow, flow + 8 * pixels, flow + 9 * pixels)
-
-
-def _pack(name: str, bits: int, frames: np.ndarray, flow: np.ndarray, known: np.ndarray) -> bytes:
-    """The content of a file; frames: [2, H, W, 3] integers of so many bits."""
-    size = Size(*known.shape)
-    layout = _layout(size, bits)
-    header = _HEADER.pack(_MAGIC, VERSION, *size, bits, _identity(name))
-    body = frames.tobytes().ljust(layout.flow - _ALIGNMENT, b"\0")
-    body += flow.astype("<f4").tobytes() + known.astype(np.uint8).tobytes()
-    checksum = _CHECKSUM.pack(crc32(body, crc32(header)))
-    return (header + checksum).ljust(_ALIGNMENT, b"\0") + body
-
-
-def _parse(data: memoryview, name: str, *, verify: bool) -> Content | str:
-    """The parts of a file, or what is wrong with it; verify: also its checksum."""
-    if len(data) < _ALIGNMENT:
-        return "is truncated"
+def _parse(data: memoryview, name: str, *, verify: bool) -> Content:
+    """The parts of a file; verify: compares its checksum, too."""
+    if len(data) < _HEADER_BYTES:
+        raise ValueError("it is truncated")
     header = data[: _HEADER.size]
     magic, version, height, width, bits, identity = _HEADER.unpack(header)
-    known = bits in (8, 16) and min(height, width) > 0
-    if magic != _MAGIC or version != VERSION or not known:
-        return f"is not a record of version {VERSION}"
+    if (magic, version) != (_MAGIC, VERSION) or bits not in (8, 16) or min(height, width) <= 0:
+        raise ValueError(f"it is not a record of version {VERSION}")
     if identity != _identity(name):
-        return "is the record of another example"
-    layout = _layout(Size(height, width), bits)
-    if len(data) != layout.end:
-        return f"has {len(data)} bytes instead of {layout.end}"
-    if verify:
-        (stored,) = _CHECKSUM.unpack_from(data, _HEADER.size)
-        if crc32(data[_ALIGNMENT:], crc32(header)) != stored:
-            return "is damaged"
-    parts = np.frombuffer(data, np.uint8)
-    frames = parts[_ALIGNMENT : _ALIGNMENT + 6 * height * width * bits // 8]
-    frame1, frame2 = frames.reshape(2, height, width, 3 * bits // 8)
+        raise ValueError("it is the record of another example")
+    size = Size(height, width)
+    expected = _flow_offset(size, bits) + 9 * height * width
+    if len(data) != expected:
+        raise ValueError(f"it has {len(data)} bytes instead of {expected}")
+    (checksum,) = _CHECKSUM.unpack_from(data, _HEADER.size)
+    if verify and crc32(data[_HEADER_BYTES:], crc32(header)) != checksum:
+        raise ValueError("it is damaged")
+    return _parts(data, size, bits)
+
+
+def _parts(data: memoryview | bytes, size: Size, bits: int) -> Content:
+    parts, pixels = np.frombuffer(data, np.uint8), size.height * size.width
+    frames = parts[_HEADER_BYTES : _HEADER_BYTES + 6 * pixels * bits // 8]
+    frame1, frame2 = frames.reshape(2, *size, 3 * bits // 8)
+    start = _flow_offset(size, bits)
     return Content(
         frame1,
         frame2,
-        parts[layout.flow : layout.known].view("<f4").reshape(height, width, 2),
-        parts[layout.known :].reshape(height, width),
+        parts[start : start + 8 * pixels].view("<f4").reshape(*size, 2),
+        parts[start + 8 * pixels :].reshape(size),
     )
 
 
@@ -242,18 +210,17 @@ def _identity(name: str) -> bytes:
     return hashlib.sha256(name.encode()).digest()[:16]
 
 
-def _as_integers(frames: np.ndarray) -> tuple[int, np.ndarray]:
-    """Bits, and the integers that `_as_floats` turns into `frames` again."""
-    for bits, dtype in ((8, "u1"), (16, "<u2")):
-        largest = np.float32(2**bits - 1)
+def _as_integers(frames: np.ndarray) -> np.ndarray:
+    """The integers, of 8 or 16 bits, that `_as_floats` turns into `frames` again."""
+    for largest, dtype in ((255, "u1"), (65535, "<u2")):
         with np.errstate(invalid="ignore"):  # NaN is refused with the rest
-            integers = np.rint(np.clip(frames, 0, 1) * largest).astype(dtype)
-        if np.array_equal(integers.astype(np.float32) / largest, frames):
-            return bits, integers
+            integers = np.rint(np.clip(frames, 0, 1) * np.float32(largest)).astype(dtype)
+        if np.array_equal(integers.astype(np.float32) / np.float32(largest), frames):
+            return integers
     raise ValueError("expected frames of 8 or 16 bits, of multiples of 1/255 or 1/65535")
 
 
-def _unpack(content: Content) -> Record:
+def _as_record(content: Content) -> Record:
     """Tensors of a record."""
     valid, occlusion = (
         tf.cast(tf.bitwise.bitwise_and(content.known, bit) > 0, tf.float32)

@@ -14,8 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm.contrib.concurrent import thread_map
 
-from pwc_exp.data.order import spread
-from pwc_exp.data.sample import Sample
+from pwc_exp.data.sample import Sample, spread
 from pwc_exp.data.source import Decoded
 from pwc_exp.errors import UserError
 
@@ -45,11 +44,8 @@ class Reading(NamedTuple):
     @property
     def name(self) -> str:
         """The differences from (x, y) = (right, down)."""
-        named = {
-            "y first": self.y_first,
-            "x negated": self.x_sign < 0,
-            "y negated": self.y_sign < 0,
-        }
+        negated = {"x negated": self.x_sign < 0, "y negated": self.y_sign < 0}
+        named = {"y first": self.y_first} | negated
         return ", ".join(name for name, holds in named.items() if holds) or STANDARD
 
 
@@ -94,15 +90,8 @@ def find_convention(
             return error
 
     chosen = spread([sample for sample in samples if sample.flow is not None], limit)
-    results = thread_map(
-        weigh_sample,
-        chosen,
-        max_workers=workers,
-        desc="convention",
-        unit="pair",
-        disable=None,
-        leave=False,
-    )
+    bar = {"desc": "convention", "unit": "pair", "disable": None, "leave": False}
+    results = thread_map(weigh_sample, chosen, max_workers=workers, **bar)
     found = judge([result for result in results if isinstance(result, Evidence)])
     failures = [f"not read: {result}" for result in results if isinstance(result, UserError)]
     return found._replace(remarks=found.remarks + failures)

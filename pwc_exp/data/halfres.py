@@ -1,24 +1,24 @@
 """FlyingThings3D at half its size: frames of 270 x 480, and half the motion.
 
-The tree keeps its layout and its names, but for .flo in the place of .pfm.
-
-Letters: H height, W width.
+The tree keeps its layout and its names, but for .flo in the place of .pfm. Each file is written
+whole (storage.write_file): what exists is complete, so that a later call makes what is missing.
 """
 
+import itertools
 import re
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from tqdm.contrib.concurrent import thread_map
 
-from pwc_exp.data.conversion import Job, Outcome, convert
-from pwc_exp.data.datasets.things import UNUSED_LIST
+from pwc_exp import storage
+from pwc_exp.data.datasets.benchmarks import UNUSED_LIST
 from pwc_exp.data.formats.headers import Size, read_bytes
 from pwc_exp.data.formats.images import inspect_frame, read_frame, write_image
 from pwc_exp.data.formats.io import read_flow, write_flo
 from pwc_exp.errors import DataError, MissingInputError, OutputError, UserError
-from pwc_exp.storage import make_folder, write_file
 
 _PASSES = ("frames_cleanpass", "frames_finalpass")
 _SCENE = r"(?P<scene>(TRAIN|TEST)/[ABC]/\d{4})"
@@ -36,7 +36,9 @@ class Summary(NamedTuple):
     frames: int
     flows: int
     ignored: int  # files among them whose names are not of the layout
-    outcome: Outcome
+    made: int
+    kept: int  # files that existed
+    failures: list[UserError]  # in the order of the inputs; none of these has an output
 
 
 class _Input(NamedTuple):
@@ -48,33 +50,59 @@ class _Input(NamedTuple):
 
 
 def halve(root: Path, out: Path, *, workers: int) -> Summary:
-    """Makes the half-size tree `out` from the FlyingThings3D tree `root`.
+    """Makes the half-size tree `out` from the FlyingThings3D tree `root`, or what it lacks.
 
-    Called again it makes what is missing. Until everything is made, a file in `out` says so.
-
-    Raises:
-        MissingInputError: nothing of FlyingThings3D is in `root`.
-        OutputError: `out` is `root`, or cannot be written.
+    Until everything is made, a file in `out` says so. An input that is refused does not stop the
+    others; an output that cannot be written does. Of two processes, the second one waits.
     """
     if out.resolve() == root.resolve():
         raise OutputError(f"The half-size tree needs a folder of its own. Received: {out}.")
     inputs, ignored = _find(root)
-    make_folder(out)
-    mark = out / _UNFINISHED
-    write_file(mark, f"The conversion of {root} to half size is not finished.\n".encode())
+
+    def output(item: _Input) -> Path:
+        path = out / item.path.relative_to(root)
+        return path.with_suffix(".flo") if item.frames else path
+
+    def attempt(item: _Input) -> UserError | None:
+        try:
+            storage.make_folder(output(item).parent)
+            _halve_file(item, output(item))
+        except OutputError:
+            raise
+        except UserError as error:
+            return error
+        return None
+
+    storage.make_folder(out)
+    with storage.lock(out / ".lock", wait=True):
+        mark = out / _UNFINISHED
+        text = f"The conversion of {root} to half size is not finished.\n"
+        storage.write_file(mark, text.encode())
+        _copy_lists(root, out)
+        missing = [item for item in inputs if not output(item).exists()]
+        for parent in {output(item).parent for item in missing}:
+            storage.remove_leftovers(parent)
+        bar = {"desc": "halfres", "unit": "file", "disable": None}
+        results = thread_map(attempt, missing, max_workers=workers, **bar)
+        failures = [result for result in results if result is not None]
+        if not failures:
+            mark.unlink()
+    flows = sum(bool(item.frames) for item in inputs)
+    return Summary(
+        frames=len(inputs) - flows,
+        flows=flows,
+        ignored=ignored,
+        made=len(missing) - len(failures),
+        kept=len(inputs) - len(missing),
+        failures=failures,
+    )
+
+
+def _copy_lists(root: Path, out: Path) -> None:
     for place in (".", *_PASSES):
         if (root / place / UNUSED_LIST).is_file():
-            make_folder(out / place)
-            write_file(out / place / UNUSED_LIST, read_bytes(root / place / UNUSED_LIST))
-    jobs = []
-    for item in inputs:
-        output = out / item.path.relative_to(root)
-        jobs.append(Job(item, output.with_suffix(".flo") if item.frames else output))
-    outcome = convert(jobs, _halve_file, folder=out, workers=workers, label="halfres")
-    if not outcome.failures:
-        mark.unlink(missing_ok=True)
-    flows = sum(bool(item.frames) for item in inputs)
-    return Summary(len(inputs) - flows, flows, ignored, outcome)
+            storage.make_folder(out / place)
+            storage.write_file(out / place / UNUSED_LIST, read_bytes(root / place / UNUSED_LIST))
 
 
 def check_finished(root: Path) -> None:
@@ -112,17 +140,17 @@ def _find(root: Path) -> tuple[list[_Input], int]:
     """What is to be halved, and how many files among it are not of the layout."""
     inputs, ignored = [], 0
     # Of fixed depth: links to other disks are followed, and cannot lead round in a circle.
-    for pattern in ("frames_*pass/*/*/*/*/*", "optical_flow/*/*/*/*/*/*"):
-        for path in root.glob(pattern):
-            name = path.relative_to(root).as_posix()
-            if match := _FRAME.fullmatch(name):
-                inputs.append(_Input(match["scene"], path))
-            elif match := _FLOW.fullmatch(name):
-                frame = f"{match['scene']}/{match['side']}/{match['number']}.png"
-                frames = tuple(root / folder / frame for folder in _PASSES)
-                inputs.append(_Input(match["scene"], path, frames))
-            else:
-                ignored += 1
+    patterns = ("frames_*pass/*/*/*/*/*", "optical_flow/*/*/*/*/*/*")
+    for path in itertools.chain.from_iterable(map(root.glob, patterns)):
+        name = path.relative_to(root).as_posix()
+        if match := _FRAME.fullmatch(name):
+            inputs.append(_Input(match["scene"], path))
+        elif match := _FLOW.fullmatch(name):
+            frame = f"{match['scene']}/{match['side']}/{match['number']}.png"
+            frames = tuple(root / folder / frame for folder in _PASSES)
+            inputs.append(_Input(match["scene"], path, frames))
+        else:
+            ignored += 1
     if not inputs:
         entries = sorted(path.name for path in root.iterdir())[:5] if root.is_dir() else []
         raise MissingInputError(

@@ -1,19 +1,89 @@
 """From a source to batches. Batch n of a run is a function of (seed, n) and of nothing else.
 
+The parts of a source take turns in a fixed pattern, each with the share of its weight; within a
+part, every epoch of that part takes each example once, in an order of its own.
+
 `train_batches` and `eval_batches` are tf.data pipelines. `train_feed` and `EvalFeed` are what
 training and evaluation iterate over: they name a file that cannot be read, and skip it if allowed.
 
 Letters: B batch, H height, W width.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-from pwc_exp.data.augmentation.augment import Augment
-from pwc_exp.data.order import example_of, spread, substitutes
-from pwc_exp.data.sample import Batch, Example, Source
+from pwc_exp.data.augmentation import Augment
+from pwc_exp.data.sample import Batch, Example, Part, Source, spread
 from pwc_exp.errors import DataError, UserError
+
+MOST_BAD = 0.05  # share of the examples that may be left out; one always may
+_RESOLUTION = 1000  # shares are rounded to so many parts of the whole
+_SEEDS_APART = 7919  # between the parts of a source, so that no two have one order
+
+OnBad = Callable[[str, UserError], None]  # (sample id, why): raises, or has the sample left out
+
+
+def stop(_: str, error: UserError) -> None:
+    """Lets no sample be left out."""
+    raise error
+
+
+class Turns(NamedTuple):
+    """The pattern of the parts: slot n mod P of sample number n says from which part it is."""
+
+    part: np.ndarray  # [P] which part has the slot
+    rank: np.ndarray  # [P] how many slots before this one the same part has
+    slots: np.ndarray  # [parts] how many each part has
+
+
+def turns_of(weights: Sequence[float]) -> Turns:
+    """Spreads the slots of each part evenly: weights 2, 1, 1 give a pattern of four slots.
+
+    Every part has at least one slot, and a share exact to a thousandth.
+    """
+    shares = np.asarray(weights, np.float64) / sum(weights)
+    count = np.maximum(np.round(shares * _RESOLUTION), 1).astype(np.int64)
+    count //= math.gcd(*count.tolist())
+    # The k-th of a part's c slots is due at (k + 1/2) / c of the pattern.
+    due = [(k + 0.5) / c for c in count for k in range(c)]
+    part = np.repeat(np.arange(len(count)), count)
+    rank = np.concatenate([np.arange(c) for c in count])
+    order = np.argsort(due, kind="stable")
+    return Turns(part[order], rank[order], count)
+
+
+def example_of(number: tf.Tensor, parts: Sequence[Part], *, seed: int) -> tf.Tensor:
+    """Index of the example that is sample `number`, scalar int64, of a run."""
+    turns = turns_of([part.weight for part in parts])
+    cycle, slot = number // len(turns.part), number % len(turns.part)
+    part = tf.gather(turns.part, slot)
+    place = cycle * tf.gather(turns.slots, part) + tf.gather(turns.rank, slot)
+    sizes = np.array([part.size for part in parts], np.int64)
+    size = tf.gather(sizes, part)
+    shuffled = tf.random.experimental.index_shuffle(
+        place % size, seed=tf.stack([seed + _SEEDS_APART * part, place // size]), max_index=size - 1
+    )
+    return tf.gather(np.cumsum(sizes) - sizes, part) + shuffled
+
+
+def substitutes(parts: Sequence[Part], skipped: Collection[int]) -> np.ndarray:
+    """[size] int64: each example itself or, where it is to be skipped, the next one of its part.
+
+    A part of which nothing is left keeps its examples.
+    """
+    table = np.arange(sum(part.size for part in parts), dtype=np.int64)
+    start = 0
+    for part in parts:
+        kept = [i for i in range(start, start + part.size) if i not in skipped]
+        for index in skipped:
+            if kept and start <= index < start + part.size:
+                table[index] = next((i for i in kept if i > index), kept[0])
+        start += part.size
+    return table
 
 
 def train_batches(
@@ -85,16 +155,6 @@ def _pad(example: Example, multiple: int) -> Example:
         paddings = [[0, free[0]], [0, free[1]], [0, 0]]
         padded.append(tf.pad(part, paddings[: part.shape.rank]))
     return Example(*padded)
-
-
-MOST_BAD = 0.05  # share of the examples that may be left out; one always may
-
-OnBad = Callable[[str, UserError], None]  # (sample id, why): raises, or has the sample left out
-
-
-def stop(_: str, error: UserError) -> None:
-    """Lets no sample be left out."""
-    raise error
 
 
 def train_feed(
@@ -241,12 +301,7 @@ def _make_augment_batch(
 def _find_bad(
     source: Source, indices: Iterable[int], left_out: int, error: tf.errors.OpError, on_bad: OnBad
 ) -> int:
-    """The first of `indices` that cannot be read, if `on_bad` has it left out.
-
-    Raises:
-        UserError: `on_bad` does not, or too many have been left out.
-        OpError: all can be read; `error` has another cause.
-    """
+    """The first of `indices` that cannot be read, if `on_bad` has it left out."""
     for index in map(int, indices):
         failure = source.failure(index)
         if failure is None:

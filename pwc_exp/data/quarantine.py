@@ -10,12 +10,7 @@ FILE = "quarantine.txt"  # in the folder of a run, or of a report
 
 
 def read(path: Path) -> dict[str, str]:
-    """Reads a list as id -> reason; of an id that is there twice, the first reason.
-
-    Raises:
-        MissingInputError: there is no such file.
-        DataError: it cannot be read, or a line is not an id, a tab and a reason.
-    """
+    """Reads a list as id -> reason; of an id that is there twice, the first reason."""
     reasons: dict[str, str] = {}
     # Not splitlines(), which also splits at characters that an id may hold.
     for number, line in enumerate(_content(path).split("\n"), start=1):

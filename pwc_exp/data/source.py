@@ -1,4 +1,7 @@
-"""Sources of examples: files on disk, and several sources as one."""
+"""Sources of examples: files on disk, and several sources as one; where each example comes from.
+
+Letters: H height, W width; s is the stride of a flow file.
+"""
 
 import functools
 import hashlib
@@ -20,10 +23,12 @@ from pwc_exp.data.formats.images import (
 )
 from pwc_exp.data.formats.io import graph_flow, read_flow
 from pwc_exp.data.sample import Example, Part, Sample, Source
+from pwc_exp.data.synthetic import SyntheticSource
 from pwc_exp.errors import DataError, MissingInputError, OutputError, UserError
 
 _TRIED = 20  # samples whose headers may be damaged before the first one that is not
 _MASKS = (("valid", True), ("invalid", False))  # what a mask says where the flow is to be used
+_FILES = ("frame1", "frame2", "flow", "valid", "invalid")  # that an example is made of
 
 
 class Decoded(NamedTuple):
@@ -66,7 +71,12 @@ class FileSource:
             self._cache = Cache(Path(cache), [f"{name}/{_record_name(s)}" for s in samples])
             self._cache.prepare(size)
         with tf.device("CPU"):
-            self._paths = _columns(samples)
+            columns = {role: [getattr(sample, role) for sample in samples] for role in _FILES}
+            self._paths = {
+                role: tf.constant([str(path or "") for path in paths])
+                for role, paths in columns.items()
+                if any(paths)
+            }
             self._strides = tf.constant([sample.flow_stride for sample in samples])
 
     def example(self, index: tf.Tensor) -> Example:
@@ -81,11 +91,7 @@ class FileSource:
         return example
 
     def failure(self, index: int) -> UserError | None:
-        """Why example `index` cannot be read.
-
-        Raises:
-            OutputError: it can, but not be written to the cache.
-        """
+        """Why example `index` cannot be read."""
         sample = self.samples[index]
         try:
             content = None if self._cache is None else self._cache.read(index)
@@ -164,9 +170,6 @@ def read_sample(sample: Sample) -> Decoded:
     """Reads all files of a sample; of one without ground truth, no pixel is valid.
 
     What it returns is what a cache holds: a change of it raises `cache.VERSION`.
-
-    Raises:
-        UserError: a file is missing, damaged or of another size than the first frame.
     """
     frame1, frame2 = read_frame(sample.frame1), read_frame(sample.frame2)
     size = Size(*frame1.shape[:2])
@@ -193,16 +196,6 @@ def read_truth(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     return np.where(valid[..., None] > 0, flow, np.float32(0)), valid
 
 
-def _columns(samples: Sequence[Sample]) -> dict[str, tf.Tensor]:
-    """Paths of each kind of file that any sample has, [N] strings, empty where one lacks it."""
-    columns = {}
-    for role in ("frame1", "frame2", "flow", "valid", "invalid"):
-        paths = [getattr(sample, role) for sample in samples]
-        if any(paths):
-            columns[role] = tf.constant([str(path or "") for path in paths])
-    return columns
-
-
 def _check_same(path1: Path, size1: Size, path2: Path, size2: Size) -> None:
     if size1 != size2:
         raise DataError(
@@ -216,31 +209,27 @@ def _record_name(sample: Sample) -> str:
 
     No file is opened. Moving a data set with its times keeps the names.
     """
-    paths = (sample.frame1, sample.frame2, sample.flow, sample.valid, sample.invalid)
-    states = [path and ("/".join(path.parts[-3:]), *_state(path)) for path in paths]
+
+    def state(path: Path) -> tuple[str, int, int]:
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise MissingInputError(f"{path}: {error.strerror}.") from None
+        return "/".join(path.parts[-3:]), status.st_size, status.st_mtime_ns
+
+    paths = [getattr(sample, role) for role in _FILES]
+    states = [path and state(path) for path in paths]
     digest = hashlib.sha256(f"{sample.id!r} {sample.flow_stride} {states}".encode()).hexdigest()
     return f"{digest[:2]}/{digest[2:18]}"
-
-
-def _state(path: Path) -> tuple[int, int]:
-    """Size in bytes and time of the last change, in nanoseconds."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise MissingInputError(f"{path}: {error.strerror}.") from None
-    return status.st_size, status.st_mtime_ns
 
 
 def _digest(name: str, samples: Sequence[Sample]) -> str:
     """Depends on which files are read, not on where the data set is or on their content."""
     lines = [name]
     for sample in samples:
-        paths = (sample.frame1, sample.frame2, sample.flow, sample.valid, sample.invalid)
-        lines += [
-            sample.id,
-            str(sample.flow_stride),
-            *("/".join(path.parts[-3:]) for path in paths if path),
-        ]
+        paths = [getattr(sample, role) for role in _FILES]
+        lines += [sample.id, str(sample.flow_stride)]
+        lines += ["/".join(path.parts[-3:]) for path in paths if path]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
@@ -265,19 +254,14 @@ class MixedSource:
         self.labels = [label or name for label, name in zip(labels, names, strict=True)]
         self.name = "+".join(names)
         self.size = sum(source.size for source in sources)
-        self.ids: Sequence[str] = [
-            f"{name}/{sample_id}"
-            for name, source in zip(names, sources, strict=True)
-            for sample_id in source.ids
-        ]
+        self.members: Sequence[tuple[str, Source]] = list(zip(names, sources, strict=True))
+        self.ids: Sequence[str] = [f"{name}/{one}" for name, s in self.members for one in s.ids]
         self.parts: Sequence[Part] = (Part(self.size, 1.0),)
         if weights is not None:
             pairs = zip(sources, weights, strict=True)
             self.parts = [Part(source.size, weight) for source, weight in pairs]
         recipe = [(source.digest, source.size) for source in sources]
         self.digest = hashlib.sha256(repr((recipe, weights)).encode()).hexdigest()[:16]
-        self.members: Sequence[tuple[str, Source]] = list(zip(names, sources, strict=True))
-        self._sources = list(sources)
         self._starts = [sum(s.size for s in sources[:number]) for number in range(len(sources))]
 
     def example(self, index: tf.Tensor) -> Example:
@@ -287,16 +271,21 @@ class MixedSource:
         def of(source: Source, start: int) -> Callable[[], Example]:
             return lambda: source.example(index - start)
 
-        branches = [of(*pair) for pair in zip(self._sources, self._starts, strict=True)]
-        example = tf.switch_case(which, branches)
+        pairs = zip(self.members, self._starts, strict=True)
+        example = tf.switch_case(which, [of(source, start) for (_, source), start in pairs])
         for part, channels in zip(example, ((3,), (3,), (2,), ()), strict=True):
             part.set_shape((None, None, *channels))
         return example
 
     def failure(self, index: int) -> UserError | None:
         """Why example `index` cannot be read."""
+        member, place = self.locate(index)
+        return member.failure(place)
+
+    def locate(self, index: int) -> tuple[Source, int]:
+        """The source of example `index`, and its index there."""
         which = max(n for n, start in enumerate(self._starts) if start <= index)
-        return self._sources[which].failure(index - self._starts[which])
+        return self.members[which][1], index - self._starts[which]
 
 
 def distinct(names: Sequence[str]) -> list[str]:
@@ -305,3 +294,57 @@ def distinct(names: Sequence[str]) -> list[str]:
         f"{name}-{names[:place].count(name) + 1}" if names.count(name) > 1 else name
         for place, name in enumerate(names)
     ]
+
+
+class Origin(NamedTuple):
+    """Where an example of a source comes from."""
+
+    dataset: str  # its name or label, with a number where a mix has the name twice
+    scene: str
+    sample: Sample | None  # its files; None: it is generated
+
+
+class Annotations(NamedTuple):
+    """Masks of a pair; None where the data set has none."""
+
+    occlusion: np.ndarray | None = None  # [H, W] bool, hidden in frame 2
+    foreground: np.ndarray | None = None  # [H, W] bool, objects that move by themselves
+    stored: tuple[np.ndarray, np.ndarray] | None = None  # flow [sH, sW, 2] and where it is known
+
+
+def origins(source: Source) -> list[Origin]:
+    """Where each example comes from, by its index."""
+    if isinstance(source, MixedSource):
+        return [
+            origin._replace(dataset=label)
+            for label, (_, member) in zip(source.labels, source.members, strict=True)
+            for origin in origins(member)
+        ]
+    if isinstance(source, FileSource):
+        return [Origin(source.name, sample.scene, sample) for sample in source.samples]
+    return [Origin(source.name, name, None) for name in source.ids]
+
+
+def read_annotations(source: Source, index: int, origin: Origin) -> Annotations:
+    """Reads the masks of example `index`; or asks the generator, which knows what is hidden.
+
+    `stored` is read only where masks or a stride keep parts of the file from the example.
+    """
+    sample = origin.sample
+    if sample is None:
+        if isinstance(source, MixedSource):
+            source, index = source.locate(index)
+        if not isinstance(source, SyntheticSource):
+            return Annotations()
+        return Annotations(source.scene(tf.constant(index)).occlusion.numpy() > 0)
+    occlusion = None
+    if sample.occlusion is not None:
+        occlusion = read_mask(sample.occlusion)
+    elif sample.visible is not None:
+        occlusion = read_flow(sample.visible)[1] == 0
+    is_cut = sample.valid is not None or sample.invalid is not None or sample.flow_stride > 1
+    return Annotations(
+        occlusion,
+        foreground=None if sample.objects is None else read_mask(sample.objects),
+        stored=read_flow(sample.flow) if sample.flow is not None and is_cut else None,
+    )

@@ -19,11 +19,10 @@ from pwc_exp.config.commands import EvaluateConfig, Unit
 from pwc_exp.config.data import DataConfig, FilesConfig, Hd1kConfig, KittiConfig, MixConfig, Truth
 from pwc_exp.config.schema import CONFIG_FILE, flatten, load
 from pwc_exp.data import quarantine
-from pwc_exp.data.annotations import Origin as Place
-from pwc_exp.data.annotations import origins, read_annotations
 from pwc_exp.data.pipeline import EvalFeed
 from pwc_exp.data.sample import Batch, Source
-from pwc_exp.data.source import MixedSource
+from pwc_exp.data.source import MixedSource, origins, read_annotations
+from pwc_exp.data.source import Origin as Place
 from pwc_exp.evaluation import Field, GroundTruth, score
 from pwc_exp.evaluation.bootstrap import BootstrapSettings
 from pwc_exp.evaluation.flow_sources import FlowSource, NetworkFlow, Pairs, build_flow_sources

@@ -30,7 +30,7 @@ from pwc_exp.config.commands import CardConfig, Checkpoint, ExportWeightsConfig
 from pwc_exp.config.data import DataConfig, MixConfig, SyntheticConfig
 from pwc_exp.config.schema import CHECKPOINTS, CONFIG_FILE, load
 from pwc_exp.config.training import Precision, PrecisionConfig
-from pwc_exp.data.datasets.catalogue import CATALOGUE
+from pwc_exp.data.datasets import CATALOGUE
 from pwc_exp.errors import ConfigError, DataError, OutputError, UserError
 from pwc_exp.export.parity import Shape, frames
 from pwc_exp.inference import make_estimate

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pwc_exp.config.commands import STANDARD_INPUT
-from pwc_exp.data.datasets import unlabelled
+from pwc_exp.data.datasets.custom import unlabelled
 from pwc_exp.data.datasets.layout import natural_key
 from pwc_exp.data.formats.headers import read_bytes
 from pwc_exp.data.formats.images import read_frame

@@ -9,11 +9,22 @@ from typing import NamedTuple
 import numpy as np
 
 from pwc_exp.config.commands import BenchmarkName
-from pwc_exp.data.datasets import kitti, sintel, spring
-from pwc_exp.data.datasets.benchmarks import kitti_test, sintel_test, spring_test
-from pwc_exp.data.formats.arrays import HDF5_MAGIC
+from pwc_exp.data.datasets.benchmarks import (
+    kitti,
+    kitti_test,
+    sintel,
+    sintel_test,
+    spring,
+    spring_test,
+)
 from pwc_exp.data.formats.headers import PNG_MAGIC, Size
-from pwc_exp.data.formats.io import FLO_MAGIC, write_flo, write_flo5, write_kitti_png
+from pwc_exp.data.formats.io import (
+    FLO_MAGIC,
+    HDF5_MAGIC,
+    write_flo,
+    write_flo5,
+    write_kitti_png,
+)
 from pwc_exp.data.sample import Sample
 
 

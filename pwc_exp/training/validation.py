@@ -14,9 +14,9 @@ from pwc_exp.config.commands import BootstrapConfig
 from pwc_exp.config.data import DataConfig
 from pwc_exp.config.training import MEAN_AEPE, METRICS, OWN, TrainConfig
 from pwc_exp.data import quarantine
-from pwc_exp.data.annotations import origins
 from pwc_exp.data.pipeline import EvalFeed
 from pwc_exp.data.sample import Batch, Source, Sources
+from pwc_exp.data.source import origins
 from pwc_exp.evaluation.bootstrap import interval_of
 from pwc_exp.evaluation.metrics import BY_NAME
 from pwc_exp.flow.metrics import COUNT, SUMS, mean_of_sums

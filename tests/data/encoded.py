@@ -3,6 +3,8 @@
 import io
 import struct
 import zlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -81,3 +83,31 @@ def npy(array: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.save(stream, array)
     return stream.getvalue()
+
+
+def assert_same(received: Any, expected: Any, name: object = None) -> None:
+    """Equal in dtype, shape and every bit; tells -0 from 0."""
+    assert same(received, expected), name
+
+
+def same(received: Any, expected: Any) -> bool:
+    both = [x if isinstance(x, (list, tuple)) else [x] for x in (received, expected)]
+    arrays = [[np.asarray(array) for array in arrays] for arrays in both]
+    return all(
+        (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
+        for a, b in zip(*arrays, strict=True)
+    )
+
+
+def assert_graph_agrees(
+    graph: Any, read: Callable[[Path], Any], contents: dict[str, bytes], folder: Path
+) -> None:
+    """Called alone and in a pipeline, a graph reader returns the bits of a Python reader."""
+    paths = [folder / name for name in contents]
+    for path in paths:
+        path.write_bytes(contents[path.name])
+    # A division by a constant was seen to differ in a compiled function only.
+    mapped = tf.data.Dataset.from_tensor_slices(list(map(str, paths))).map(graph)
+    for path, in_pipeline in zip(paths, mapped, strict=True):
+        assert_same(graph(str(path)), read(path), path.name)
+        assert_same(in_pipeline, read(path), path.name)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from pwc_exp.build import build_kind
 from pwc_exp.config.data import SceneConfig
-from pwc_exp.data.synthetic.source import Scene, SyntheticSource
+from pwc_exp.data.synthetic import Scene, SyntheticSource
 
 HEIGHT, WIDTH = 72, 120  # of more than one tile of the renderer
 

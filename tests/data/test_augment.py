@@ -1,5 +1,6 @@
 """Augmentation: exact values, masks, randomness from the seed, flow that explains the frames."""
 
+import math
 from collections.abc import Callable
 from functools import cache, partial
 from itertools import product
@@ -12,13 +13,23 @@ import tensorflow as tf
 from analytic_scene import visible_example
 from numpy_warp import RIGHT, errors_of_readings, right_reading_is_best, sample, warping_error
 
-from pwc_exp.data.augmentation.augment import (
+from pwc_exp.data.augmentation import (
+    ViewLimits,
     basic,
+    draw_view,
     heavy,
     mirror_left_right,
     mirror_up_down,
     modern,
-    random_crop,
+)
+from pwc_exp.data.augmentation.resampling import (
+    Affine,
+    View,
+    about,
+    compose,
+    inverse,
+    rotation,
+    transform,
 )
 from pwc_exp.data.formats.images import read_frame
 from pwc_exp.data.formats.io import read_flow
@@ -40,88 +51,49 @@ def seed_of(number: int) -> tf.Tensor:
     return tf.constant([7, number], tf.int64)
 
 
-def test_crop_cuts_the_same_window_out_of_all_parts() -> None:
-    example = some_example()
-    for number in range(20):
-        window = random_crop(example, (3, 4), seed=seed_of(number))
+def cropped(number: int, crop: tuple[int, int] = (3, 4), probability: float = 0.0) -> Example:
+    flips = {"flip_left_right": probability, "flip_up_down": probability}
+    return basic(some_example(), crop=crop, seed=seed_of(number), **flips)
+
+
+def test_crop_cuts_one_window_out_of_all_parts_at_every_place_and_no_other() -> None:
+    example, places = some_example(), set()
+    for number in range(300):
+        window = cropped(number)
         top, left, _ = window.frame1[0, 0].numpy().astype(int)
+        places.add((top, left))
         for part, whole in zip(window, example, strict=True):
             np.testing.assert_array_equal(part, whole[top : top + 3, left : left + 4])
-
-
-def test_crop_reaches_every_place_and_no_other() -> None:
-    example = some_example()
-    windows = [random_crop(example, (3, 4), seed=seed_of(number)) for number in range(300)]
-    places = {tuple(window.frame1[0, 0, :2].numpy().astype(int)) for window in windows}
     assert places == {(top, left) for top in range(3) for left in range(5)}
 
 
-def test_crop_of_the_whole_size_changes_nothing() -> None:
-    example = some_example()
-    window = random_crop(example, (HEIGHT, WIDTH), seed=seed_of(0))
-    for part, whole in zip(window, example, strict=True):
+def test_crop_of_the_whole_size_changes_nothing_and_a_larger_one_is_refused() -> None:
+    for part, whole in zip(cropped(0, (HEIGHT, WIDTH)), some_example(), strict=True):
         np.testing.assert_array_equal(part, whole)
-
-
-def test_crop_larger_than_the_frame_is_refused() -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="smaller than the crop"):
-        random_crop(some_example(), (3, WIDTH + 1), seed=seed_of(0))
+        cropped(0, (3, WIDTH + 1))
 
 
-def test_mirroring_left_and_right_turns_motion_to_the_right() -> None:
+@pytest.mark.parametrize(
+    ("mirror", "axis", "signs"), [(mirror_left_right, 1, [-1, 1]), (mirror_up_down, 0, [1, -1])]
+)
+def test_mirroring_turns_motion(
+    mirror: Callable[[Example], Example], axis: int, signs: list[int]
+) -> None:
     example = some_example()
-    mirrored = mirror_left_right(example)
-    np.testing.assert_array_equal(mirrored.frame1, example.frame1[:, ::-1])
-    np.testing.assert_array_equal(mirrored.frame2, example.frame2[:, ::-1])
-    np.testing.assert_array_equal(mirrored.flow[..., 0], -example.flow[:, ::-1, 0])
-    np.testing.assert_array_equal(mirrored.flow[..., 1], example.flow[:, ::-1, 1])
-    np.testing.assert_array_equal(mirrored.valid, example.valid[:, ::-1])
+    mirrored = mirror(example)
+    np.testing.assert_array_equal(mirrored.flow, np.flip(example.flow, axis) * signs)
+    for part, whole in ((m, w) for m, w in zip(mirrored, example, strict=True) if w.shape[-1] != 2):
+        np.testing.assert_array_equal(part, np.flip(whole, axis))
 
 
-def test_mirroring_up_and_down_turns_motion_down() -> None:
-    example = some_example()
-    mirrored = mirror_up_down(example)
-    np.testing.assert_array_equal(mirrored.frame1, example.frame1[::-1])
-    np.testing.assert_array_equal(mirrored.frame2, example.frame2[::-1])
-    np.testing.assert_array_equal(mirrored.flow[..., 0], example.flow[::-1, :, 0])
-    np.testing.assert_array_equal(mirrored.flow[..., 1], -example.flow[::-1, :, 1])
-    np.testing.assert_array_equal(mirrored.valid, example.valid[::-1])
-
-
-def augmented(number: int, probability: float = 0.5) -> Example:
-    return basic(
-        some_example(),
-        crop=(HEIGHT, WIDTH),
-        seed=seed_of(number),
-        flip_left_right=probability,
-        flip_up_down=probability,
-    )
-
-
-def test_probabilities_0_and_1_never_and_always_mirror() -> None:
-    whole = some_example()
-    for number in range(10):
-        np.testing.assert_array_equal(augmented(number, 0.0).flow, whole.flow)
-        np.testing.assert_array_equal(augmented(number, 1.0).flow, -whole.flow[::-1, ::-1])
-
-
-def test_each_mirroring_is_drawn_on_its_own_about_as_often_as_asked() -> None:
-    signs = np.array([np.sign(augmented(number).flow[0, 0]) for number in range(200)])
+def test_each_mirroring_is_drawn_on_its_own_as_often_as_asked() -> None:
+    whole, size = some_example(), (HEIGHT, WIDTH)
+    np.testing.assert_array_equal(cropped(3, size, 1.0).flow, -whole.flow[::-1, ::-1])
+    signs = np.array([np.sign(cropped(number, size, 0.5).flow[0, 0]) for number in range(200)])
     combinations, counts = np.unique(signs, axis=0, return_counts=True)
     assert len(combinations) == 4
     assert counts.min() > 25
-
-
-def test_valid_and_its_flow_stay_together() -> None:
-    whole = some_example()
-    known = {tuple(np.abs(flow)) for flow in whole.flow.numpy()[whole.valid.numpy() > 0]}
-    for number in range(20):
-        example = basic(
-            whole, crop=(3, 4), seed=seed_of(number), flip_left_right=0.5, flip_up_down=0.5
-        )
-        kept = {tuple(np.abs(flow)) for flow in example.flow.numpy()[example.valid.numpy() > 0]}
-        assert kept <= known
-        assert example.valid.numpy().sum() == len(kept)
 
 
 def test_a_map_gives_what_eager_execution_gives() -> None:
@@ -136,10 +108,7 @@ def test_a_map_gives_what_eager_execution_gives() -> None:
     )
     assert mapped.element_spec.flow.shape == (3, 4, 2)
     for number, example in enumerate(mapped):
-        eager = basic(
-            some_example(), crop=(3, 4), seed=seed_of(number), flip_left_right=0.5, flip_up_down=0.5
-        )
-        for part, other in zip(example, eager, strict=True):
+        for part, other in zip(example, cropped(number, probability=0.5), strict=True):
             np.testing.assert_array_equal(part, other)
 
 
@@ -413,3 +382,132 @@ def test_pixels_that_show_nothing_of_frame1_are_not_valid() -> None:
         shares.append(made.valid.mean())
     assert min(shares) < 0.9
     assert max(shares) == 1
+
+
+VIEW_CROP = (24, 32)
+SIZE = (40, 56)
+NONE: dict[str, Any] = {
+    "geometry_probability": 1.0,
+    "min_zoom": 1.0,
+    "max_zoom": 1.0,
+    "squeeze": 0.0,
+    "rotate": 0.0,
+    "relative_translate": 0.0,
+    "relative_rotate": 0.0,
+    "relative_zoom": 0.0,
+}
+SOME = {name: GEOMETRY[name] for name in NONE}
+
+
+def drawn(
+    count: int = 60,
+    *,
+    size: tuple[int, int] = SIZE,
+    signs: tuple[float, float] = (1.0, 1.0),
+    **ranges: float,
+) -> list[View]:
+    options: dict[str, Any] = {"size": tf.constant(size), "signs": tf.constant(signs)}
+    make = tf.function(
+        partial(draw_view, crop=VIEW_CROP, limits=ViewLimits(**NONE | ranges), **options)
+    )
+    return [View(*make(seed_of(number))) for number in range(count)]
+
+
+def linears(views: list[View]) -> np.ndarray:
+    """Of the maps from frame 1 to the window, [V, 2, 2]."""
+    return np.array([np.linalg.inv(view.frame1_from_window.linear) for view in views])
+
+
+def is_plain(view: View) -> bool:
+    parts = (view.frame1_from_window.linear, view.added_motion.linear)
+    still = (np.asarray(view.added_motion.offset) == 0).all()
+    return bool(still and all(np.array_equal(np.abs(part), np.eye(2)) for part in parts))
+
+
+@pytest.mark.parametrize("signs", [(1.0, 1.0), (-1.0, -1.0)])
+def test_the_window_is_inside_of_both_frames(signs: tuple[float, float]) -> None:
+    views = drawn(signs=signs, **SOME)
+    ends = np.array([[x, y] for x in (0, VIEW_CROP[1] - 1) for y in (0, VIEW_CROP[0] - 1)])
+    assert sum(is_plain(view) for view in views) == 0
+    for view in views:
+        frame2_from_window = compose(view.frame1_from_window, inverse(view.added_motion))
+        for linear, offset in (view.frame1_from_window, frame2_from_window):
+            seen = ends @ np.asarray(linear).T + np.asarray(offset)
+            assert seen.min() > -1e-3
+            assert (seen < [SIZE[1] - 1 + 1e-3, SIZE[0] - 1 + 1e-3]).all()
+
+
+def test_zoom_and_squeeze_and_rotation_fill_their_ranges() -> None:
+    scales = np.linalg.norm(linears(drawn(200, min_zoom=0.8, max_zoom=1.6)), axis=2)
+    np.testing.assert_allclose(scales[:, 0], scales[:, 1], rtol=1e-4)
+    assert 0.8 <= scales.min() < 0.85
+    assert 1.5 < scales.max() <= 1.6001
+
+    squeezed = np.log(np.linalg.norm(linears(drawn(squeeze=0.2)), axis=2))
+    np.testing.assert_allclose(squeezed.sum(axis=1), 0, atol=1e-5)
+    ratios = squeezed[:, 0] - squeezed[:, 1]
+    assert -0.2001 <= ratios.min() < -0.15
+    assert 0.15 < ratios.max() <= 0.2001
+
+    turned = linears(drawn(rotate=15.0))
+    angles = np.rad2deg(np.arctan2(turned[:, 1, 0], turned[:, 0, 0]))
+    assert -15.001 <= angles.min() < -11
+    assert 11 < angles.max() <= 15.001
+
+
+def test_added_motion_fills_its_ranges_about_the_centre() -> None:
+    views = drawn(100, relative_translate=0.1, relative_zoom=0.05)
+    centre = np.array([VIEW_CROP[1] - 1, VIEW_CROP[0] - 1]) / 2
+    moved = [transform(view.added_motion, centre[:, None].astype(np.float32)) for view in views]
+    farthest = np.abs(np.array(moved)[..., 0] - centre).max(axis=0)
+    np.testing.assert_array_less(farthest, [3.201, 2.401])
+    np.testing.assert_array_less([2.5, 1.9], farthest)
+    zooms = np.array([view.added_motion.linear[0, 0] for view in views])
+    assert np.exp(-0.0501) <= zooms.min() < 0.97
+    assert 1.03 < zooms.max() <= np.exp(0.0501)
+
+
+def test_no_ranges_and_probability_0_are_plain_crops_at_every_place() -> None:
+    for ranges in (NONE, SOME | {"geometry_probability": 0.0}):
+        views = drawn(60, size=(26, 34), **ranges)
+        assert all(is_plain(view) for view in views)
+        places = {tuple(view.frame1_from_window.offset.numpy()) for view in views}
+        assert places == {(x, y) for x in (0.0, 1.0, 2.0) for y in (0.0, 1.0, 2.0)}
+    changed = drawn(**SOME | {"geometry_probability": 0.5})
+    assert 18 <= sum(not is_plain(view) for view in changed) <= 42
+
+
+def test_where_nothing_fits_the_window_is_a_plain_crop() -> None:
+    shrunk = SOME | {"min_zoom": 0.5, "max_zoom": 0.6}
+    assert all(is_plain(view) for view in drawn(20, size=VIEW_CROP, **shrunk))
+    assert sum(is_plain(view) for view in drawn(20, size=VIEW_CROP, **SOME)) < 5
+
+
+POINTS = tf.constant([[1.0, 5.0, -2.0], [3.0, 0.5, 8.0]])
+
+
+def test_maps_compose_from_the_inner_one_and_have_inverses() -> None:
+    turn = Affine(rotation(tf.constant(0.3)), tf.zeros([2]))
+    shift = Affine(tf.eye(2), tf.constant([10.0, 0.0]))
+    both = transform(compose(turn, shift), POINTS)
+    np.testing.assert_allclose(both, transform(turn, transform(shift, POINTS)), rtol=1e-5)
+    numbers = np.random.default_rng(1).normal(size=(3, 6)).astype(np.float32)
+    maps = Affine(tf.constant(numbers[:, :4].reshape(3, 2, 2)), tf.constant(numbers[:, 4:]))
+    back = transform(compose(inverse(maps), maps), POINTS)
+    np.testing.assert_allclose(back, np.tile(POINTS, (3, 1, 1)), atol=1e-4)
+    centre = tf.constant([5.0, 11.0])
+    kept = transform(about(centre, maps.linear), centre[:, None])
+    np.testing.assert_allclose(kept, np.tile([[5.0], [11.0]], (3, 1, 1)), atol=1e-4)
+
+
+@pytest.mark.parametrize("signs", [(1.0, 1.0), (-1.0, 1.0), (1.0, -1.0), (-1.0, -1.0)])
+def test_the_inverse_of_a_mirroring_and_a_shift_by_pixels_is_exact(signs: list[float]) -> None:
+    mirror = Affine(tf.linalg.diag(tf.constant(signs)), tf.constant([1023.0, 7.0]))
+    back = inverse(mirror)
+    np.testing.assert_array_equal(back.linear, mirror.linear)
+    np.testing.assert_array_equal(back.offset, -np.array(signs) * [1023.0, 7.0])
+
+
+def test_a_positive_rotation_turns_right_into_down() -> None:
+    quarter = rotation(tf.constant(math.pi / 2))
+    np.testing.assert_allclose(tf.linalg.matvec(quarter, [1.0, 0.0]), [0.0, 1.0], atol=1e-6)

@@ -1,4 +1,4 @@
-"""The check of a data set: every bad file is named, and a good one never is."""
+"""The check of a data set: every bad file is named, a good one never; every pixel counts once."""
 
 import json
 from collections.abc import Callable
@@ -7,11 +7,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pwc_exp.data.check import Kind, Report, bad_samples, check_samples, text, to_json
+from pwc_exp.data.check import (
+    EDGES,
+    Kind,
+    Report,
+    Statistics,
+    Tally,
+    bad_samples,
+    check_samples,
+    flow_statistics,
+    statistics_json,
+    statistics_text,
+    summarize,
+    tally,
+    text,
+    to_json,
+)
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo
 from pwc_exp.data.sample import Sample
 from pwc_exp.data.source import Decoded, read_sample
+from pwc_exp.errors import DataError
 
 HEIGHT, WIDTH = 40, 50
 SHIFT = np.array([6, -3], np.float32)  # (x, y)
@@ -118,13 +134,6 @@ def test_every_bad_file_is_named(samples: list[Sample]) -> None:
     assert list(bad_samples(report)) == ["a_1", "a_2", "b_1", "b_2"]
 
 
-def test_swapped_files_are_named(samples: list[Sample]) -> None:
-    sample = samples[1]
-    assert sample.flow is not None
-    samples[1] = sample._replace(frame2=sample.flow, flow=sample.frame2)
-    assert found(headers(samples)) == [(Kind.DAMAGED, "a_2")] * 2
-
-
 @pytest.mark.parametrize("part", ["frame1", "frame2", "flow", "invalid"])
 def test_the_file_of_another_size_is_named(
     part: str, samples: list[Sample], tmp_path: Path
@@ -146,11 +155,6 @@ def test_flow_of_twice_the_size_fits_a_stride_of_two(
     double = samples[0]._replace(flow=flow, flow_stride=2)
     assert decoded([double]).errors == []
     assert found(headers([double._replace(flow_stride=1)])) == [(Kind.SIZE, "a_1")]
-
-
-def test_pairs_without_ground_truth_pass(samples: list[Sample]) -> None:
-    report = decoded([sample._replace(flow=None, invalid=None) for sample in samples])
-    assert (report.errors, report.notes) == ([], [])
 
 
 def test_flow_that_is_nowhere_known_is_an_error(samples: list[Sample]) -> None:
@@ -232,7 +236,99 @@ def test_json_holds_every_finding(samples: list[Sample]) -> None:
     assert content["sizes"] == [{"height": HEIGHT, "width": WIDTH, "pairs": 4}]
 
 
-def test_nothing_to_check_is_a_report(samples: list[Sample]) -> None:
-    report = decoded(samples[:0])
-    assert (report.pairs, report.errors, report.sizes) == (0, [], {})
-    assert "sizes      none" in text(report, most=3)
+Read = Callable[[Sample], tuple[np.ndarray, np.ndarray]]
+
+
+def known(x: list[list[float]], y: list[list[float]]) -> tuple[np.ndarray, np.ndarray]:
+    flow = np.stack([np.array(x, np.float32), np.array(y, np.float32)], axis=-1)
+    return flow, np.ones(flow.shape[:2], np.float32)
+
+
+def random_flow(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Flow of 0 to some hundreds of pixels, about half of it known."""
+    draw = np.random.default_rng(seed)
+    flow = draw.normal(0, draw.choice([0.5, 8, 200], (height, width, 1)), (height, width, 2))
+    return flow.astype(np.float32), (draw.random((height, width)) < 0.5).astype(np.float32)
+
+
+def numbered(count: int) -> list[Sample]:
+    return [Sample(f"{i:02d}", "s", Path("1"), Path("2"), Path("f")) for i in range(count)]
+
+
+def by_number(make: Callable[[int], tuple[np.ndarray, np.ndarray]]) -> Read:
+    return lambda sample: make(int(sample.id))
+
+
+def test_numbers_of_a_flow_that_can_be_counted_by_hand() -> None:
+    flow, valid = known([[3, 0, 0, 0], [0, 60, 1e9, 9]], [[-4, 0, 1, 10], [0.5, 80, 7, 0]])
+    valid[1, 2] = 0
+    found = summarize([tally("a", flow, valid)])
+    assert (found.examples, found.pixels, found.known) == (1, 8, 7)
+    assert found.sizes == {(2, 4): 1}
+    assert found.mean == pytest.approx((5 + 0 + 1 + 10 + 0.5 + 100 + 9) / 7)
+    assert found.median == pytest.approx(5, abs=0.25)
+    assert (found.largest, found.largest_id) == (100, "a")
+    assert found.speeds == {"s0_10": 5 / 7, "s10_40": 1 / 7, "s40_plus": 1 / 7}
+    counts = {low: pixels for low, _, pixels in found.histogram if pixels}
+    assert counts == {0: 2, 1: 1, 5: 2, 10: 1, 80: 1}
+
+
+def test_statistics_equal_those_of_all_pixels_together() -> None:
+    pairs = [random_flow(seed, 5 + seed, 9) for seed in range(6)]
+    found = summarize([tally(str(seed), *pair) for seed, pair in enumerate(pairs)])
+    speed = np.concatenate([np.linalg.norm(flow, axis=-1)[valid > 0] for flow, valid in pairs])
+    assert found.known == len(speed)
+    assert found.mean == pytest.approx(speed.mean(dtype=np.float64), rel=1e-6)
+    assert found.median == pytest.approx(np.median(speed), rel=0.08)
+    assert found.largest == pytest.approx(speed.max())
+    expected, _ = np.histogram(speed, EDGES)
+    assert [each.pixels for each in found.histogram] == expected.tolist()
+    assert sum(found.speeds[name] or 0 for name in found.speeds) == pytest.approx(1)
+
+
+def test_the_first_of_two_largest_is_named_and_the_unknown_never() -> None:
+    empty, zero = known([[5]], [[0]]), known([[0]], [[0]])
+    empty[1][:] = 0
+    tallies = [tally("none", *empty), tally("first", *zero), tally("second", *zero)]
+    assert summarize(tallies).largest_id == "first"
+
+
+@pytest.mark.parametrize("tallies", [[], [tally("a", np.ones((2, 3, 2)), np.zeros((2, 3)))]])
+def test_without_a_known_pixel_there_is_no_mean(tallies: list[Tally]) -> None:
+    found = summarize(tallies)
+    assert found.known == 0
+    assert {found.mean, found.median, found.largest, *found.speeds.values()} == {None}
+    assert "known" in statistics_text(found)
+    json.dumps(statistics_json(found), allow_nan=False)
+
+
+def test_samples_are_spread_evenly_and_workers_change_nothing() -> None:
+    read: list[str] = []
+
+    def noting(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+        read.append(sample.id)
+        return random_flow(int(sample.id), 4, 6)
+
+    def found(workers: int) -> Statistics:
+        return flow_statistics(numbered(40), read=noting, workers=workers, limit=4)
+
+    one = found(1)
+    assert read == ["00", "10", "20", "30"]
+    assert one == found(3)
+    assert one.examples == 4
+
+
+def test_a_sample_that_cannot_be_read_stops_with_its_own_error() -> None:
+    def fails(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+        raise DataError(f"damaged: {sample.id}")
+
+    with pytest.raises(DataError, match="damaged: 00"):
+        flow_statistics(numbered(200), read=fails, workers=2, limit=None)
+
+
+def test_json_holds_the_histogram_with_both_edges() -> None:
+    content = statistics_json(summarize([tally("a", *known([[700, 1]], [[0, 0]]))]))
+    content = json.loads(json.dumps(content, allow_nan=False))
+    assert content["sizes"] == [{"height": 1, "width": 2, "pairs": 1}]
+    assert content["histogram"][1] == {"low": 1, "high": 2, "pixels": 1}
+    assert content["histogram"][-1] == {"low": 640, "high": None, "pixels": 1}

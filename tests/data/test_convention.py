@@ -80,22 +80,6 @@ def test_the_sign_of_what_does_not_move_is_ambiguous(x: int, y: int, axis: str) 
     assert f"the sign of {axis} is ambiguous" in text(found)
 
 
-def test_motion_by_half_a_pixel_is_followed() -> None:
-    canvas = texture(0)
-    between = (canvas + np.roll(canvas, -1, axis=1)) / 2
-    between = (between + np.roll(between, -1, axis=0)) / 2
-    pair = moved(7, -3)
-    pair = pair._replace(frame1=between[20 : 20 + HEIGHT, 20 : 20 + WIDTH], flow=pair.flow + 0.5)
-    assert min(judge(evidence(pair)).advantages.values()) > 0.6
-
-
-@pytest.mark.parametrize("first", [False, True])
-def test_a_disparity_with_the_wrong_sign_is_named(first: bool) -> None:
-    found = judge(evidence(misread(moved(6, 0), Reading(first, -1, 1))))
-    assert found.verdict == Reading(first, -1, 1).name
-    assert ("if both are negated" in text(found)) is not first
-
-
 def test_equal_motion_along_both_axes_leaves_the_order_undecided() -> None:
     found = judge(evidence(moved(5, 5)))
     assert found.verdict == "undecided"
@@ -114,26 +98,18 @@ def test_without_motion_or_known_pixels_nothing_is_decided() -> None:
     pair = moved(7, -3)
     few = np.zeros_like(pair.valid)
     few[25:34, 40:49] = 1
-    for still in (moved(0, 0), pair._replace(valid=few), pair._replace(valid=0 * few)):
+    leaving = pair._replace(flow=pair.flow * 100)
+    for still in (moved(0, 0), leaving, pair._replace(valid=few), pair._replace(valid=0 * few)):
         assert "too few points" in undecided(still)
     assert "too few points" in undecided()
-
-
-def test_motion_that_leaves_the_frame_tells_nothing() -> None:
-    pair = moved(7, -3)
-    assert "too few points" in undecided(pair._replace(flow=pair.flow * 100))
+    grey = np.full_like(pair.frame1, 0.5)
+    undecided(pair._replace(frame1=grey, frame2=grey))
 
 
 def test_frames_of_another_pair_are_not_explained() -> None:
     pair = moved(7, -3)
     assert "are these its frames" in undecided(pair._replace(frame2=moved(7, -3, seed=1).frame2))
     assert "are these its frames" in undecided(pair._replace(frame2=pair.frame1))
-
-
-def test_constant_frames_decide_nothing() -> None:
-    pair = moved(7, -3)
-    grey = np.full_like(pair.frame1, 0.5)
-    undecided(pair._replace(frame1=grey, frame2=grey))
 
 
 def test_unknown_pixels_do_not_vote() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from trees import make
 
-from pwc_exp.data.datasets import folder, from_manifest, unlabelled
+from pwc_exp.data.datasets.custom import folder, from_manifest, unlabelled
 from pwc_exp.data.sample import Sample
 from pwc_exp.errors import ConfigError, DataError, MissingInputError, UserError
 
@@ -116,18 +116,6 @@ def test_two_stars_match_folders_of_any_depth(tmp_path: Path) -> None:
     )
     assert [sample.id for sample in samples] == ["1", "x/1", "x/y/1"]
     assert samples[2].flow == tmp_path / "x/y/1.flo"
-
-
-def test_only_stars_and_question_marks_are_special(tmp_path: Path) -> None:
-    make(tmp_path, "[1]+a.png", "[1]+b.png", "1.png")
-    assert [sample.id for sample in pairs(tmp_path, frame1="[1]+?.png")] == ["a"]
-
-
-def test_pairs_without_flow_are_for_prediction(tmp_path: Path) -> None:
-    make_pairs(tmp_path)
-    samples = pairs(tmp_path, **PATTERNS | {"flow": None, "valid": None})
-    assert {sample.flow for sample in samples} == {None}
-    assert len(samples) == 3
 
 
 def test_hidden_files_and_folders_match_nothing(tmp_path: Path) -> None:

@@ -7,19 +7,11 @@ from typing import Any
 import pytest
 from trees import TREES, Tree, make, subset_files, things, things_files
 
-from pwc_exp.data import datasets
-from pwc_exp.data.datasets import (
-    DATASETS,
-    flyingchairs,
-    flyingthings3d,
-    folder,
-    from_manifest,
-    kitti,
-    known_pairs,
-    sintel,
-    unlabelled,
-)
-from pwc_exp.data.splits import split_samples
+from pwc_exp.data.datasets import DATASETS, known_pairs
+from pwc_exp.data.datasets import benchmarks as datasets
+from pwc_exp.data.datasets.benchmarks import flyingchairs, flyingthings3d, kitti, sintel
+from pwc_exp.data.datasets.custom import from_manifest
+from pwc_exp.data.sample import take_split
 from pwc_exp.errors import DataError, MissingInputError
 
 every_data_set = pytest.mark.parametrize("tree", TREES.values(), ids=TREES.keys())
@@ -71,29 +63,6 @@ def test_a_tree_without_files_has_no_pairs(tree: Tree, tmp_path: Path) -> None:
 
 
 @every_data_set
-def test_the_order_of_a_listing_does_not_matter(
-    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make(tmp_path, *tree.files)
-    samples = tree.index(tmp_path)
-
-    class Reversed:
-        def __init__(self, folder: Path) -> None:
-            with scandir(folder) as entries:
-                self.entries = sorted(entries, key=lambda entry: entry.name, reverse=True)
-
-        def __enter__(self) -> list[os.DirEntry[str]]:
-            return self.entries
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-    scandir = os.scandir
-    monkeypatch.setattr(os, "scandir", Reversed)
-    assert tree.index(tmp_path) == samples
-
-
-@every_data_set
 def test_an_index_lists_each_folder_once(
     tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,7 +84,8 @@ def test_an_index_lists_each_folder_once(
 @pytest.mark.parametrize("val_share", [0.05, 0.5])
 def test_no_scene_is_on_both_sides_of_a_split(tree: Tree, val_share: float, tmp_path: Path) -> None:
     make(tmp_path, *tree.files)
-    train, val = split_samples(tree.index(tmp_path), val_share=val_share)
+    samples = tree.index(tmp_path)
+    train, val = (take_split(samples, side, val_share=val_share) for side in ("train", "val"))
     assert train
     assert val
     assert not {sample.scene for sample in train} & {sample.scene for sample in val}
@@ -192,12 +162,6 @@ def test_a_sintel_frame_in_the_middle_that_is_absent_breaks_two_pairs(tmp_path: 
         sintel(tmp_path, render_pass="clean")
 
 
-def test_a_sintel_scene_without_frames_is_missed(tmp_path: Path) -> None:
-    make(tmp_path, *TREES["sintel"].files, "training/flow/c_1/frame_0001.flo")
-    with pytest.raises(DataError, match="1 of 5 pairs .*clean/c_1/frame_0001.png"):
-        sintel(tmp_path, render_pass="clean")
-
-
 @pytest.mark.parametrize("folder", ["colored_0", "image_0"])
 def test_kitti_2012_is_read_in_colour_or_else_in_grey(folder: str, tmp_path: Path) -> None:
     make(tmp_path, *TREES["kitti"].files)
@@ -208,16 +172,6 @@ def test_kitti_2012_is_read_in_colour_or_else_in_grey(folder: str, tmp_path: Pat
     assert {sample.flow.parent.name for sample in samples if sample.flow} == {"flow_occ"}
     assert samples[0].frame2.name == "000000_11.png"
     assert known_pairs("kitti", tmp_path, truth="occ") == 194
-
-
-def test_hd1k_pairs_stay_within_a_sequence(tmp_path: Path) -> None:
-    make(tmp_path, *TREES["hd1k"].files)
-    samples = datasets.hd1k(tmp_path)
-    assert [(sample.scene, sample.frame1.stem, sample.frame2.stem) for sample in samples] == [
-        ("000000", "000000_0021", "000000_0022"),
-        ("000001", "000001_0010", "000001_0011"),
-        ("000001", "000001_0011", "000001_0012"),
-    ]
 
 
 def test_flow_of_spring_is_sampled_at_every_second_pixel(tmp_path: Path) -> None:
@@ -309,17 +263,6 @@ def test_a_pair_is_two_frames_of_a_scene_with_the_flow_of_the_first(tmp_path: Pa
     assert (pair.scene, pair.split) == (scene, "train")
 
 
-def test_flow_into_the_past_begins_at_the_second_frame(tmp_path: Path) -> None:
-    make(tmp_path, *things_files())
-    samples = flyingthings3d(tmp_path, render_pass="clean", camera="left", direction="backward")
-    assert len(samples) == 8
-    first = samples[0]
-    assert first.id == "TEST/A/0000/clean/left/into_past/0007"
-    assert [first.frame1.name, first.frame2.name] == ["0007.png", "0006.png"]
-    assert first.flow is not None
-    assert first.flow.name == "OpticalFlowIntoPast_0007_L.pfm"
-
-
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_flow_out_of_a_scene_makes_no_pair_and_need_not_be_there(
     direction: str, tmp_path: Path
@@ -345,12 +288,6 @@ def test_a_frame_that_is_absent_is_missed_at_either_end(
         things(direction=direction)(tmp_path)
 
 
-def test_a_scene_without_frames_is_missed(tmp_path: Path) -> None:
-    make(tmp_path, *(name for name in things_files() if "pass/TRAIN/B" not in name))
-    with pytest.raises(DataError, match="2 of 8 pairs .*frames_cleanpass/TRAIN/B/0001/left/0006"):
-        things()(tmp_path)
-
-
 @pytest.mark.parametrize("place", [".", "frames_cleanpass"])
 @pytest.mark.parametrize("camera", ["left", "right"])
 @pytest.mark.parametrize("direction", ["forward", "backward"])
@@ -368,13 +305,6 @@ def test_unused_frames_are_left_out_wherever_they_stand_in_a_pair(
         ("TRAIN/B/0001", "0006", "0007"),
         ("TRAIN/B/0001", "0007", "0008"),
     }
-
-
-def test_an_unused_frame_need_not_be_there(tmp_path: Path) -> None:
-    make(tmp_path, *things_files())
-    (tmp_path / "all_unused_files.txt").write_text(UNUSED)
-    (tmp_path / "frames_cleanpass/TRAIN/A/0000/left/0007.png").unlink()
-    assert len(things()(tmp_path)) == 5
 
 
 def test_a_list_of_unused_frames_that_is_none_is_refused(tmp_path: Path) -> None:
@@ -419,49 +349,6 @@ def test_the_subset_ends_scenes_where_flow_is_missing_in_one_direction(tmp_path:
     ]
 
 
-def test_the_subset_has_the_same_scenes_into_the_past(tmp_path: Path) -> None:
-    make(tmp_path, *subset_files())
-    pair = flyingthings3d(tmp_path, render_pass="final", camera="right", direction="backward")[1]
-    assert pair.id == "train/final/right/into_past/0000002"
-    assert pair.scene == "train/0000000"
-    assert pair.frame1 == tmp_path / "train/image_final/right/0000002.png"
-    assert pair.frame2 == tmp_path / "train/image_final/right/0000001.png"
-    assert pair.flow == tmp_path / "train/flow/right/into_past/0000002.flo"
-
-
-def test_a_pass_that_is_not_there_is_reported(tmp_path: Path) -> None:
-    make(tmp_path, *(name for name in things_files() if "finalpass" not in name))
-    with pytest.raises(MissingInputError, match="frames_finalpass/TRAIN/A/0000/left/0006.png"):
-        things("final")(tmp_path)
-    assert TREES["flyingthings3d"].count == len(things("clean")(tmp_path))
-
-
-def test_both_passes_of_sintel_are_found(shared: Path) -> None:
-    root = shared / "data/MPI-Sintel"
-    samples = sintel(root, render_pass="both")
-    assert [sample.id for sample in samples[::4]] == [
-        "clean/alley_1/frame_0001",
-        "final/alley_1/frame_0001",
-    ]
-    assert [sample.scene for sample in samples] == [*["alley_1"] * 3, "cave_2"] * 2
-    masked = [sample.id for sample in samples if sample.invalid]
-    assert masked[0::2] == ["clean/alley_1/frame_0002", "final/alley_1/frame_0002"]
-
-
-def test_kitti_is_recognised_by_its_folders(shared: Path) -> None:
-    for year, pairs in ((2012, 194), (2015, 200)):
-        root = shared / f"data/kitti{year}"
-        assert known_pairs("kitti", root, truth="noc") == pairs
-        assert len(kitti(root, truth="noc")) == 1
-
-
-def test_examples_of_chairs_with_other_names_are_read_by_patterns(shared: Path) -> None:
-    root = shared / "data/FlyingChairs_examples_lmb"
-    samples = folder(root, frame1="*-img0.ppm", frame2="*-img1.ppm", flow="*-gt.flo", valid=None)
-    assert [sample.id for sample in samples] == ["0000000", "0000001"]
-    assert samples[1].flow == root / "0000001-gt.flo"
-
-
 def test_a_manifest_gives_the_index_of_its_data_set(shared: Path, tmp_path: Path) -> None:
     root = shared / "data/MPI-Sintel"
     samples = sintel(root, render_pass="clean")
@@ -475,9 +362,3 @@ def test_a_manifest_gives_the_index_of_its_data_set(shared: Path, tmp_path: Path
     manifest.write_text("\n".join(lines))
     assert any(sample.occlusion for sample in samples)
     assert from_manifest(root, manifest=manifest) == samples
-
-
-def test_frames_of_a_real_folder_are_paired(shared: Path) -> None:
-    root = shared / "data/MPI-Sintel/training/final/alley_1"
-    ids = [sample.id for sample in unlabelled(root)]
-    assert ids == ["frame_0001", "frame_0002", "frame_0003"]

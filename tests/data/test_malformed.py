@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from encoded import (
+    FLO_MAGIC,
     HEIGHT,
     WIDTH,
+    bmp,
     flo,
     flo5,
     jpeg,
@@ -23,11 +25,12 @@ from encoded import (
     png,
     ppm,
     raw_png,
+    same,
     some_flow,
     some_image,
 )
 
-from pwc_exp.data.formats.headers import DEFLATE_RATIO
+from pwc_exp.data.formats.headers import DEFLATE_RATIO, MAX_PIXELS
 from pwc_exp.data.formats.images import graph_frame, inspect_frame, read_frame
 from pwc_exp.data.formats.io import graph_flow, inspect_flow, read_flow
 from pwc_exp.errors import UserError
@@ -69,16 +72,6 @@ def masked(flow: np.ndarray) -> list[np.ndarray]:
     """The documented rule: what is not finite, or at least 1e9, is unknown and its flow is 0."""
     valid = (np.nan_to_num(np.abs(flow), nan=np.inf) < 1e9).all(axis=-1)
     return [np.where(valid[..., None], flow, 0).astype(np.float32), valid.astype(np.float32)]
-
-
-def same(result: Any, expected: Any) -> bool:
-    """Equal in dtype, shape and every bit."""
-    both = [x if isinstance(x, (list, tuple)) else [x] for x in (result, expected)]
-    arrays = [[np.asarray(array) for array in arrays] for arrays in both]
-    return all(
-        (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
-        for a, b in zip(*arrays, strict=True)
-    )
 
 
 def as_written(expected: Any) -> Check:
@@ -209,6 +202,110 @@ def of_wrong_header() -> Iterator[Case]:
         yield Case("flo5", flo5(wrong), None)
 
 
+RGB, FLOW = some_image(), some_flow()
+
+
+def png_of(width: int, height: int) -> bytes:
+    content = bytearray(png(RGB))
+    content[16:24] = struct.pack(">II", width, height)
+    return bytes(content)
+
+
+def ones_png(bits: int, channels: int) -> bytes:
+    return png(np.ones((HEIGHT, WIDTH, channels), np.uint16 if bits == 16 else np.uint8))
+
+
+FRAMES = {
+    "empty": b"",
+    "html": b"<html>404</html>",
+    "svg named png": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0",
+    "gif": b"GIF89a" + bytes(40),
+    "tiff": b"II*\0" + bytes(40),
+    "png, magic only": png(RGB)[:8],
+    "png, header only": png(RGB)[:33],
+    "png, damaged data": png(RGB)[:45] + b"\xff" * 10 + png(RGB)[55:],
+    "png, no IHDR": png(RGB)[:8] + b"\0\0\0\x0dJUNK" + png(RGB)[16:],
+    "png, bomb": png_of(2**31 - 1, 2**31 - 1),
+    "png, just over the limit": png_of(MAX_PIXELS // 1024 + 1, 1024),
+    "png, width 0": png_of(0, 3),
+    "jpeg, start only": jpeg(RGB)[:20],
+    "jpeg, truncated": jpeg(some_image())[:-30],
+    "jpeg, no size": b"\xff\xd8\xff\xd9",
+    "bmp, truncated": bmp(RGB)[:-1],
+    "bmp, header only": bmp(RGB)[:54],
+    "bmp, half a header": bmp(RGB)[:20],
+    "bmp, palette": bmp(RGB, bits=8),
+    "bmp, compressed": bmp(RGB, compression=1),
+    "ppm, truncated": ppm(RGB)[:-1],
+    "ppm, one byte long": ppm(RGB) + b"\0",
+    "ppm, text": b"P3\n1 1\n255\n1 2 3\n",
+    "ppm, bitmap": b"P4\n8 1\n\0",
+    "ppm, no largest value": b"P6\n5 3\n",
+    "ppm, largest value 0": ppm(RGB, b"P6\n5 3\n0\n"),
+    "ppm, largest value 65536": ppm(RGB, b"P6\n5 3\n65536\n"),
+    "ppm, value above the largest": ppm(np.full_like(RGB, 11), b"P6\n5 3\n10\n"),
+    "ppm, negative width": ppm(RGB, b"P6\n-5 3\n255\n"),
+    "ppm, width 0": b"P6\n0 3\n255\n",
+    "ppm, bomb": ppm(RGB, b"P6\n999999999 999999999\n255\n"),
+    "ppm, endless comment": b"P6\n#" + b"a" * 5000,
+    "bomb, png": raw_png(b"", width=3000, height=3000),
+    "bomb, png, 16-bit": raw_png(b"", width=400, height=400, bits=16),
+    "bomb, png, single bits": raw_png(b"", width=3000, height=3000, bits=1, colour=0),
+    "bomb, jpeg": jpeg(RGB).replace(
+        struct.pack(">HH", HEIGHT, WIDTH), struct.pack(">HH", 3000, 3000)
+    ),
+    "bomb, bmp": bmp(RGB).replace(
+        struct.pack("<ii", WIDTH, HEIGHT), struct.pack("<ii", 3000, -3000)
+    ),
+    "bomb, ppm": ppm(RGB, b"P6\n3000 3000\n255\n"),
+}
+PIXELS = 12 * HEIGHT * WIDTH
+FLOWS = {
+    "empty": b"",
+    "html": b"<!DOCTYPE html><title>404</title>",
+    "text": b"202021.25 5 3\n",
+    "flo, big-endian magic": FLO_MAGIC[::-1] + flo(FLOW)[4:],
+    "flo, magic only": FLO_MAGIC,
+    "flo, truncated header": flo(FLOW)[:11],
+    "flo, no pixels": flo(FLOW)[:12],
+    "flo, one byte short": flo(FLOW)[:-1],
+    "flo, one byte long": flo(FLOW) + b"\0",
+    "flo, width 0": flo(FLOW, 0)[:12],
+    "flo, both negative": flo(FLOW, -WIDTH, -HEIGHT),
+    "flo, memory bomb": flo(FLOW, 2**30, 2**30)[:28],
+    "flo, overflowing size": flo(FLOW, 2**31 - 1, 2**31 - 1)[:28],
+    "pfm, header only": b"PF\n5 3\n-1.0\n",
+    "pfm, one byte short": b"PF\n5 3\n-1.0\n" + bytes(PIXELS - 1),
+    "pfm, one byte long": b"PF\n5 3\n-1.0\n" + bytes(PIXELS + 1),
+    "pfm, one channel": b"Pf\n5 3\n-1.0\n" + bytes(PIXELS // 3),
+    "pfm, scale 0": b"PF\n5 3\n0\n" + bytes(PIXELS),
+    "pfm, scale infinite": b"PF\n5 3\n-1e999\n" + bytes(PIXELS),
+    "pfm, scale no number": b"PF\n5 3\nnan\n" + bytes(PIXELS),
+    "pfm, scale signs only": b"PF\n5 3\n--\n" + bytes(PIXELS),
+    "pfm, width 0": b"PF\n0 3\n-1\n",
+    "pfm, negative width": b"PF\n-5 3\n-1\n" + bytes(PIXELS),
+    "pfm, no height": b"PF\n5\n-1\n" + bytes(PIXELS),
+    "pfm, memory bomb": b"PF\n999999999 999999999\n-1\n" + bytes(PIXELS),
+    "pfm, endless digits": b"PF\n" + b"9" * 5000 + b" 3\n-1\n",
+    "png, 8-bit": ones_png(8, 3),
+    "png, 16-bit grey": ones_png(16, 1),
+    "png, 16-bit with alpha": ones_png(16, 4),
+    "png, truncated": ones_png(16, 3)[:-20],
+    "png, header only": ones_png(16, 3)[:33],
+    "png, magic only": ones_png(16, 3)[:8],
+    "png, bomb": raw_png(b"", width=3000, height=3000, bits=16),
+    "jpeg": b"\xff\xd8\xff\xe0" + bytes(40),
+}
+
+
+def by_hand() -> Iterator[Case]:
+    for content in FRAMES.values():
+        yield Case("png", content, None)
+    for content in FLOWS.values():
+        yield Case("flo", content, None)
+
+
 def read_both(case: Case, path: Path, graphs: dict[bool, Any]) -> Outcome:
     is_frame = case.format in ("png", "ppm", "jpeg")
     path.write_bytes(case.content)
@@ -242,7 +339,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Outcome]
     yield [
         read_both(case, folder / f"{number}.{case.format}", graphs)
         for number, case in enumerate(
-            [*damaged_copies(), *of_wrong_size_or_value(), *of_wrong_header()]
+            [*damaged_copies(), *of_wrong_size_or_value(), *of_wrong_header(), *by_hand()]
         )
     ]
     tracemalloc.stop()

@@ -103,15 +103,6 @@ def test_the_inverse_leads_back_to_two_thousandths_of_a_pixel(kind: str) -> None
         assert np.abs(back.y - y).max() < 2e-3
 
 
-def test_a_shift_alone_keeps_directions_and_lengths() -> None:
-    motion = drawn(STILL)
-    np.testing.assert_allclose(linear_parts(motion), np.tile(np.eye(2), (LAYERS, 1, 1)))
-    shift = np.linalg.norm(motion.to_frame2[:, :2, 2], axis=1) / DIAGONAL
-    assert (shift > 0.036 * 0.999).all()
-    assert (shift < 0.18 * 1.001).all()
-    assert len(np.unique(shift)) == LAYERS
-
-
 def test_rotation_zoom_and_shear_are_what_they_are_called_and_keep_their_limits() -> None:
     for linear in linear_parts(drawn(STILL._replace(max_rotation=10.0))):
         np.testing.assert_allclose(linear.T @ linear, np.eye(2), atol=1e-6)
@@ -125,16 +116,6 @@ def test_rotation_zoom_and_shear_are_what_they_are_called_and_keep_their_limits(
         assert 0 < abs(linear[0, 1]) <= 0.1
 
 
-def test_perspective_changes_the_scale_over_a_diagonal_by_its_limit_at_most() -> None:
-    motion = drawn(STILL._replace(max_perspective=0.2))
-    # The last row, scaled to be 1 at the centre of the layer.
-    rows = motion.to_frame2[:, 2]
-    at_centre = np.sum(rows[:, :2] * centres(), axis=1) + rows[:, 2]
-    slant = rows[:, :2] / at_centre[:, None] * DIAGONAL
-    assert (np.abs(slant) <= 0.2).all()
-    assert np.abs(slant).max() > 0.02
-
-
 def test_layers_expand_about_one_focus_inside_the_frame_the_nearer_the_more() -> None:
     slow = STILL._replace(speed_bounds=(1e-9, 2e-9, 3e-9), max_expansion=0.3)
     for seed in range(10):
@@ -146,15 +127,6 @@ def test_layers_expand_about_one_focus_inside_the_frame_the_nearer_the_more() ->
         assert (focus[0] < [SIZE.width, SIZE.height]).all()
         assert (np.diff(np.abs(growth - 1)) > 0).all()
         assert np.abs(growth - 1).max() <= 0.3
-
-
-def test_the_background_has_a_speed_of_its_own() -> None:
-    def speeds(factor: float) -> np.ndarray:
-        limits = STILL._replace(background_speed=factor)
-        return np.linalg.norm(drawn(limits).to_frame2[:, :2, 2], axis=1)
-
-    np.testing.assert_allclose(speeds(0.2)[0], 0.2 * speeds(1.0)[0])
-    np.testing.assert_allclose(speeds(0.2)[1:], speeds(1.0)[1:])
 
 
 def test_waves_bend_their_share_of_layers_within_their_strain() -> None:

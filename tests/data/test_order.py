@@ -1,13 +1,14 @@
-"""The order of samples: every epoch a permutation, every part its share, at any number at once."""
+"""Which samples: order, every epoch a permutation, every part its share; train and val apart."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.data.order import example_of, spread, substitutes, turns_of
-from pwc_exp.data.sample import Part
+from pwc_exp.data.pipeline import example_of, substitutes, turns_of
+from pwc_exp.data.sample import Part, Sample, spread, take_split
 
 
 def order(parts: list[Part], numbers: range, seed: int = 3) -> list[int]:
@@ -53,11 +54,6 @@ def test_within_a_part_every_epoch_takes_each_example_once_in_an_order_of_its_ow
         assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
 
 
-def test_parts_of_one_size_do_not_share_an_order() -> None:
-    numbers = np.array(order([Part(50, 1.0), Part(50, 1.0)], range(100)))
-    assert (numbers[0::2] != numbers[1::2] - 50).any()
-
-
 def test_a_number_far_on_is_reached_at_once_and_agrees() -> None:
     parts = [Part(22_232, 1.0), Part(19_050, 2.0)]
     far = 8 * 10**6
@@ -83,3 +79,53 @@ def test_a_skipped_example_is_replaced_by_the_next_of_its_part() -> None:
 )
 def test_a_limit_is_spread_evenly(limit: int | None, expected: str) -> None:
     assert "".join(spread("abcdefghij", limit)) == expected
+
+
+def samples_of(*scenes: str, split: str | None = None) -> list[Sample]:
+    path = Path("x")
+    return [
+        Sample(f"{scene}/{number}", scene, path, path, path, split=split)
+        for scene in scenes
+        for number in range(3)
+    ]
+
+
+def scenes_of(samples: list[Sample]) -> set[str]:
+    return {sample.scene for sample in samples}
+
+
+SCENES = [f"scene_{number}" for number in range(200)]
+
+
+def split(samples: list[Sample], val_share: float) -> list[list[Sample]]:
+    return [take_split(samples, side, val_share=val_share) for side in ("train", "val")]
+
+
+@pytest.mark.parametrize("val_share", [0.0, 0.05, 0.5, 1.0])
+@pytest.mark.parametrize("count", [2, 3, 23, 200])
+def test_no_scene_is_on_both_sides_and_no_side_is_empty(count: int, val_share: float) -> None:
+    samples = samples_of(*SCENES[:count])
+    train, val = split(samples, val_share)
+    assert not scenes_of(train) & scenes_of(val)
+    assert train
+    assert val
+    assert sorted(train + val) == sorted(samples)
+
+
+def test_val_holds_about_its_share_and_further_scenes_do_not_move_the_known_ones() -> None:
+    few, many = (
+        scenes_of(split(samples_of(*scenes), 0.2)[1]) for scenes in (SCENES[:100], SCENES[::-1])
+    )
+    assert 25 <= len(many) <= 55
+    assert few == many & set(SCENES[:100])
+
+
+def test_a_single_scene_is_on_both_sides() -> None:
+    samples = samples_of("only")
+    assert split(samples, 0.1) == [samples, samples]
+
+
+def test_the_data_sets_own_split_is_honoured() -> None:
+    official = samples_of("a", "b", split="train") + samples_of("c", split="val")
+    assert [scenes_of(side) for side in split(official, 0.5)] == [{"a", "b"}, {"c"}]
+    assert take_split(official, "all", val_share=0.5) == official

@@ -32,14 +32,9 @@ def test_a_line_that_is_no_entry_is_reported_with_its_number(tmp_path: Path) -> 
         quarantine.read(tmp_path / "none.txt")
 
 
-def test_a_list_edited_on_windows_is_read(tmp_path: Path) -> None:
-    (tmp_path / "list").write_bytes(b"\xef\xbb\xbfa\tdamaged\r\nb\tempty\r\n\r\n")
+def test_a_list_edited_on_windows_is_read_and_of_an_id_the_first_reason(tmp_path: Path) -> None:
+    (tmp_path / "list").write_bytes(b"\xef\xbb\xbfa\tdamaged\r\nb\tempty\r\n\r\na\tempty\r\n")
     assert quarantine.read(tmp_path / "list") == {"a": "damaged", "b": "empty"}
-
-
-def test_of_an_id_that_two_processes_added_the_first_reason_is_read(tmp_path: Path) -> None:
-    (tmp_path / "list").write_bytes(b"a\tdamaged\na\tempty\n")
-    assert quarantine.read(tmp_path / "list") == {"a": "damaged"}
 
 
 def test_appending_twice_writes_one_line_and_keeps_the_first_reason(tmp_path: Path) -> None:

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from numpy_warp import errors_of_readings, right_reading_is_best
 
-from pwc_exp.data.check import check_samples
+from pwc_exp.data.check import check_samples, flow_statistics
 from pwc_exp.data.convention import READINGS, Convention, Reading, find_convention, judge, weigh
-from pwc_exp.data.datasets import flyingchairs, kitti, middlebury, sintel
+from pwc_exp.data.datasets.benchmarks import flyingchairs, kitti, middlebury, sintel
 from pwc_exp.data.formats.io import write_pfm
 from pwc_exp.data.sample import Sample
 from pwc_exp.data.source import Decoded, read_sample
-from pwc_exp.data.stats import flow_statistics
 
 Index = Callable[[Path], list[Sample]]
 

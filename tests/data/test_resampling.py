@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.data.augmentation.geometry import Affine, about, compose, rotation
-from pwc_exp.data.augmentation.resampling import View, resample
+from pwc_exp.data.augmentation.resampling import (
+    Affine,
+    View,
+    about,
+    compose,
+    resample,
+    rotation,
+)
 from pwc_exp.data.sample import Example
 
 HEIGHT, WIDTH = 40, 56

@@ -8,12 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from scenes import source_of
 
-from pwc_exp.data import cache, datasets
+from pwc_exp.data import cache
+from pwc_exp.data.datasets import benchmarks as datasets
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo, write_kitti_png
 from pwc_exp.data.sample import Example, Part, Sample
-from pwc_exp.data.source import FileSource, MixedSource, read_sample
+from pwc_exp.data.source import (
+    FileSource,
+    MixedSource,
+    origins,
+    read_annotations,
+    read_sample,
+)
 from pwc_exp.errors import DataError, DiskFullError, MissingInputError, UserError
 
 
@@ -49,18 +57,6 @@ def test_a_pair_is_read_inside_and_outside_of_a_map(tmp_path: Path) -> None:
     assert float(eager.frame1[0, 0, 0]) == pytest.approx(98 / 255)
     assert eager.flow[0, 0].numpy().tolist() == [98, 98]
     assert eager.valid.shape == (4, 6)
-
-
-def test_the_mask_clears_flow_and_valid(tmp_path: Path) -> None:
-    sample = write_sample(tmp_path, "a")
-    mask = np.zeros((4, 6, 3), np.uint8)
-    mask[2, 5] = 255
-    write_image(tmp_path / "mask.png", mask)
-    source = FileSource("fake", [sample._replace(invalid=tmp_path / "mask.png")])
-    example = source.example(tf.constant(0))
-    assert example.valid.numpy().sum() == 23
-    assert example.valid[2, 5] == 0
-    assert example.flow[2, 5].numpy().tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("part", ["frame2", "flow", "invalid"])
@@ -112,16 +108,6 @@ def test_a_first_sample_that_is_damaged_is_for_the_reader_to_tell(tmp_path: Path
         FileSource("fake", samples, crop=(5, 6))
 
 
-def test_sparse_ground_truth_keeps_its_mask(tmp_path: Path) -> None:
-    sample = write_sample(tmp_path, "a")
-    valid = np.zeros((4, 6), np.float32)
-    valid[1, 3] = 1
-    write_kitti_png(flow_of(sample), np.full((4, 6, 2), 2.5, np.float32), valid)
-    example = FileSource("fake", [sample]).example(tf.constant(0))
-    np.testing.assert_array_equal(example.valid, valid)
-    np.testing.assert_array_equal(example.flow, 2.5 * valid[..., None] * np.ones(2))
-
-
 def assert_read_alike(source: FileSource, samples: list[Sample]) -> None:
     """TensorFlow's operations read what Python reads, to the last bit."""
     for number, sample in enumerate(samples):
@@ -165,6 +151,9 @@ def test_the_graph_reads_what_python_reads(tmp_path: Path) -> None:
         0,
         24,
     ]
+    masked = source.example(tf.constant(1))
+    assert masked.valid[1, 2] == 0
+    assert masked.flow[1, 2].numpy().tolist() == [0, 0]
     strided = source.example(tf.constant(5)).flow.numpy()
     assert strided[1, 2].tolist() == [(2 * 12 + 4) * 2, (2 * 12 + 4) * 2 + 1]
     for one, other in zip(
@@ -362,3 +351,79 @@ def test_digest_depends_on_sources_and_weights() -> None:
         MixedSource(sources(), weights=weights).digest for weights in (None, [1, 1], [2, 1])
     } | {MixedSource(sources()[:1], weights=None).digest}
     assert len(digests) == 4
+
+
+SIZE = (4, 6)  # of all frames here
+
+
+def image(path: Path, left: int) -> None:
+    """Writes a picture that is white in its first columns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.zeros((*SIZE, 3), np.uint8)
+    pixels[:, :left] = 255
+    write_image(path, pixels)
+
+
+def write_sintel(root: Path) -> FileSource:
+    training = root / "training"
+    for number in (1, 2, 3):
+        image(training / f"clean/alley_1/frame_{number:04d}.png", 0)
+    (training / "flow/alley_1").mkdir(parents=True)
+    for number in (1, 2):
+        flow = np.full((*SIZE, 2), number, np.float32)
+        write_flo(training / f"flow/alley_1/frame_{number:04d}.flo", flow)
+    image(training / "occlusions/alley_1/frame_0002.png", 2)
+    image(training / "invalid/alley_1/frame_0002.png", 3)
+    return FileSource("sintel", datasets.sintel(root, render_pass="clean"))
+
+
+def write_kitti(root: Path, truth: str) -> FileSource:
+    training = root / "training"
+    for number in (10, 11):
+        image(training / f"image_2/000000_{number}.png", 0)
+    image(training / "obj_map/000000_10.png", 1)
+    for name, known in (("flow_occ", 6), ("flow_noc", 4)):
+        (training / name).mkdir(exist_ok=True)
+        valid = np.zeros(SIZE)
+        valid[:, :known] = 1
+        write_kitti_png(training / name / "000000_10.png", np.zeros((*SIZE, 2)), valid)
+    return FileSource("kitti", datasets.kitti(root, truth=truth))
+
+
+def test_sintel_s_occlusions_and_what_its_invalid_mask_hides_are_read(tmp_path: Path) -> None:
+    source = write_sintel(tmp_path)
+    first, second = origins(source)
+    assert (first.dataset, first.scene) == ("sintel", "alley_1")
+    assert read_annotations(source, 0, first) == (None, None, None)
+    found = read_annotations(source, 1, second)
+    assert found.occlusion is not None and found.stored is not None
+    assert found.occlusion.sum() == 8
+    flow, known = found.stored
+    assert (flow == 2).all() and known.all()
+    assert source.example(tf.constant(1)).valid.numpy().sum() == 12
+
+
+def test_kitti_s_hidden_pixels_are_those_that_noc_lacks(tmp_path: Path) -> None:
+    source = write_kitti(tmp_path, "occ")
+    found = read_annotations(source, 0, origins(source)[0])
+    assert found.occlusion is not None and found.foreground is not None
+    assert (found.occlusion.sum(), found.foreground.sum()) == (8, 4)
+    assert found.stored is None
+    noc = write_kitti(tmp_path, "noc")
+    assert read_annotations(noc, 0, origins(noc)[0]).occlusion is None
+
+
+def test_examples_of_a_mix_keep_their_data_set_and_scene(tmp_path: Path) -> None:
+    roads = [write_kitti(tmp_path / name, "noc") for name in ("one", "two")]
+    mix = MixedSource([roads[0], write_sintel(tmp_path / "film"), roads[1]], weights=None)
+    found = origins(mix)
+    assert [origin.dataset for origin in found] == ["kitti-1", "sintel", "sintel", "kitti-2"]
+    assert [origin.scene for origin in found] == ["000000_10", "alley_1", "alley_1", "000000_10"]
+    assert read_annotations(mix, 2, found[2]).occlusion is not None
+
+
+def test_a_generator_knows_what_is_hidden() -> None:
+    source = source_of(seed=1, size=(64, 96))
+    found = read_annotations(source, 1, origins(source)[1]).occlusion
+    np.testing.assert_array_equal(found, source.scene(tf.constant(1)).occlusion.numpy() > 0)
+    assert found is not None and found.any()

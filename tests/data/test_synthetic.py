@@ -28,7 +28,8 @@ from scenes import (
 from pwc_exp.build import build_kind
 from pwc_exp.config.data import SceneConfig
 from pwc_exp.data.sample import Example
-from pwc_exp.data.synthetic.source import Kind, Scene, SyntheticSource
+from pwc_exp.data.synthetic import Scene, SyntheticSource
+from pwc_exp.data.synthetic.layers import Kind
 
 GREY_LEVEL = 1 / 255
 PROGRAM = """
@@ -96,21 +97,6 @@ def test_speeds_of_pixels_follow_their_shares(moving: list[Scene]) -> None:
     np.testing.assert_allclose(shares, MOVING["speed_shares"], atol=0.08)
 
 
-def test_motion_has_no_preferred_direction(moving: list[Scene]) -> None:
-    flow = np.stack([scene.flow for scene in moving])
-    speed = np.hypot(flow[..., 0], flow[..., 1])
-    assert np.abs(flow.mean(axis=(0, 1, 2))).max() < 0.2 * speed.mean()
-    assert np.percentile(speed, 99) > 3 * speed.mean()
-
-
-def test_more_layers_occlude_more() -> None:
-    def occluded(layers: int) -> float:
-        scenes = scenes_of(source_of(PLAIN | {"layers": layers}), 4)
-        return float(np.mean([scene.occlusion.mean() for scene in scenes]))
-
-    assert occluded(1) < occluded(12)
-
-
 @pytest.mark.parametrize("settings", [PLAIN, MOVING, FILMED], ids=["plain", "moving", "filmed"])
 def test_examples_are_known_everywhere_and_finite_and_in_range(settings: dict) -> None:
     example = source_of(settings).example(tf.constant(0, tf.int64))
@@ -145,13 +131,6 @@ def test_a_pipeline_makes_what_eager_execution_makes(moving: list[Scene]) -> Non
         for frame, other in zip(scene[:2], eager[:2], strict=True):
             np.testing.assert_allclose(frame, other, atol=1.001 * GREY_LEVEL)
             assert (frame != other).mean() < 1e-3  # rounded the other way
-
-
-def test_other_seeds_and_other_indices_give_other_scenes() -> None:
-    flows = [scene.flow for seed in (0, 1) for scene in scenes_of(source_of(seed=seed), 2)]
-    for number, flow in enumerate(flows):
-        for other in flows[:number]:
-            assert np.abs(flow - other).mean() > 0.1
 
 
 def test_film_changes_frames_and_nothing_else() -> None:
@@ -193,11 +172,6 @@ def test_cached_scenes_equal_generated_ones_bit_for_bit(tmp_path: Path) -> None:
     assert written[0] == written[1]
 
 
-def test_frames_have_the_levels_of_8_bits(moving: list[Scene]) -> None:
-    for frame in (*moving[0][:2], *next(scenes_of(source_of(FILMED), 1))[:2]):
-        np.testing.assert_array_equal(frame, np.rint(frame * 255).astype(np.float32) / 255)
-
-
 def test_more_scenes_of_the_same_kind_use_the_same_cache(tmp_path: Path) -> None:
     next(iter(tf.data.Dataset.range(1).map(source_of(MOVING, cache=str(tmp_path)).example)))
     assert source_of(MOVING, cache=str(tmp_path), count=2000).failure(0) is None
@@ -221,12 +195,6 @@ def test_kinds_occur_by_their_weights() -> None:
     counts = np.array([int(source.draw(index).layers) for index in range(400)])
     assert set(counts) == {2, 6}
     assert 0.68 < (counts == 2).mean() < 0.82
-
-
-def test_as_many_things_as_asked_at_least_and_at_most() -> None:
-    source = source_of(PLAIN | {"min_layers": 2, "layers": 4})
-    counts = {int(source.draw(index).layers) - 1 for index in range(40)}
-    assert counts == {2, 3, 4}
 
 
 def test_points_that_are_hidden_are_left_out_if_asked() -> None:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pwc_exp.data.unpack import Unpacked, unpack
+from pwc_exp.data.fetch import Unpacked, unpack
 from pwc_exp.errors import DataError, MissingInputError, OutputError
 
 _random = random.Random(0)
@@ -73,12 +73,6 @@ def test_every_format_unpacks_to_the_same_files(tmp_path: Path, suffix: str) -> 
     assert sorted(path.name for path in root.iterdir()) == ["set"]  # nothing is left over
 
 
-def test_the_format_is_recognised_by_the_content(tmp_path: Path) -> None:
-    archive = make_any(tmp_path, ".tar.bz2", FILES).rename(tmp_path / "datafile")
-    unpack(archive, tmp_path / "root")
-    assert tree(tmp_path / "root") == FILES
-
-
 def test_streams_of_a_parallel_bzip2_are_all_read(tmp_path: Path) -> None:
     plain = make_any(tmp_path, ".tar", FILES).read_bytes()
     archive = tmp_path / "set.tar.bz2"
@@ -93,13 +87,6 @@ def test_a_leading_folder_is_left_out(tmp_path: Path, suffix: str) -> None:
     unpack(archive, tmp_path / "root", strip="set")
     expected = {name.removeprefix("set/"): content for name, content in FILES.items()}
     assert tree(tmp_path / "root") == expected
-
-
-def test_archives_of_one_data_set_share_folders(tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    unpack(make_zip(tmp_path / "1.zip", {"training/flow/a.flo": FLOW}), root)
-    unpack(make_zip(tmp_path / "2.zip", {"training/clean/a.png": FRAME}), root)
-    assert tree(root) == {"training/flow/a.flo": FLOW, "training/clean/a.png": FRAME}
 
 
 def test_files_that_are_there_are_kept_untouched(tmp_path: Path) -> None:
@@ -302,7 +289,7 @@ def test_a_disk_without_space_is_reported_before_it_is_full(
 ) -> None:
     archive = make_any(tmp_path, suffix, FILES)
     usage = SimpleNamespace(free=SIZE - 1)
-    monkeypatch.setattr("pwc_exp.data.unpack.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("pwc_exp.data.fetch.shutil.disk_usage", lambda _: usage)
     refused(archive, tmp_path / "root", r"0\.0 GB are free")
 
 
@@ -318,7 +305,7 @@ def test_an_interrupted_extraction_shows_nothing(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pwc_exp.data.unpack._move", interrupt)
+    monkeypatch.setattr("pwc_exp.data.fetch._move", interrupt)
     with pytest.raises(KeyboardInterrupt):
         unpack(make_any(tmp_path, ".zip", FILES), tmp_path / "root")
     assert tree(tmp_path / "root") == {}

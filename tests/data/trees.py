@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pwc_exp.data import datasets
+from pwc_exp.data.datasets import benchmarks as datasets
 from pwc_exp.data.sample import Sample
 
 

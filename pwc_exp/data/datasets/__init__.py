@@ -1,13 +1,18 @@
-"""One index function per data set: a folder in, a sorted list of samples out, nothing decoded.
+"""Data sets: an index function each, a folder in, a sorted list of samples out, nothing decoded.
 
-docs/datasets.md describes each data set.
+docs/datasets.md describes each data set; catalogue.toml says where the public ones are.
 """
 
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from pwc_exp.data.datasets.benchmarks import (
     KITTI_2012_FRAMES,
+    flyingchairs,
+    flyingchairs2,
+    flyingthings3d,
     hd1k,
     kitti,
     kitti_frames,
@@ -16,9 +21,7 @@ from pwc_exp.data.datasets.benchmarks import (
     spring,
     tartanair,
 )
-from pwc_exp.data.datasets.chairs import flyingchairs, flyingchairs2
-from pwc_exp.data.datasets.custom import folder, from_manifest, unlabelled
-from pwc_exp.data.datasets.things import flyingthings3d
+from pwc_exp.data.datasets.custom import folder, from_manifest
 from pwc_exp.data.sample import Sample
 
 DATASETS: dict[str, Callable[..., list[Sample]]] = {
@@ -35,24 +38,6 @@ DATASETS: dict[str, Callable[..., list[Sample]]] = {
     "folder": folder,
     "csv": from_manifest,
 }
-
-__all__ = [
-    "DATASETS",
-    "flyingchairs",
-    "flyingchairs2",
-    "flyingthings3d",
-    "folder",
-    "from_manifest",
-    "hd1k",
-    "kitti",
-    "known_pairs",
-    "middlebury",
-    "sintel",
-    "spring",
-    "tartanair",
-    "unlabelled",
-]
-
 
 # Of one pass, one camera and one direction. Absent: no public source for the number was found.
 KNOWN_PAIRS = {
@@ -80,3 +65,35 @@ def known_pairs(name: str, root: Path, **settings: str) -> int | None:
         )
     one = KNOWN_PAIRS.get(name)
     return None if one is None else one * 2 ** list(settings.values()).count("both")
+
+
+class Archive(NamedTuple):
+    """A file to download; zip and tar are unpacked, anything else is placed as it is."""
+
+    url: str
+    name: str  # of the file; a URL may lack one
+    strip: str = ""  # leading folder in the archive that is left out
+    sha256: str | None = None  # only where a public source states it
+
+
+class Entry(NamedTuple):
+    """A data set of the catalogue. Unpacked, its root is what the index function expects."""
+
+    name: str
+    licence: str
+    page: str  # of the data set: licence, citation and forms
+    source: str  # who states the addresses
+    archives: tuple[Archive, ...]  # empty: only by a form, or by another program
+
+
+def _read_catalogue() -> dict[str, Entry]:
+    content = tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text("utf-8"))
+    catalogue = {}
+    for name, entry in content.items():
+        archives = entry.pop("archives")
+        named = [{"name": archive["url"].rpartition("/")[2], **archive} for archive in archives]
+        catalogue[name] = Entry(name, **entry, archives=tuple(Archive(**one) for one in named))
+    return catalogue
+
+
+CATALOGUE = _read_catalogue()

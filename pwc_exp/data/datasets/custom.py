@@ -3,10 +3,9 @@
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator
-from itertools import groupby, pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 from pwc_exp.data.datasets.layout import IncompleteError, Tree, natural_key
 from pwc_exp.data.formats.headers import read_bytes
@@ -16,14 +15,12 @@ from pwc_exp.errors import ConfigError, DataError, MissingInputError
 _FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm")
 
 
+_NEEDED = ("frame1", "frame2")
+_MASKS = ("valid", "invalid", "occlusion", "visible", "objects")
+_PATHS = (*_NEEDED, "flow", *_MASKS)
+_KNOWN = (*_PATHS, "flow_stride", "scene", "split", "id")
+
 Texts = tuple[str, ...]  # what the wildcards of a pattern matched
-
-
-class _Matches(NamedTuple):
-    """The files that match a pattern, by what its wildcards matched."""
-
-    pattern: str  # with its name: frame1=*.png
-    files: dict[Texts, Path]
 
 
 def folder(
@@ -37,28 +34,53 @@ def folder(
     """
     tree = Tree(root, f"files that match frame1={frame1}")
     tree.require(root)
-    frames = _matches(tree, "frame1", frame1)
-    if frame2 is None:
-        seconds = _next_files(frames.files)
-    else:
-        seconds = _partners(tree, "frame2", frame2, frames, frames.files)
-    flows = _partners(tree, "flow", flow, frames, seconds)
-    masks = _partners(tree, "valid", valid, frames, seconds)
+    frames = match_files(tree, "frame1", frame1)
+
+    def partners(name: str, pattern: str | None, needed: Iterable[Texts]) -> dict[Texts, Path]:
+        """Files that belong to first frames: one for each needed, none without."""
+        if pattern is None:
+            return {}
+        found = match_files(tree, name, pattern)
+        patterns = f"frame1={frame1}", f"{name}={pattern}"
+        _refuse_lone(patterns, [frames[texts] for texts in needed if texts not in found])
+        _refuse_lone(patterns[::-1], [path for texts, path in found.items() if texts not in frames])
+        return found
+
+    seconds = _next_files(frames) if frame2 is None else partners("frame2", frame2, frames)
+    flows, masks = partners("flow", flow, seconds), partners("valid", valid, seconds)
     samples = []
     for texts, second in seconds.items():
-        first = frames.files[texts]
         name = "/".join(text for text in texts if text)
+        place = frames[texts].parent.relative_to(root).as_posix()
         samples.append(
             Sample(
                 id=name,
-                scene=first.parent.relative_to(root).as_posix() if frame2 is None else name,
-                frame1=first,
+                scene=place if frame2 is None else name,
+                frame1=frames[texts],
                 frame2=second,
                 flow=flows.get(texts),
                 valid=masks.get(texts),
             )
         )
     return tree.complete(samples)
+
+
+def _refuse_lone(patterns: Sequence[str], alone: list[Path]) -> None:
+    if alone:
+        raise DataError(
+            f"{len(alone)} files that match {patterns[0]} have no partner whose wildcards match "
+            f"the same in {patterns[1]}. The first: {min(alone)}."
+        )
+
+
+def _next_files(files: dict[Texts, Path]) -> dict[Texts, Path]:
+    """What the wildcards matched in a file -> the next file of its folder."""
+    ordered = sorted(files.items(), key=lambda item: (item[1].parent, natural_key(item[1].name)))
+    return {
+        texts: second
+        for (texts, first), (_, second) in pairwise(ordered)
+        if first.parent == second.parent
+    }
 
 
 def unlabelled(root: Path) -> list[Sample]:
@@ -78,41 +100,6 @@ def unlabelled(root: Path) -> list[Sample]:
         )
         for first, second in pairwise(sorted(names, key=natural_key))
     )
-
-
-def _matches(tree: Tree, name: str, pattern: str) -> _Matches:
-    return _Matches(f"{name}={pattern}", match_files(tree, name, pattern))
-
-
-def _partners(
-    tree: Tree, name: str, pattern: str | None, frames: _Matches, needed: Iterable[Texts]
-) -> dict[Texts, Path]:
-    """Files that belong to first frames: one for each needed, none without; {} for no pattern."""
-    if pattern is None:
-        return {}
-    partners = _matches(tree, name, pattern)
-    _require_same(frames, partners, needed)
-    _require_same(partners, frames, partners.files)
-    return partners.files
-
-
-def _require_same(one: _Matches, other: _Matches, needed: Iterable[Texts]) -> None:
-    alone = [one.files[texts] for texts in needed if texts not in other.files]
-    if alone:
-        raise DataError(
-            f"{len(alone)} files that match {one.pattern} have no partner whose wildcards match "
-            f"the same in {other.pattern}. The first: {min(alone)}."
-        )
-
-
-def _next_files(files: dict[Texts, Path]) -> dict[Texts, Path]:
-    """What the wildcards matched in a file -> the next file of its folder."""
-    ordered = sorted(files.items(), key=lambda item: (item[1].parent, natural_key(item[1].name)))
-    return {
-        texts: second
-        for _, group in groupby(ordered, key=lambda item: item[1].parent)
-        for (texts, _), (_, second) in pairwise(group)
-    }
 
 
 def match_files(tree: Tree, name: str, pattern: str) -> dict[Texts, Path]:
@@ -177,17 +164,6 @@ def _prefixed(texts: Texts, found: Iterator[tuple[Texts, Path]]) -> Iterator[tup
     return ((texts + more, path) for more, path in found)
 
 
-_NEEDED = ("frame1", "frame2")
-_MASKS = ("valid", "invalid", "occlusion", "visible", "objects")
-_PATHS = (*_NEEDED, "flow", *_MASKS)
-_KNOWN = (*_PATHS, "flow_stride", "scene", "split", "id")
-
-
-class _Row(NamedTuple):
-    line: int
-    cells: dict[str, str]  # without the empty ones
-
-
 def from_manifest(root: Path, *, manifest: str | Path) -> list[Sample]:
     """Pairs of a CSV file whose header names some of `_KNOWN`, at least frame1 and frame2.
 
@@ -195,19 +171,32 @@ def from_manifest(root: Path, *, manifest: str | Path) -> list[Sample]:
     pairs, are of one scene; without `id`, it is the path of the first frame.
     """
     path = Path(manifest)
-    rows = _read(path)
+    rows = _read(path)  # by line
     tree = Tree(root, f"the files that {path} lists")
     tree.require(root)
-    scenes = _linked(rows)
-    samples = [_sample(root, row, scenes) for row in rows]
-    lines = [row.line for row in rows]
-    _refuse_gaps(path, tree, samples, lines)
-    _refuse_conflicts(path, samples, lines)
-    return tree.complete(samples)
+    scenes = _linked(rows.values())
+    samples = {line: _sample(root, cells, scenes) for line, cells in rows.items()}
+    gaps = [(gap, line) for line, sample in samples.items() if (gap := tree.gap(sample))]
+    if gaps:
+        raise IncompleteError(
+            f"{len(gaps)} of {len(samples)} pairs that {path} lists lack a file. "
+            f"The first: {gaps[0][0]}, in line {gaps[0][1]}.",
+            list(samples.values()),
+        )
+    ids: dict[str, int] = {}
+    splits: dict[str, tuple[str | None, int]] = {}
+    for line, sample in samples.items():
+        before = ids.setdefault(sample.id, line)
+        if before != line:
+            raise _refusal(path, line, f"id {sample.id} is that of line {before} too")
+        split, before = splits.setdefault(sample.scene, (sample.split, line))
+        if split != sample.split:
+            problem = f"scene {sample.scene} is {sample.split} here and {split} in line {before}"
+            raise _refusal(path, line, problem)
+    return tree.complete(samples.values())
 
 
-def _sample(root: Path, row: _Row, scenes: dict[str, str]) -> Sample:
-    cells = row.cells
+def _sample(root: Path, cells: dict[str, str], scenes: dict[str, str]) -> Sample:
     files = {name: root / cells[name] for name in _PATHS if name in cells}
     return Sample(
         id=cells.get("id") or _without_suffix(cells["frame1"]),
@@ -221,35 +210,31 @@ def _sample(root: Path, row: _Row, scenes: dict[str, str]) -> Sample:
     )
 
 
-def _read(path: Path) -> list[_Row]:
+def _read(path: Path) -> dict[int, dict[str, str]]:
+    """Number of a line -> its cells by column, without the empty ones."""
     try:
         text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"Expected UTF-8 in {path}. Received: {error.reason}.") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
-    header: list[str] | None = None
-    rows = []
+    lines: dict[int, list[str]] = {}
     try:
         for values in reader:
-            if not any(value.strip() for value in values):
-                continue
-            if header is None:
-                header = [value.strip() for value in values]
-                _check_header(path, reader.line_num, header)
-            else:
-                rows.append(_row(path, reader.line_num, header, values))
+            if any(value.strip() for value in values):
+                lines[reader.line_num] = [value.strip() for value in values]
     except csv.Error as error:
         raise _refusal(path, reader.line_num, str(error)) from None
-    if not rows:
+    if len(lines) < 2:
         raise DataError(f"No pairs in {path}. Expected a header and a line for each pair.")
-    return rows
+    (first, header), *rows = lines.items()
+    _check_header(path, first, header)
+    return {line: _checked(path, line, header, values) for line, values in rows}
 
 
 def _check_header(path: Path, line: int, header: list[str]) -> None:
-    known = ", ".join(_KNOWN)
     for name in header:
         if name not in _KNOWN:
-            raise _refusal(path, line, f"unknown column {name!r}. Known: {known}")
+            raise _refusal(path, line, f"unknown column {name!r}. Known: {', '.join(_KNOWN)}")
         if header.count(name) > 1:
             raise _refusal(path, line, f"column {name} occurs twice")
     for name in _NEEDED:
@@ -257,10 +242,10 @@ def _check_header(path: Path, line: int, header: list[str]) -> None:
             raise _refusal(path, line, f"expected a column {name}. Received: {', '.join(header)}")
 
 
-def _row(path: Path, line: int, header: list[str], values: list[str]) -> _Row:
+def _checked(path: Path, line: int, header: list[str], values: list[str]) -> dict[str, str]:
     if len(values) != len(header):
         raise _refusal(path, line, f"expected {len(header)} cells. Received: {len(values)}")
-    cells = {name: value.strip() for name, value in zip(header, values, strict=True)}
+    cells = dict(zip(header, values, strict=True))
     for name, value in cells.items():
         if not value and name not in _MASKS:
             raise _refusal(path, line, f"{name} is empty")
@@ -270,10 +255,10 @@ def _row(path: Path, line: int, header: list[str], values: list[str]) -> _Row:
         raise _refusal(path, line, f"flow_stride must be 1 to 99. Received: {stride}")
     if cells.get("split", "train") not in ("train", "val"):
         raise _refusal(path, line, f"split must be train or val. Received: {cells['split']}")
-    return _Row(line, {name: value for name, value in cells.items() if value})
+    return {name: value for name, value in cells.items() if value}
 
 
-def _linked(rows: Iterable[_Row]) -> dict[str, str]:
+def _linked(rows: Iterable[dict[str, str]]) -> dict[str, str]:
     """First frame of a pair -> a name for all pairs that are linked with it by common frames."""
     parents: dict[str, str] = {}
 
@@ -283,37 +268,9 @@ def _linked(rows: Iterable[_Row]) -> dict[str, str]:
             frame = parents[frame]
         return frame
 
-    for row in rows:
-        parents[top(row.cells["frame2"])] = top(row.cells["frame1"])
-    return {row.cells["frame1"]: _without_suffix(top(row.cells["frame1"])) for row in rows}
-
-
-def _refuse_gaps(path: Path, tree: Tree, samples: list[Sample], lines: list[int]) -> None:
-    gaps = [
-        (gap, line)
-        for sample, line in zip(samples, lines, strict=True)
-        if (gap := tree.gap(sample)) is not None
-    ]
-    if gaps:
-        raise IncompleteError(
-            f"{len(gaps)} of {len(samples)} pairs that {path} lists lack a file. "
-            f"The first: {gaps[0][0]}, in line {gaps[0][1]}.",
-            samples,
-        )
-
-
-def _refuse_conflicts(path: Path, samples: list[Sample], lines: list[int]) -> None:
-    """Refuses an id that comes twice, and a scene in both train and val."""
-    ids: dict[str, int] = {}
-    splits: dict[str, tuple[str | None, int]] = {}
-    for sample, line in zip(samples, lines, strict=True):
-        before = ids.setdefault(sample.id, line)
-        if before != line:
-            raise _refusal(path, line, f"id {sample.id} is that of line {before} too")
-        split, before = splits.setdefault(sample.scene, (sample.split, line))
-        if split != sample.split:
-            problem = f"scene {sample.scene} is {sample.split} here and {split} in line {before}"
-            raise _refusal(path, line, problem)
+    for cells in rows:
+        parents[top(cells["frame2"])] = top(cells["frame1"])
+    return {cells["frame1"]: _without_suffix(top(cells["frame1"])) for cells in rows}
 
 
 def _without_suffix(name: str) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -65,9 +65,10 @@ class Tree:
         """Whether a file is there, from the listing of its folder."""
         return path.name in self._listing(path.parent)
 
-    def numbers(self, folder: Path, prefix: str, suffix: str) -> set[int]:
-        """The numbers of the files named prefix, digits, suffix; other names are left aside."""
-        pattern = re.compile(rf"{re.escape(prefix)}([0-9]+){re.escape(suffix)}")
+    def numbers(self, folder: Path, name: str) -> set[int]:
+        """The numbers of the files of a name such as frame_{}.png; others are left aside."""
+        prefix, suffix = map(re.escape, name.split("{}"))
+        pattern = re.compile(f"{prefix}([0-9]+){suffix}")
         matches = (pattern.fullmatch(name) for name in self._listing(folder))
         return {int(match[1]) for match in matches if match}
 
@@ -97,7 +98,15 @@ class Tree:
 
     def _listing(self, folder: Path) -> dict[str, os.DirEntry[str]]:
         if folder not in self._listings:
-            self._listings[folder] = _list(folder)
+            self._listings[folder] = {}
+            try:
+                with os.scandir(folder) as entries:
+                    visible = {e.name: e for e in entries if not e.name.startswith(".")}
+                    self._listings[folder] = visible
+            except (FileNotFoundError, NotADirectoryError):
+                pass
+            except OSError as error:
+                raise DataError(f"Cannot list {folder}: {error.strerror}.") from None
         return self._listings[folder]
 
 
@@ -113,20 +122,40 @@ def one_or_both(setting: str, value: str, known: Sequence[str]) -> tuple[str, ..
     return tuple(known) if value == "both" else (one_of(setting, value, (*known, "both")),)
 
 
-def pair_starts(
-    frames: set[int], flows: set[int], *, step: int, edge_flows: bool = False
-) -> list[int]:
-    """The numbers n of the pairs (n, n + step), step 1 or -1, of one unbroken sequence.
+def sequence(
+    tree: Tree,
+    frames: Path,
+    frame: str,
+    flows: Path | None = None,
+    flow: str = "",
+    *,
+    step: int = 1,
+    edge_flows: bool = False,
+) -> Iterator[Sample]:
+    """Pairs of frames n and n + step, step 1 or -1, of one unbroken sequence; the id is n alone.
 
-    frames, flows: numbers of the files that are there. A pair is listed if either file of it is
-    there, so that a missing one is noticed, not skipped. edge_flows: the last frame (the first, if
-    step is -1) has a flow too, which leads to a frame that the data set does not have.
+    A pair is listed if any file of it is there, so that a missing one is noticed, not skipped.
+
+    Args:
+        frames, flows: folders. No flows: without ground truth.
+        frame, flow: names of files, with {} for a number of four digits.
+        edge_flows: the last frame (the first, if step is -1) has a flow too, which leads to a frame
+            that the data set does not have.
     """
-    numbers = frames | flows
+    known = tree.numbers(flows, flow) if flows else set()
+    numbers = tree.numbers(frames, frame) | known
     if not edge_flows:
-        numbers |= {number + step for number in flows}
+        numbers |= {number + step for number in known}
     edge = max(numbers, default=0) if step > 0 else min(numbers, default=0)
-    return sorted(numbers - {edge})
+    for number in sorted(numbers - {edge}):
+        digits, following = f"{number:04d}", f"{number + step:04d}"
+        yield Sample(
+            id=digits,
+            scene="",
+            frame1=frames / frame.format(digits),
+            frame2=frames / frame.format(following),
+            flow=flows / flow.format(digits) if flows else None,
+        )
 
 
 def natural_key(text: str) -> list[str | int]:
@@ -134,13 +163,3 @@ def natural_key(text: str) -> list[str | int]:
     parts: list[str | int] = list(re.split(r"([0-9]+)", text))
     parts[1::2] = map(int, parts[1::2])
     return parts
-
-
-def _list(folder: Path) -> dict[str, os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name: entry for entry in entries if not entry.name.startswith(".")}
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise DataError(f"Cannot list {folder}: {error.strerror}.") from None

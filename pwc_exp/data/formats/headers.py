@@ -1,21 +1,23 @@
 """Files as bytes, and what the first bytes of an image say, checked against the file's length.
 
 A size that the file cannot hold is refused here, before anything is decoded: memory is bounded by
-the length of the file, and by MAX_PIXELS. Each check exists twice: in Python, which says what is
-wrong, and as TensorFlow operations, which only say whether TensorFlow's decoders return for this
-file what the Python reader returns. Why not Pillow: docs/decisions/0007-decoding-twice.md.
+the length of the file, and by MAX_PIXELS. Why not Pillow: docs/decisions/0007-decoding-twice.md.
 """
 
+import io
+import math
 import os
 import re
 import stat
 import struct
-from collections.abc import Iterator
+import tokenize
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from pwc_exp.errors import DataError, MissingInputError, UserError
@@ -23,18 +25,24 @@ from pwc_exp.errors import DataError, MissingInputError, UserError
 HEAD_BYTES = 4096  # holds the header of every format but some JPEG
 MAX_PIXELS = 64 * 2**20
 DEFLATE_RATIO = 1032  # deflate spends at least 2 bits on a copy of 258 bytes
-JPEG_RATIO = 512  # pixels per byte: a JPEG spends at least 1 bit on a block of 8 x 8
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-JPEG_MAGIC = b"\xff\xd8\xff"
+NPY_MAGIC = b"\x93NUMPY"
 
+_JPEG_MAGIC = b"\xff\xd8\xff"
 _LONG_HEAD_BYTES = 2**20  # JPEG may put metadata, and PNM comments, before the size
 _BLOCK_BYTES = 2**16
+_JPEG_RATIO = 512  # pixels per byte: a JPEG spends at least 1 bit on a block of 8 x 8
 _JPEG_END = b"\xff\xd9"
 _JPEG_MARKER = re.compile(rb"\xff+([\x01-\xfe])")
 _JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE_MARKERS = frozenset(range(0xD0, 0xD8)) | {0x01}  # no length follows
 _PNM_HEADER = re.compile(rb"P(?P<kind>[56])" + rb"(?:\s|#[^\n]*\n)+(\d{1,9})" * 3 + rb"\s")
-_GRAPH_HEAD_BYTES = 64
+# What NumPy raises for headers that it cannot parse.
+_NPY_ERRORS = (
+    *(ValueError, SyntaxError, TypeError, KeyError, tokenize.TokenError),
+    *(RecursionError, MemoryError, OverflowError),
+)
+_GRAPH_HEAD_BYTES = 2**16
 
 
 class Size(NamedTuple):
@@ -54,14 +62,6 @@ class ImageHeader(NamedTuple):
     max_value: int  # of the stored numbers
     offset: int  # where the pixels begin; for JPEG, where the size is
     least_length: int  # of a file that holds so many pixels; for PNM the only length
-
-
-class GraphHeader(NamedTuple):
-    """A size, and whether TensorFlow's operations read this file as the Python reader does."""
-
-    usable: tf.Tensor  # bool
-    shape: tf.Tensor  # [2] int64, height and width
-    offset: tf.Tensor | int  # bytes before the pixels
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def read_header(path: Path, head: bytes, length: int) -> ImageHeader:
     try:
         if head.startswith(PNG_MAGIC):
             header = _png_header(head)
-        elif head.startswith(JPEG_MAGIC):
+        elif head.startswith(_JPEG_MAGIC):
             header = _jpeg_header(head)
         elif head.startswith(b"BM"):
             header = _bmp_header(head)
@@ -165,7 +165,7 @@ def _jpeg_header(head: bytes) -> ImageHeader:
         marker, offset = match[1][0], match.end()
         if marker in _JPEG_SIZE_MARKERS:
             bits, height, width, channels = struct.unpack_from(">BHHB", head, offset + 2)
-            least = height * width // JPEG_RATIO
+            least = height * width // _JPEG_RATIO
             return ImageHeader("JPEG", Size(height, width), channels, bits, 255, offset, least)
         if marker not in _JPEG_BARE_MARKERS:
             offset += max(2, struct.unpack_from(">H", head, offset)[0])
@@ -223,59 +223,52 @@ def _jpeg_is_complete(file: FileIO, start: int, length: int) -> bool:
     return False
 
 
-def starts_with(content: tf.Tensor, magic: bytes) -> tf.Tensor:
-    """Whether the content of a file, a string, starts with `magic`."""
-    return tf.equal(tf.strings.substr(content, 0, len(magic)), magic)
+def npy_size(path: Path, head: bytes, length: int, *, is_mask: bool = False) -> Size:
+    """Size of a .npy of flow, float32 [H, W, 2], or of a mask; refuses any other.
 
-
-def graph_head(content: tf.Tensor) -> tf.Tensor:
-    """The first 64 bytes, with zeros behind a shorter file.
-
-    A substr out of range would quote the file in its message, and TensorFlow's Python dies of that.
+    head: the first bytes of a file of `length` bytes. Pickles are never loaded.
     """
+    stream = io.BytesIO(head)
+    try:
+        version = np.lib.format.read_magic(stream)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    except _NPY_ERRORS:
+        version, shape, dtype = (0, 0), (), np.dtype(object)
+    known = (np.dtype(np.uint8), np.dtype(np.bool_), np.dtype("<f4"), np.dtype(">f4"))
+    if version != (1, 0) or dtype not in known or not all(type(side) is int for side in shape):
+        raise DataError(
+            f"Not a .npy that can be read: {path}. Expected version 1.0 of float32, uint8 or bool. "
+            f"Received: {head[6:80]!r}."
+        )
+    expected = stream.tell() + math.prod(shape) * dtype.itemsize
+    if length != expected or min(shape, default=0) < 1:
+        raise DataError(
+            f"Empty, truncated or overlong .npy file: {path}. "
+            f"Expected {expected} bytes for {list(shape)}. Received: {length}."
+        )
+    layout = "uint8 or bool [H, W]" if is_mask else "float32 [H, W, 2]"
+    if (shape[2:], dtype.itemsize) != (((), 1) if is_mask else ((2,), 4)) or len(shape) < 2:
+        raise DataError(
+            f"Not the .npy that was expected: {path}. Expected {layout}. "
+            f"Received: {dtype.name} {list(shape)}."
+        )
+    return Size(*shape[:2])
+
+
+def graph_route(
+    content: tf.Tensor, route: Callable[[bytes, int], tuple[int, ...]], count: int
+) -> list[tf.Tensor]:
+    """What a Python function says of a file, `count` numbers, int64, for the graph that decodes it.
+
+    route: is given the first bytes of the file, and its length. All 0 if it refuses them.
+    """
+
+    def numbers(head: bytes, length: np.ndarray) -> np.ndarray:
+        try:
+            return np.array(route(head, int(length)), np.int64)
+        except DataError:
+            return np.zeros(count, np.int64)
+
     head = tf.strings.substr(content, 0, _GRAPH_HEAD_BYTES)
-    return tf.strings.join([head, bytes(_GRAPH_HEAD_BYTES)])
-
-
-def graph_length(text: tf.Tensor) -> tf.Tensor:
-    """Bytes of a string, int64."""
-    return tf.cast(tf.strings.length(text), tf.int64)
-
-
-def graph_png_header(content: tf.Tensor, layouts: dict[bytes, int]) -> GraphHeader:
-    """Usable: the file can hold so many pixels, in one of the layouts.
-
-    layouts: bits per channel and colour type, two bytes -> bits of a pixel.
-    """
-    head = graph_head(content)
-    size = tf.io.decode_raw(tf.strings.substr(head, 16, 8), tf.int32, little_endian=False)
-    width, height = tf.unstack(tf.cast(size, tf.int64), 2)
-    layout = tf.equal(tf.strings.substr(head, 24, 2), [*layouts])
-    bits = tf.reduce_sum(tf.where(layout, tf.constant([*layouts.values()], tf.int64), 0))
-    inflated = height * (1 + (width * bits + 7) // 8)
-    usable = (
-        tf.equal(tf.strings.substr(head, 8, 8), b"\0\0\0\rIHDR")
-        & tf.reduce_any(layout)
-        & in_range(height, width)
-        & (inflated // DEFLATE_RATIO <= graph_length(content))
-    )
-    return GraphHeader(usable, tf.stack([height, width]), 0)
-
-
-def graph_text_header(content: tf.Tensor, pattern: str, pixel_bytes: int) -> GraphHeader:
-    """Usable: the header matches, and exactly so many pixels follow."""
-    head = graph_head(content)
-    matches = tf.strings.regex_full_match(head, pattern)
-    header = tf.where(matches, tf.strings.regex_replace(head, pattern, r"\1"), "P 0 0 0 ")
-    words = tf.strings.split(header)  # magic, width, height, largest value or scale
-    width, height = tf.unstack(tf.strings.to_number(words[1:3], tf.int64), 2)
-    offset = graph_length(header)
-    fits = tf.equal(graph_length(content), offset + height * width * pixel_bytes)
-    return GraphHeader(in_range(height, width) & fits, tf.stack([height, width]), offset)
-
-
-def in_range(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Whether an int64 size is of 1 to MAX_PIXELS pixels."""
-    # Each side first: the product of two sides within the limit does not overflow.
-    sides = (height > 0) & (width > 0) & (height <= MAX_PIXELS) & (width <= MAX_PIXELS)
-    return sides & (height * width <= MAX_PIXELS)
+    found = tf.numpy_function(numbers, [head, tf.strings.length(content)], tf.int64)
+    return tf.unstack(tf.ensure_shape(found, [count]))

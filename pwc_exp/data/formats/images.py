@@ -6,50 +6,36 @@ EXIF rotation is not applied (the pixels are taken as they are stored). Bytes af
 a PNG or JPEG are not looked at. JPEG has no checksum: one that is cut off is refused, one damaged
 inside may be read as other pixels.
 
-`read_...` are for Python. `graph_...` are TensorFlow operations for tf.data maps: they read common
-files without Python, to the same bits, and hand all others (rare formats, comments in headers, most
-malformed files) to `read_...`, which reads or refuses them. An error inside a graph does not name
-the file; `read_...`, called again, does.
-
-Letters: H height, W width.
+`read_...` are for Python. `graph_...` are TensorFlow operations for tf.data maps: they decode
+common files without Python, to the same bits, and hand all others (rare formats, malformed headers)
+to `read_...`, which reads or refuses them. An error inside a graph does not name the file;
+`read_...`, called again, does.
 """
 
+import io
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.data.formats.arrays import NPY_MAGIC, npy_mask_size, read_npy_mask
 from pwc_exp.data.formats.headers import (
-    JPEG_MAGIC,
-    JPEG_RATIO,
-    PNG_MAGIC,
+    NPY_MAGIC,
     ImageHeader,
     Size,
-    graph_head,
-    graph_length,
-    graph_png_header,
-    graph_text_header,
-    in_range,
+    graph_route,
     inspect_image,
+    npy_size,
     read_bytes,
     read_head,
     read_header,
-    starts_with,
 )
 from pwc_exp.errors import DataError
 from pwc_exp.storage import write_file
-
-# Bits per channel and colour type (0 grey, 2 RGB, 3 palette), and the bits that a pixel takes.
-# Those with alpha are left to Python, which warns that it is dropped.
-_PNG_8 = {b"\x01\x00": 1, b"\x08\x00": 8, b"\x08\x02": 24, b"\x08\x03": 8}
-_PNG_16 = {b"\x10\x00": 16, b"\x10\x02": 48}
-_PPM_HEADER = r"^(P6\s\d{1,6}\s\d{1,6}\s255\s)\C*$"
-_PGM_HEADER = r"^(P5\s\d{1,6}\s\d{1,6}\s255\s)\C*$"
 
 # Traced once in a process, whatever reads files; one decoder takes most of a second.
 per_file = tf.function(input_signature=[tf.TensorSpec([], tf.string, name="path")])
@@ -65,7 +51,9 @@ def inspect_frame(path: Path) -> Size:
 def inspect_mask(path: Path) -> Size:
     """Size of a mask, image or .npy, whose file is complete; nothing is decoded."""
     head, length = read_head(path)
-    return npy_mask_size(path, head, length) if head.startswith(NPY_MAGIC) else inspect_frame(path)
+    if head.startswith(NPY_MAGIC):
+        return npy_size(path, head, length, is_mask=True)
+    return inspect_frame(path)
 
 
 def read_frame(path: Path) -> np.ndarray:
@@ -86,7 +74,8 @@ def read_mask(path: Path) -> np.ndarray:
     """Reads a mask, [H, W] bool: true where any channel of an image, or a .npy, is not zero."""
     content = read_bytes(path)
     if content.startswith(NPY_MAGIC):
-        return read_npy_mask(path, content)
+        npy_size(path, content, len(content), is_mask=True)
+        return np.load(io.BytesIO(content), allow_pickle=False).view(np.uint8) != 0
     header = read_header(path, content, len(content))
     return np.any(_decode(path, content, header), axis=-1)
 
@@ -100,11 +89,12 @@ def write_image(path: Path, image: np.ndarray) -> None:
     write_file(path, tf.io.encode_png(image).numpy())
 
 
-def run_decoder(path: Path, decode: Callable[..., tf.Tensor], *args: object) -> np.ndarray:
-    """Calls one of TensorFlow's decoders; its complaint becomes one line with the path."""
+@contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """Decodes on the CPU; TensorFlow's complaint becomes one line with the path."""
     try:
         with tf.device("CPU"):
-            return decode(*args).numpy()
+            yield
     except tf.errors.OpError as error:
         reason = (error.message or "").splitlines()[0]
         raise DataError(f"Truncated or damaged image: {path}. {reason}") from None
@@ -112,22 +102,21 @@ def run_decoder(path: Path, decode: Callable[..., tf.Tensor], *args: object) -> 
 
 def _decode(path: Path, content: bytes, header: ImageHeader) -> np.ndarray:
     """Decodes any image, [H, W, 3], of the numbers 0 .. header.max_value."""
-    if header.kind == "PNG":
-        return run_decoder(path, _decode_png, content, header.bits)
-    if header.kind == "JPEG":
-        return run_decoder(path, _decode_jpeg, content)
-    if header.kind == "BMP":
-        return run_decoder(path, tf.io.decode_bmp, content)[..., :3]
-    height, width = header.size
+    with decoding(path):
+        if header.kind == "PNG":
+            return _decode_png(content, header.bits).numpy()
+        if header.kind == "JPEG":
+            return _decode_jpeg(content).numpy()
+        if header.kind == "BMP":
+            return tf.io.decode_bmp(content).numpy()[..., :3]
     dtype = np.dtype(np.uint8 if header.bits == 8 else ">u2")
     pixels = np.frombuffer(content, dtype, offset=header.offset)
-    pixels = pixels.reshape(height, width, header.channels)
     if pixels.max() > header.max_value:
         raise DataError(
             f"Image value out of range: {path}. Expected at most {header.max_value}. "
             f"Received: {pixels.max()}."
         )
-    return np.broadcast_to(pixels, (height, width, 3))
+    return np.broadcast_to(pixels.reshape(*header.size, header.channels), (*header.size, 3))
 
 
 def _decode_png(content: tf.Tensor | bytes, bits: int) -> tf.Tensor:
@@ -143,23 +132,41 @@ def _warn_of_dropped_alpha() -> None:
     _log.warning("Some frames have an alpha channel: it is dropped.")
 
 
+# How a graph reads a frame: what is not listed is left to Python.
+_BY_PYTHON, _PNG_8, _PNG_16, _JPEG, _PNM = range(5)
+
+
+def _route(head: bytes, length: int) -> tuple[int, ...]:
+    """How a graph reads an image; height, width and channels; where the pixels begin."""
+    header = read_header(Path(), head, length)
+    kinds = {("PNG", 65535): _PNG_16, ("PNG", 255): _PNG_8, ("JPEG", 255): _JPEG}
+    kind = kinds.get((header.kind, header.max_value), _BY_PYTHON)
+    if header.kind == "PNG" and header.channels in (2, 4):  # Python warns that alpha is dropped
+        kind = _BY_PYTHON
+    if header.kind == "PNM" and header.max_value == 255:
+        kind = _PNM
+    return kind, *header.size, header.channels, header.offset
+
+
 @per_file
 def graph_frame(path: tf.Tensor) -> tf.Tensor:
     """Reads the image at `path`, a string: [H, W, 3] float32 RGB in [0, 1]."""
     content = tf.io.read_file(path)
+    kind, height, width, channels, offset = graph_route(content, _route, 5)
 
-    def read() -> tf.Tensor:
-        return in_python(lambda name: [read_frame(name)], path, [tf.float32])[0]
+    def pnm() -> tf.Tensor:
+        pixels = tf.io.decode_raw(content, tf.uint8)[offset:]
+        frame = tf.reshape(pixels, tf.stack([height, width, channels]))
+        return tf.repeat(scaled(frame, 255.0), 3 // channels, axis=-1)
 
-    frame = tf.case(
-        [
-            (starts_with(content, PNG_MAGIC), lambda: _png_frame(content, read)),
-            (starts_with(content, JPEG_MAGIC), lambda: _jpeg_frame(content, read)),
-            (starts_with(content, b"P6"), lambda: _pnm_frame(content, _PPM_HEADER, 3, read)),
-            (starts_with(content, b"P5"), lambda: _pnm_frame(content, _PGM_HEADER, 1, read)),
-        ],
-        default=read,
-    )
+    readers = {
+        _BY_PYTHON: lambda: in_python(lambda name: [read_frame(name)], path, [tf.float32])[0],
+        _PNG_8: lambda: scaled(_decode_png(content, 8), 255.0),
+        _PNG_16: lambda: scaled(_decode_png(content, 16), 65535.0),
+        _JPEG: lambda: scaled(_decode_jpeg(content), 255.0),
+        _PNM: pnm,
+    }
+    frame = tf.switch_case(tf.cast(kind, tf.int32), readers)
     return tf.ensure_shape(frame, [None, None, 3])
 
 
@@ -167,17 +174,11 @@ def graph_frame(path: tf.Tensor) -> tf.Tensor:
 def graph_mask(path: tf.Tensor) -> tf.Tensor:
     """Reads the mask at `path`, a string: [H, W] bool, true where it is not zero."""
     content = tf.io.read_file(path)
-
-    def read() -> tf.Tensor:
-        return in_python(lambda name: [read_mask(name)], path, [tf.bool])[0]
-
-    def decode() -> tf.Tensor:
-        return tf.reduce_max(_decode_png(content, 8), axis=-1) > 0
-
+    kind = graph_route(content, _route, 5)[0]
     mask = tf.cond(
-        starts_with(content, PNG_MAGIC),
-        lambda: tf.cond(graph_png_header(content, _PNG_8).usable, decode, read),
-        read,
+        kind == _PNG_8,
+        lambda: tf.reduce_max(_decode_png(content, 8), axis=-1) > 0,
+        lambda: in_python(lambda name: [read_mask(name)], path, [tf.bool])[0],
     )
     return tf.ensure_shape(mask, [None, None])
 
@@ -196,32 +197,3 @@ def scaled(levels: tf.Tensor, largest: float | tf.Tensor) -> tf.Tensor:
     """
     divisor = tf.raw_ops.PlaceholderWithDefault(input=largest, shape=[])
     return tf.cast(levels, tf.float32) / divisor
-
-
-def _png_frame(content: tf.Tensor, read: Callable[[], tf.Tensor]) -> tf.Tensor:
-    header = graph_png_header(content, _PNG_8 | _PNG_16)
-    deep = tf.equal(tf.strings.substr(graph_head(content), 24, 1), b"\x10")
-    return tf.case(
-        [(~header.usable, read), (deep, lambda: scaled(_decode_png(content, 16), 65535.0))],
-        default=lambda: scaled(_decode_png(content, 8), 255.0),
-    )
-
-
-def _jpeg_frame(content: tf.Tensor, read: Callable[[], tf.Tensor]) -> tf.Tensor:
-    shape = tf.io.extract_jpeg_shape(content, tf.int64)
-    height, width = shape[0], shape[1]
-    usable = in_range(height, width) & (height * width // JPEG_RATIO <= graph_length(content))
-    return tf.cond(usable, lambda: scaled(_decode_jpeg(content), 255.0), read)
-
-
-def _pnm_frame(
-    content: tf.Tensor, pattern: str, channels: int, read: Callable[[], tf.Tensor]
-) -> tf.Tensor:
-    header = graph_text_header(content, pattern, channels)
-
-    def decode() -> tf.Tensor:
-        pixels = tf.io.decode_raw(content, tf.uint8)[header.offset :]
-        frame = tf.reshape(pixels, tf.concat([header.shape, [channels]], 0))
-        return tf.repeat(scaled(frame, 255.0), 3 // channels, axis=-1)
-
-    return tf.cond(header.usable, decode, read)

@@ -2,104 +2,274 @@
 
 The first bytes determine the format, never the name. Flow is in pixels, (x, y) = (right, down).
 Readers also return where it is known; what a format marks as unknown becomes valid 0 and flow 0.
-`read_flow` is for Python, `graph_flow` for tf.data maps: see images.py. Both decode .pfm and PNG,
-and mask unknown flow, by the same TensorFlow operations.
+`read_flow` is for Python, `graph_flow` for tf.data maps: see images.py. Both decode .flo, .pfm and
+PNG by the same TensorFlow operations.
 
-Letters: H height, W width.
+HDF5 (.flo5) can name other files, run plug-ins, and return zeros for what was never written or is
+not found; and h5py returns whatever is in memory where a chunk inflates to fewer bytes than it
+should (seen with HDF5 1.14.6). So the library only says where the chunks are; each must be there,
+and is inflated here.
 """
 
+import io
+import itertools
+import math
 import re
 import struct
-from collections.abc import Callable
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import h5py
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.data.formats.arrays import (
-    HDF5_MAGIC,
-    NPY_MAGIC,
-    encode_flo5,
-    encode_npy,
-    inspect_flo5,
-    npy_flow_size,
-    read_flo5,
-    read_npy_flow,
-)
 from pwc_exp.data.formats.headers import (
+    DEFLATE_RATIO,
+    MAX_PIXELS,
+    NPY_MAGIC,
     PNG_MAGIC,
-    GraphHeader,
-    ImageHeader,
     Size,
-    graph_head,
-    graph_length,
-    graph_png_header,
-    graph_text_header,
-    in_range,
+    graph_route,
     inspect_image,
+    npy_size,
     read_bytes,
     read_head,
     read_header,
-    starts_with,
 )
-from pwc_exp.data.formats.images import in_python, per_file, run_decoder
+from pwc_exp.data.formats.images import decoding, in_python, per_file
 from pwc_exp.errors import DataError
 from pwc_exp.storage import write_file
 
 UNKNOWN_FLOW = 1e9  # Middlebury: a component of at least this size means "unknown"
 KITTI_SCALE = 64.0  # steps per pixel
 KITTI_ZERO = 32768  # the stored number of no motion
-
 FLO_MAGIC = struct.pack("<f", 202021.25)
-_PFM_MAGICS = (b"PF", b"Pf")
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+
 _PFM_HEADER = re.compile(rb"P([Ff])\s+(\d{1,9})[ \t]+(\d{1,9})\s+([-+.\deE]{1,32})\r?\n")
-_PFM_LITTLE = r"^(PF\s\d{1,6} \d{1,6}\s-1(?:\.0{1,6})?\n)\C*$"
-_PFM_BIG = r"^(PF\s\d{1,6} \d{1,6}\s1(?:\.0{1,6})?\n)\C*$"
-_PNG_KITTI = {b"\x10\x02": 48}  # 16-bit RGB, and the bits that a pixel takes
+_FLO5_NAME = "flow"
+_FLO5_DTYPES = [(h5py.h5t.IEEE_F32LE, np.dtype("<f4")), (h5py.h5t.IEEE_F32BE, np.dtype(">f4"))]
+_GZIP, _SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
+_BY_PYTHON, _FLO, _PFM_LITTLE, _PFM_BIG, _KITTI = range(5)  # who decodes a file, and how
+
+
+class _Layout(NamedTuple):
+    """What the first bytes of a flow file say."""
+
+    kind: int
+    size: Size
+    offset: int = 0  # where the numbers begin
 
 
 def read_flow(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Reads flow, [H, W, 2] float32 in pixels, and valid, [H, W] float32 0/1."""
     content = read_bytes(path)
-    with tf.device("CPU"):
-        flow, valid = _read(path, content)
+    with decoding(path):
+        if content.startswith(HDF5_MAGIC):
+            flow, valid = _mask_unknown(_read_flo5(path))
+        else:
+            layout = _layout(path, content, len(content))
+            if layout.kind == _BY_PYTHON:  # .npy
+                numbers = np.load(io.BytesIO(content), allow_pickle=False)
+                flow, valid = _mask_unknown(numbers.astype(np.float32))
+            else:
+                flow, valid = _decode(*layout, content)
         return flow.numpy(), valid.numpy()
-
-
-def _read(path: Path, content: bytes) -> list[tf.Tensor]:
-    if content.startswith(FLO_MAGIC):
-        size = _flo_size(path, content, len(content))
-        return _mask_unknown(np.frombuffer(content, "<f4", offset=12).reshape(*size, 2))
-    if content.startswith(_PFM_MAGICS):
-        layout = _pfm_layout(path, content, len(content))
-        return _decode_pfm(content, layout.size, layout.offset, layout.little_endian)
-    if content.startswith(PNG_MAGIC):
-        _check_kitti(path, read_header(path, content, len(content)))
-        return _kitti_flow(run_decoder(path, _decode_kitti, content))
-    if content.startswith(HDF5_MAGIC):
-        return _mask_unknown(read_flo5(path))
-    if content.startswith(NPY_MAGIC):
-        return _mask_unknown(read_npy_flow(path, content))
-    raise _not_flow(path, content)
 
 
 def inspect_flow(path: Path) -> Size:
     """Size of a flow whose file is complete; nothing is decoded."""
     head, length = read_head(path)
-    if head.startswith(FLO_MAGIC):
-        return _flo_size(path, head, length)
-    if head.startswith(_PFM_MAGICS):
-        return _pfm_layout(path, head, length).size
-    if head.startswith(PNG_MAGIC):
-        header = inspect_image(path)
-        _check_kitti(path, header)
-        return header.size
     if head.startswith(HDF5_MAGIC):
-        return inspect_flo5(path)
-    if head.startswith(NPY_MAGIC):
-        return npy_flow_size(path, head, length)
-    raise _not_flow(path, head)
+        with _open_flo5(path) as data:
+            return Size(*data.shape[:2])
+    if head.startswith(PNG_MAGIC):
+        inspect_image(path)  # as far as the end of the file
+    return _layout(path, head, length).size
+
+
+@per_file
+def graph_flow(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Reads the flow at `path`, a string: [H, W, 2] float32, pixels; and valid, [H, W] 0/1."""
+    content = tf.io.read_file(path)
+
+    def route(head: bytes, length: int) -> tuple[int, ...]:
+        layout = _layout(Path(), head, length)
+        return layout.kind, *layout.size, layout.offset
+
+    def read() -> list[tf.Tensor]:
+        return in_python(lambda name: list(read_flow(name)), path, [tf.float32, tf.float32])
+
+    kind, height, width, offset = graph_route(content, route, 4)
+    shape = tf.stack([height, width])
+    decoders = {
+        known: partial(_decode, known, shape, offset, content)
+        for known in (_FLO, _PFM_LITTLE, _PFM_BIG, _KITTI)
+    }
+    flow, valid = tf.switch_case(tf.cast(kind, tf.int32), {_BY_PYTHON: read, **decoders})
+    return tf.ensure_shape(flow, [None, None, 2]), tf.ensure_shape(valid, [None, None])
+
+
+def _layout(path: Path, head: bytes, length: int) -> _Layout:
+    """Parses the first bytes of any format but .flo5; refuses a file of another length."""
+    if head.startswith(FLO_MAGIC):
+        layout = _flo_layout(path, head)
+        expected = layout.offset + 8 * layout.size.height * layout.size.width
+    elif head.startswith((b"PF", b"Pf")):
+        layout = _pfm_layout(path, head)
+        expected = layout.offset + 12 * layout.size.height * layout.size.width
+    elif head.startswith(PNG_MAGIC):
+        header = read_header(path, head, length)
+        if header.bits != 16 or header.channels != 3:
+            raise DataError(
+                f"Not a KITTI flow file: {path}. Expected 16-bit PNG of 3 channels. "
+                f"Received: {header.bits}-bit, {header.channels} channels."
+            )
+        layout, expected = _Layout(_KITTI, header.size), length
+    elif head.startswith(NPY_MAGIC):
+        layout, expected = _Layout(_BY_PYTHON, npy_size(path, head, length)), length
+    else:
+        raise DataError(
+            f"Not a flow file: {path}. Expected .flo (magic 202021.25), .pfm, 16-bit PNG, .flo5 or "
+            f".npy. Received: {head[:8]!r}."
+        )
+    if length != expected:
+        raise DataError(
+            f"Truncated or overlong flow file: {path}. Expected {expected} bytes. "
+            f"Received: {length}."
+        )
+    return layout
+
+
+def _flo_layout(path: Path, head: bytes) -> _Layout:
+    if len(head) < 12:
+        raise DataError(f"Truncated .flo file: {path}. Expected at least 12 bytes.")
+    width, height = struct.unpack_from("<ii", head, 4)
+    if width < 1 or height < 1:
+        raise DataError(f"Empty .flo file: {path}. Received width {width}, height {height}.")
+    return _Layout(_FLO, Size(height, width), 12)
+
+
+def _pfm_layout(path: Path, head: bytes) -> _Layout:
+    match = _PFM_HEADER.match(head)
+    kind, width, height, scale_text = match.groups() if match else (b"", b"0", b"0", b"")
+    size = Size(int(height), int(width))
+    try:
+        scale = float(scale_text)
+    except ValueError:
+        scale = 0.0
+    if match is None or not size.height * size.width or not (scale and np.isfinite(scale)):
+        raise DataError(f"Damaged .pfm header: {path}. Received: {head[:24]!r}.")
+    if kind != b"F":
+        raise DataError(f"Not a flow file: {path}. Expected .pfm of 3 channels. Received: 1.")
+    return _Layout(_PFM_LITTLE if scale < 0 else _PFM_BIG, size, match.end())
+
+
+def _decode(
+    kind: int, shape: tf.Tensor | Size, offset: tf.Tensor | int, content: tf.Tensor | bytes
+) -> list[tf.Tensor]:
+    """Flow and valid of a file whose layout was checked."""
+    if kind == _KITTI:
+        # Never Pillow: it cuts 16-bit RGB to 8 bits without a warning.
+        raw = tf.io.decode_png(content, channels=3, dtype=tf.uint16)
+        flow = (tf.cast(raw[..., :2], tf.float32) - KITTI_ZERO) / KITTI_SCALE
+        return _zero_unless(raw[..., 2] > 0, flow)
+    numbers = tf.reshape(tf.io.decode_raw(content, tf.uint8)[offset:], [-1, 4])
+    if kind == _PFM_BIG:
+        numbers = tf.reverse(numbers, [1])
+    channels = 2 if kind == _FLO else 3
+    rows = tf.reshape(tf.bitcast(numbers, tf.float32), tf.concat([shape, [channels]], 0))
+    # .pfm has the bottom row first.
+    return _mask_unknown(rows if kind == _FLO else tf.reverse(rows[..., :2], [0]))
+
+
+def _mask_unknown(flow: tf.Tensor | np.ndarray) -> list[tf.Tensor]:
+    known = tf.abs(flow) < UNKNOWN_FLOW  # false for NaN too
+    return _zero_unless(known[..., 0] & known[..., 1], flow)
+
+
+def _zero_unless(known: tf.Tensor, flow: tf.Tensor | np.ndarray) -> list[tf.Tensor]:
+    """Flow with 0 where it is not known, and valid."""
+    # Both components of a pixel as one number: a select that broadcasts takes 6 times as long.
+    pairs = tf.where(known, tf.bitcast(flow, tf.int64), tf.constant(0, tf.int64))
+    return [tf.bitcast(pairs, tf.float32), tf.cast(known, tf.float32)]
+
+
+def _read_flo5(path: Path) -> np.ndarray:
+    """Flow, [H, W, 2] float32, in pixels, NaN where it is unknown."""
+    with _open_flo5(path) as data:
+        flow = np.empty(data.shape, np.float32)
+        for start in itertools.product(*map(range, (0, 0, 0), data.shape, data.chunks)):
+            part = flow[tuple(slice(a, a + c) for a, c in zip(start, data.chunks, strict=True))]
+            part[...] = _read_chunk(data, start)[tuple(map(slice, part.shape))]
+    return flow
+
+
+@contextmanager
+def _open_flo5(path: Path) -> Iterator[h5py.Dataset]:
+    """Yields the data set of the flow; what h5py says of a damaged file becomes one line."""
+    _, length = read_head(path)
+    try:
+        # Unlocked: a data set may be on a file system that cannot be written or locked.
+        with h5py.File(path, "r", locking=False) as file:
+            if not isinstance(file.get(_FLO5_NAME, getlink=True), h5py.HardLink):
+                raise ValueError(f"Expected a data set {_FLO5_NAME}. Received: {list(file)[:5]}")
+            data = file[_FLO5_NAME]
+            _check_flo5(data, length)
+            yield data
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, zlib.error) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"Not a .flo5 file that can be read: {path}. {reason}.") from None
+
+
+def _check_flo5(data: h5py.Dataset, length: int) -> None:
+    """Refuses other than gzip chunks inside this file, and more numbers than they can hold."""
+    if not isinstance(data, h5py.Dataset) or data.shape is None:
+        raise ValueError(f"Expected {_FLO5_NAME} to be a data set of numbers")
+    if _flo5_dtype(data) is None or len(data.shape) != 3 or data.shape[2] != 2:
+        raise ValueError(f"Expected float32 [H, W, 2]. Received: {data.dtype} {list(data.shape)}")
+    if not 0 < data.shape[0] * data.shape[1] <= MAX_PIXELS:
+        raise ValueError(f"Expected 1 to {MAX_PIXELS} pixels. Received: {list(data.shape)}")
+    filters = _flo5_filters(data)
+    if data.chunks is None or filters not in ([_GZIP], [_SHUFFLE, _GZIP]):
+        raise ValueError(f"Expected chunks of gzip, shuffled or not. Received: filters {filters}")
+    if any(c > s for c, s in zip(data.chunks, data.shape, strict=True)):
+        raise ValueError(f"Expected chunks within {data.shape}. Received: {data.chunks}")
+    count = math.prod(-(-s // c) for s, c in zip(data.shape, data.chunks, strict=True))
+    if data.id.get_num_chunks() != count:
+        raise ValueError(f"Expected {count} chunks. Received: {data.id.get_num_chunks()}")
+    least, stored = 4 * count * math.prod(data.chunks) // DEFLATE_RATIO, data.id.get_storage_size()
+    if not least <= stored <= length:
+        raise ValueError(f"Expected {least} to {length} bytes of flow. Received: {stored}")
+
+
+def _flo5_dtype(data: h5py.Dataset) -> np.dtype | None:
+    # The dtype that h5py states is the nearest one of NumPy, which is not good enough.
+    stored = data.id.get_type()
+    return next((dtype for known, dtype in _FLO5_DTYPES if stored.equal(known)), None)
+
+
+def _flo5_filters(data: h5py.Dataset) -> list[int]:
+    properties = data.id.get_create_plist()
+    return [properties.get_filter(number)[0] for number in range(properties.get_nfilters())]
+
+
+def _read_chunk(data: h5py.Dataset, start: tuple[int, ...]) -> np.ndarray:
+    """The chunk that begins at `start`, of the shape data.chunks."""
+    skipped_filters, stored = data.id.read_direct_chunk(start)
+    size = 4 * math.prod(data.chunks)
+    inflater = zlib.decompressobj()
+    content = inflater.decompress(stored, size + 1)
+    if skipped_filters or len(content) != size or not inflater.eof:
+        raise ValueError(f"Expected {size} bytes in the chunk at {start}")
+    if _SHUFFLE in _flo5_filters(data):
+        # All first bytes of the numbers come first, then all second bytes, ...
+        content = np.frombuffer(content, np.uint8).reshape(4, -1).T.tobytes()
+    return np.frombuffer(content, _flo5_dtype(data)).reshape(data.chunks)
 
 
 def write_flo(path: Path, flow: np.ndarray, valid: np.ndarray | None = None) -> None:
@@ -120,12 +290,18 @@ def write_pfm(path: Path, flow: np.ndarray, valid: np.ndarray | None = None) -> 
 
 def write_flo5(path: Path, flow: np.ndarray, valid: np.ndarray | None = None) -> None:
     """Writes .flo5 as Spring does; pixels that are not valid get NaN."""
-    write_file(path, encode_flo5(_marked(path, flow, valid, np.nan)))
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        flow = _marked(path, flow, valid, np.nan)
+        file.create_dataset(_FLO5_NAME, data=flow, compression="gzip", compression_opts=5)
+    write_file(path, stream.getvalue())
 
 
 def write_npy(path: Path, flow: np.ndarray, valid: np.ndarray | None = None) -> None:
     """Writes NumPy's .npy, float32 [H, W, 2]; pixels that are not valid get NaN."""
-    write_file(path, encode_npy(_marked(path, flow, valid, np.nan)))
+    stream = io.BytesIO()
+    np.save(stream, _marked(path, flow, valid, np.nan), allow_pickle=False)
+    write_file(path, stream.getvalue())
 
 
 def write_kitti_png(path: Path, flow: np.ndarray, valid: np.ndarray | None = None) -> None:
@@ -154,146 +330,3 @@ def _marked(path: Path, flow: np.ndarray, valid: np.ndarray | None, unknown: flo
     if wrong.any():
         raise DataError(f"Cannot write {path}: flow is not finite at {wrong.sum()} pixels.")
     return np.where(known[..., None], flow.astype(np.float32), np.float32(unknown))
-
-
-class _PfmLayout(NamedTuple):
-    size: Size
-    offset: int  # where the numbers begin
-    little_endian: bool
-
-
-def _flo_size(path: Path, head: bytes, length: int) -> Size:
-    if len(head) < 12:
-        raise DataError(f"Truncated .flo file: {path}. Expected at least 12 bytes.")
-    width, height = struct.unpack_from("<ii", head, 4)
-    if width < 1 or height < 1:
-        raise DataError(f"Empty .flo file: {path}. Received width {width}, height {height}.")
-    _check_length(path, length, expected=12 + 8 * height * width)
-    return Size(height, width)
-
-
-def _pfm_layout(path: Path, head: bytes, length: int) -> _PfmLayout:
-    """Reads the header of a .pfm; a negative scale means little-endian."""
-    match = _PFM_HEADER.match(head)
-    kind, width, height, scale_text = match.groups() if match else (b"", b"0", b"0", b"")
-    size = Size(int(height), int(width))
-    try:
-        scale = float(scale_text)
-    except ValueError:
-        scale = 0.0
-    if match is None or not size.height * size.width or not (scale and np.isfinite(scale)):
-        raise DataError(f"Damaged .pfm header: {path}. Received: {head[:24]!r}.")
-    if kind != b"F":
-        raise DataError(f"Not a flow file: {path}. Expected .pfm of 3 channels. Received: 1.")
-    _check_length(path, length, expected=match.end() + 12 * size.height * size.width)
-    return _PfmLayout(size, match.end(), scale < 0)
-
-
-def _check_kitti(path: Path, header: ImageHeader) -> None:
-    if header.bits != 16 or header.channels != 3:
-        raise DataError(
-            f"Not a KITTI flow file: {path}. Expected 16-bit PNG of 3 channels. "
-            f"Received: {header.bits}-bit, {header.channels} channels."
-        )
-
-
-def _check_length(path: Path, length: int, *, expected: int) -> None:
-    if length != expected:
-        raise DataError(
-            f"Truncated or overlong flow file: {path}. Expected {expected} bytes. "
-            f"Received: {length}."
-        )
-
-
-def _not_flow(path: Path, head: bytes) -> DataError:
-    return DataError(
-        f"Not a flow file: {path}. Expected .flo (magic 202021.25), .pfm, 16-bit PNG, .flo5 or "
-        f".npy. Received: {head[:8]!r}."
-    )
-
-
-@per_file
-def graph_flow(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Reads the flow at `path`, a string: [H, W, 2] float32, pixels; and valid, [H, W] 0/1."""
-    content = tf.io.read_file(path)
-
-    def read() -> list[tf.Tensor]:
-        return in_python(lambda name: list(read_flow(name)), path, [tf.float32, tf.float32])
-
-    flow, valid = tf.case(
-        [
-            (starts_with(content, FLO_MAGIC), lambda: _flo_in_graph(content, read)),
-            (starts_with(content, PNG_MAGIC), lambda: _kitti_in_graph(content, read)),
-            (starts_with(content, b"PF"), lambda: _pfm_in_graph(content, read)),
-        ],
-        default=read,
-    )
-    return tf.ensure_shape(flow, [None, None, 2]), tf.ensure_shape(valid, [None, None])
-
-
-_Read = Callable[[], list[tf.Tensor]]
-
-
-def _flo_in_graph(content: tf.Tensor, read: _Read) -> list[tf.Tensor]:
-    size = tf.io.decode_raw(tf.strings.substr(graph_head(content), 4, 8), tf.int32)
-    width, height = tf.unstack(tf.cast(size, tf.int64), 2)
-    numbers = graph_length(content) - 12
-    # Divided, for 8 * height * width may be more than an int64 holds.
-    fits = tf.equal(numbers // 8, height * width) & tf.equal(numbers % 8, 0)
-
-    def decode() -> list[tf.Tensor]:
-        numbers = tf.io.decode_raw(content, tf.float32)[3:]
-        return _mask_unknown(tf.reshape(numbers, tf.stack([height, width, 2])))
-
-    return tf.cond(in_range(height, width) & fits, decode, read)
-
-
-def _pfm_in_graph(content: tf.Tensor, read: _Read) -> list[tf.Tensor]:
-    def decode(header: GraphHeader, little_endian: bool) -> list[tf.Tensor]:
-        return _decode_pfm(content, header.shape, header.offset, little_endian)
-
-    little = graph_text_header(content, _PFM_LITTLE, 12)
-    big = graph_text_header(content, _PFM_BIG, 12)
-    return tf.case(
-        [(little.usable, lambda: decode(little, True)), (big.usable, lambda: decode(big, False))],
-        default=read,
-    )
-
-
-def _kitti_in_graph(content: tf.Tensor, read: _Read) -> list[tf.Tensor]:
-    usable = graph_png_header(content, _PNG_KITTI).usable
-    return tf.cond(usable, lambda: _kitti_flow(_decode_kitti(content)), read)
-
-
-def _decode_pfm(
-    content: tf.Tensor | bytes,
-    shape: tf.Tensor | Size,
-    offset: tf.Tensor | int,
-    little_endian: bool,
-) -> list[tf.Tensor]:
-    numbers = tf.reshape(tf.io.decode_raw(content, tf.uint8)[offset:], [-1, 4])
-    numbers = numbers if little_endian else tf.reverse(numbers, [1])
-    rows = tf.reshape(tf.bitcast(numbers, tf.float32), tf.concat([shape, [3]], 0))
-    return _mask_unknown(tf.reverse(rows[..., :2], [0]))  # bottom row first
-
-
-def _decode_kitti(content: tf.Tensor | bytes) -> tf.Tensor:
-    # Never Pillow: it cuts 16-bit RGB to 8 bits without a warning.
-    return tf.io.decode_png(content, channels=3, dtype=tf.uint16)
-
-
-def _kitti_flow(raw: tf.Tensor | np.ndarray) -> list[tf.Tensor]:
-    flow = (tf.cast(raw[..., :2], tf.float32) - KITTI_ZERO) / KITTI_SCALE
-    return _zero_unless(raw[..., 2] > 0, flow)
-
-
-def _mask_unknown(flow: tf.Tensor | np.ndarray) -> list[tf.Tensor]:
-    known = tf.abs(flow) < UNKNOWN_FLOW  # false for NaN too
-    return _zero_unless(known[..., 0] & known[..., 1], flow)
-
-
-def _zero_unless(known: tf.Tensor | np.ndarray, flow: tf.Tensor | np.ndarray) -> list[tf.Tensor]:
-    """Flow with 0 where it is not known, and valid."""
-    # Both components of a pixel as one number: a select that broadcasts takes 6 times as long.
-    pairs = tf.where(known, tf.bitcast(flow, tf.int64), tf.constant(0, tf.int64))
-    return [tf.bitcast(pairs, tf.float32), tf.cast(known, tf.float32)]

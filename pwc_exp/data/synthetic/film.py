@@ -8,6 +8,7 @@ Strengths are drawn with NumPy, effects applied with TensorFlow.
 Letters: H height, W width, K lights.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -88,8 +89,7 @@ def _draw_light(rng: np.random.Generator, strength: float, size: Size) -> np.nda
     for turn in (0.0, rng.normal(0, 0.3)):
         slope = strength * np.array([np.cos(towards + turn), np.sin(towards + turn)])
         slope /= math.hypot(*size) / 2
-        middle = slope @ [size.width / 2, size.height / 2]
-        slopes.append([*slope, 1 - middle])
+        slopes.append([*slope, 1 - slope @ [size.width / 2, size.height / 2]])
     return np.array(slopes)
 
 
@@ -135,46 +135,26 @@ def develop(
     """
     if not limits.share:
         return frames
-    return [
-        _developed(frame, motion, film, noise, number=number, limits=limits)
-        for number, (frame, motion) in enumerate(zip(frames, motions, strict=True))
-    ]
-
-
-def _developed(
-    frame: tf.Tensor,
-    motion: tf.Tensor,
-    film: Film,
-    noise: tf.Tensor,
-    *,
-    number: int,
-    limits: FilmLimits,
-) -> tf.Tensor:
-    light, lights, starts = (
-        part[number] for part in (film.light, film.highlights, film.noise_starts)
-    )
-    changed = (film.gain != 1) | (film.gamma != 1)
-    steps = (
-        (limits.shutter > 0, film.shutter > 0, smear, (motion, film.shutter)),
-        (limits.light > 0, light[2] != 1, shine, (light,)),
-        (limits.highlights > 0, lights[0, 5] != 0, highlight, (lights,)),
-        (limits.defocus > 0, film.defocus > 0, defocus, (film.defocus,)),
-        (
-            number == 1 and limits.flicker + limits.gamma > 0,
-            changed,
-            change_tones,
-            (film.gain, film.gamma),
-        ),
-        (limits.noise > 0, film.noise > 0, add_noise, (film.noise, noise, starts)),
-    )
-    for possible, happens, effect, arguments in steps:
-        if possible:
-            frame = _if(happens, effect, frame, *arguments)
-    return frame
-
-
-def _if(condition, effect, frame, *arguments):  # type: ignore[no-untyped-def]
-    return tf.cond(condition, lambda: effect(frame, *arguments), lambda: frame)
+    developed = []
+    for number, (shown, motion) in enumerate(zip(frames, motions, strict=True)):
+        frame = shown
+        light, lights = film.light[number], film.highlights[number]
+        tones = limits.flicker + limits.gamma if number == 1 else 0
+        grain = (film.noise, noise, film.noise_starts[number])
+        changed = (film.gain != 1) | (film.gamma != 1)
+        for limit, happens, effect, arguments in (
+            (limits.shutter, film.shutter > 0, smear, (motion, film.shutter)),
+            (limits.light, light[2] != 1, shine, (light,)),
+            (limits.highlights, lights[0, 5] != 0, highlight, (lights,)),
+            (limits.defocus, film.defocus > 0, defocus, (film.defocus,)),
+            (tones, changed, change_tones, (film.gain, film.gamma)),
+            (limits.noise, film.noise > 0, add_noise, grain),
+        ):
+            if limit > 0:
+                applied = functools.partial(effect, frame, *arguments)
+                frame = tf.cond(happens, applied, functools.partial(tf.identity, frame))
+        developed.append(frame)
+    return developed
 
 
 # Each effect is a program of its own: in one, XLA would compute what they share over and over.
@@ -217,13 +197,8 @@ def _pack(frame: tf.Tensor) -> tf.Tensor:
 
 @_compiled
 def _unpack(packed: tf.Tensor) -> tf.Tensor:
-    planes = [
-        tf.bitwise.bitwise_and(
-            tf.bitwise.right_shift(packed, tf.constant(start, tf.int64)), 2**20 - 1
-        )
-        for start in _FIELDS
-    ]
-    return tf.cast(tf.stack(planes), tf.float32) / _LARGEST
+    shifted = tf.bitwise.right_shift(packed, tf.reshape(tf.constant(_FIELDS, tf.int64), [3, 1, 1]))
+    return tf.cast(tf.bitwise.bitwise_and(shifted, 2**20 - 1), tf.float32) / _LARGEST
 
 
 @_compiled

@@ -19,7 +19,7 @@ import numpy as np
 from pwc_exp.data.formats.headers import Size
 from pwc_exp.data.synthetic import textures
 from pwc_exp.data.synthetic.film import FilmLimits
-from pwc_exp.data.synthetic.motion import Motion, MotionLimits, draw_motion, rotation, still
+from pwc_exp.data.synthetic.motion import WAVES, Motion, MotionLimits, draw_motion, rotation
 from pwc_exp.data.synthetic.outlines import FAR, OutlineLimits, Outlines, draw_outlines
 from pwc_exp.data.synthetic.textures import Textures
 
@@ -126,27 +126,20 @@ def draw_look(
     means = materials.means[texture].astype(np.float64)
     colour, goal = _draw_colours(rng, means, limits)
     slope = limits.shading / radius[:, None] * rng.uniform(-1, 1, (count, 2))
+    texels = rng.uniform(*_TEXELS_PER_PIXEL, count)
+    linear = texels[:, None, None] * rotation(rng.uniform(-math.pi, math.pi, count))
+    place = rng.random((count, 2)) * (textures.SIDE - 1)
+    window = np.tile(np.eye(3), (count, 1, 1))
+    window[:, :2, :2] = linear
+    window[:, :2, 2] = place - np.einsum("lij,lj->li", linear, centre)
     return Look(
         texture=texture.astype(np.int32),
-        window=_draw_windows(rng, centre),
+        window=window,
         colour=colour,
         mean=np.stack([np.einsum("lij,lj->li", colour, means), goal], axis=1),
         slope=np.concatenate([slope, 1 - np.sum(slope * centre, axis=1, keepdims=True)], axis=1),
         nearness=nearness,
     )
-
-
-def _draw_windows(rng: np.random.Generator, centre: np.ndarray) -> np.ndarray:
-    """Affine maps from pixels of frame 1 to texels, [L, 3, 3]."""
-    count = len(centre)
-    low, high = _TEXELS_PER_PIXEL
-    texels = rng.uniform(low, high, count)
-    linear = texels[:, None, None] * rotation(rng.uniform(-math.pi, math.pi, count))
-    place = rng.random((count, 2)) * (textures.SIDE - 1)
-    windows = np.tile(np.eye(3), (count, 1, 1))
-    windows[:, :2, :2] = linear
-    windows[:, :2, 2] = place - np.einsum("lij,lj->li", linear, centre)
-    return windows
 
 
 def _draw_colours(
@@ -231,7 +224,12 @@ def draw_driving_layers(
     slope[:_FIRST_THING] = [0, 0, 1]
     return Layers(
         outlines=edges,
-        motion=Motion(to_frame2, np.linalg.inv(to_frame2), *still(count)),
+        motion=Motion(
+            to_frame2,
+            np.linalg.inv(to_frame2),
+            waves=np.zeros((count, WAVES, 5)),
+            bends=np.zeros(count, bool),
+        ),
         look=painted._replace(window=window, slope=slope),
         edge_points=edge_points,
     )
@@ -278,18 +276,16 @@ def _cuts(
 ) -> np.ndarray:
     """Where road and walls end, [L, C, 3]: at each other, at their tops, and far away."""
     end = np.array([0, 0, 1 / (_ROAD_LENGTH * road_start)])
+    lines = {(_ROAD, 0): end - nearness[_ROAD]}
+    for wall, top in zip(_WALLS, tops, strict=True):
+        lines[wall, 0] = nearness[_ROAD] - nearness[wall]
+        lines[wall, 1] = -rays[1] - top * nearness[wall]
+        lines[wall, 2] = end - nearness[wall]
     cuts = cuts.copy()
-    cuts[_ROAD, 0] = _line(end - nearness[_ROAD])
-    for wall, top, is_built in zip(_WALLS, tops, built, strict=True):
-        cuts[wall, 0] = _line(nearness[_ROAD] - nearness[wall])
-        cuts[wall, 1] = _line(-rays[1] - top * nearness[wall])
-        cuts[wall, 2] = _line(end - nearness[wall]) if is_built else [0, 0, FAR]
+    for place, line in lines.items():
+        cuts[place] = line / np.linalg.norm(line[:2])
+    cuts[np.array(_WALLS)[~built], 2] = [0, 0, FAR]
     return cuts
-
-
-def _line(row: np.ndarray) -> np.ndarray:
-    line: np.ndarray = row / np.linalg.norm(row[:2])
-    return line
 
 
 def _windows(

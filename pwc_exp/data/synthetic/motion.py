@@ -75,7 +75,12 @@ def draw_motion(
     diagonal = math.hypot(*size)
     speed, heading = _draw_speed(rng, count, limits)
     vigour = np.minimum(speed / limits.speed_bounds[1], 1.0)
-    shape = vigour * _alike(rng.uniform(-1, 1, (5, count)), limits)
+    # Mixed with the background's, which is smaller.
+    shape = rng.uniform(-1, 1, (5, count))
+    background = _BACKGROUND_TURN * shape[:, :1]
+    shape = limits.coherence * background + (1 - limits.coherence) * shape
+    shape[:, :1] = background
+    shape = vigour * shape
     linear = _linear(shape[:3], limits)
     slant = limits.max_perspective / diagonal * shape[3:].T
     shift = diagonal * speed[:, None] * np.stack([np.cos(heading), np.sin(heading)], axis=-1)
@@ -85,11 +90,6 @@ def draw_motion(
     to_frame2 = _expansion(rng, count, size, limits) @ _homography(centre, linear, slant, goal)
     waves, bends = _draw_waves(rng, count, vigour, diagonal, limits)
     return Motion(to_frame2, np.linalg.inv(to_frame2), waves, bends)
-
-
-def still(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The waves of layers that do not bend, as `Motion` has them."""
-    return np.zeros((count, WAVES, 5)), np.zeros(count, bool)
 
 
 def move(motion: Motion, x: tf.Tensor, y: tf.Tensor) -> Points:
@@ -190,14 +190,6 @@ def speed_at(rank: np.ndarray, limits: MotionLimits) -> np.ndarray:
             speed = np.where(rank >= start, grown, speed)
         start, low = start + share, high
     return speed
-
-
-def _alike(values: np.ndarray, limits: MotionLimits) -> np.ndarray:
-    """Mixes values of layers, [..., L], with that of the background, which is smaller."""
-    background = _BACKGROUND_TURN * values[..., :1]
-    mixed = limits.coherence * background + (1 - limits.coherence) * values
-    mixed[..., :1] = background
-    return mixed
 
 
 def _linear(shape: np.ndarray, limits: MotionLimits) -> np.ndarray:

@@ -180,15 +180,10 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return unit
 
 
-def _knot_directions() -> np.ndarray:
-    """Unit vectors to the knots, [K, 2]."""
-    turn = np.arange(KNOTS) * (4 / KNOTS) - 1
-    y = np.where(turn <= 1, turn, 2 - turn)
-    x = np.where(turn <= 1, 1 - np.abs(y), np.abs(y) - 1)
-    return _unit(np.stack([x, y], axis=-1))
-
-
-_DIRECTIONS = _knot_directions()
+_TURN = np.arange(KNOTS) * (4 / KNOTS) - 1
+_Y = np.where(_TURN <= 1, _TURN, 2 - _TURN)
+_X = np.where(_TURN <= 1, 1 - np.abs(_Y), np.abs(_Y) - 1)
+_DIRECTIONS = _unit(np.stack([_X, _Y], axis=-1))  # unit vectors to the knots, [K, 2]
 _ANGLES = np.arctan2(_DIRECTIONS[:, 1], _DIRECTIONS[:, 0])  # [K]
 
 

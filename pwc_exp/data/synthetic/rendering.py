@@ -9,7 +9,7 @@ Letters: L layers, T tiles of a frame, H height, W width, h and w those of a til
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -44,9 +44,7 @@ class Rendered(NamedTuple):
     """A drawn scene."""
 
     frames: list[tf.Tensor]  # [3, H, W] each, float32 RGB in [0, 1]
-    motions: list[
-        tf.Tensor
-    ]  # [2, H, W] each, pixels, of the topmost layer: to frame 2 from frame 1
+    motions: list[tf.Tensor]  # [2, H, W] each, pixels, of the topmost layer from frame 1 to 2
     hidden: tf.Tensor  # [H, W] bool, whether that point is covered in, or outside of, frame 2
     layers: list[tf.Tensor]  # [H, W] int32 each, the topmost layer; 0 is the background
 
@@ -60,7 +58,11 @@ def prepare(layers: Layers, film: Film, size: Size, *, most: int) -> Drawing:
     """What is needed to draw these layers; most: layers for which there is room."""
     count = len(layers.edge_points)
     moved = move_points(layers.motion, layers.edge_points)
-    boxes = [_boxes(points, layers.outlines) for points in (layers.edge_points, moved)]
+    margin = _MARGIN + layers.outlines.edge[:, None]
+    boxes = [
+        np.concatenate([points.min(axis=1) - margin, points.max(axis=1) + margin], axis=1)
+        for points in (layers.edge_points, moved)
+    ]
     orders = [_order(box, size, most) for box in boxes]
     order, counts = (np.stack(parts) for parts in zip(*orders, strict=True))
     room = most - count
@@ -74,7 +76,9 @@ def prepare(layers: Layers, film: Film, size: Size, *, most: int) -> Drawing:
         layers=np.array(count),
         film=film,
     )
-    return tf.nest.map_structure(_as_compact, drawing)
+    kinds = {"f": np.float32, "i": np.int32, "b": np.bool_}
+    arrays = tf.nest.map_structure(np.asarray, drawing)
+    return tf.nest.map_structure(lambda array: array.astype(kinds[array.dtype.kind]), arrays)
 
 
 def _packed(layers: Layers, frame: int) -> np.ndarray:
@@ -94,17 +98,6 @@ def _packed(layers: Layers, frame: int) -> np.ndarray:
     bent_back = motion.bends & (frame == 1)
     rows = [part.reshape(len(motion.bends), -1) for part in (*parts, bent_back)]
     return np.concatenate(rows, axis=1, dtype=np.float32)
-
-
-def _as_compact(array: Any) -> np.ndarray:
-    array = np.asarray(array)
-    kinds = {"f": np.float32, "i": np.int32, "b": np.bool_}
-    return array.astype(kinds[array.dtype.kind])
-
-
-def _boxes(points: np.ndarray, outlines: Outlines) -> np.ndarray:
-    margin = _MARGIN + outlines.edge[:, None]
-    return np.concatenate([points.min(axis=1) - margin, points.max(axis=1) + margin], axis=1)
 
 
 def _order(boxes: np.ndarray, size: Size, most: int) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ import skimage
 import tensorflow as tf
 
 from pwc_exp.data.formats.images import read_frame
-from pwc_exp.data.order import spread
+from pwc_exp.data.sample import spread
 from pwc_exp.errors import MissingInputError
 
 SIDE = 512  # pixels of a texture
@@ -63,9 +63,6 @@ def load_textures(folder: str | None, *, patterns: bool) -> Textures:
     """Tiles of scikit-image's photographs and of the pictures below `folder`, and patterns.
 
     Of more than MOST tiles from the folder so many are taken, evenly spread over the sorted names.
-
-    Raises:
-        MissingInputError: there is no such folder, or no picture in it.
     """
     own = Path(skimage.__file__).parent / "data"
     tiles = [tile for name in PHOTOGRAPHS for tile in cut_tiles(read_frame(own / name))]
