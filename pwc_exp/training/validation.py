@@ -17,7 +17,7 @@ from pwc_exp.data import quarantine
 from pwc_exp.data.annotations import origins
 from pwc_exp.data.pipeline import EvalFeed
 from pwc_exp.data.sample import Batch, Source, Sources
-from pwc_exp.evaluation.bootstrap import interval_of
+from pwc_exp.evaluation.bootstrap import intervals
 from pwc_exp.evaluation.metrics import BY_NAME
 from pwc_exp.flow.metrics import COUNT, SUMS, mean_of_sums
 from pwc_exp.inference import EvalStep, make_estimate, make_eval_step, make_levels
@@ -44,9 +44,10 @@ class Errors(NamedTuple):
         lower, upper: in pixels. Empty with fewer than two scenes, or errors that are not finite.
         """
         drawn = BootstrapConfig()
-        found = interval_of(
-            BY_NAME["aepe"], self.samples, self.scenes, draws=drawn.draws, seed=drawn.seed
-        )
+        aepe = [BY_NAME["aepe"]]
+        (found,) = intervals(
+            self.samples, self.scenes, draws=drawn.draws, seed=drawn.seed, metrics=aepe
+        ).values()
         known = np.isfinite([self.means["aepe"], *found]).all()
         return found._asdict() if known else {}
 
