@@ -15,7 +15,7 @@ from pwc_exp.errors import DataError
 from pwc_exp.evaluation.bootstrap import Comparison, compare_samples, holm
 from pwc_exp.evaluation.metrics import METRICS, SPEED_LABELS, means
 from pwc_exp.evaluation.records import EVALUATION, Curve, RunRecord, groups_of, read
-from pwc_exp.report.figures import Line, colour, line_chart
+from pwc_exp.report.figures import colour, line_chart
 from pwc_exp.report.pages import render
 
 CURVES = ("val/aepe", "val/fl_all", "train/loss", "train/aepe", "train/grad_norm", "train/lr")
@@ -197,8 +197,8 @@ def _page(findings: Findings, bootstrap: BootstrapConfig) -> str:
     left_out = {name: len(run.rows) - findings.shared for name, run in findings.evaluated.items()}
     by_speed = {n: run.error_by_speed for n, run in findings.evaluated.items() if not left_out[n]}
 
-    def lines(of: Mapping[str, Curve]) -> list[Line]:
-        return [Line(name, of.get(name, [])) for name in findings.runs]
+    def lines(of: Mapping[str, Curve]) -> list[Curve]:
+        return [of.get(name, []) for name in findings.runs]
 
     return render(
         "comparison.html.j2",

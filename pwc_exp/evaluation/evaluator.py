@@ -1,5 +1,6 @@
 """The command `evaluate`: errors of networks, flow files and baselines on one or more data sets."""
 
+import functools
 import statistics
 import time
 from collections import deque
@@ -36,7 +37,7 @@ from pwc_exp.evaluation.records import (
 )
 from pwc_exp.evaluation.report import Evaluation, as_table, as_text, render_evaluation
 from pwc_exp.machine import processors
-from pwc_exp.report.pictures import Gallery, panel_of, tiles
+from pwc_exp.report.pictures import Gallery, panel, tiles
 from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.provenance import describe_process
 
@@ -50,10 +51,7 @@ class _Pair(NamedTuple):
     """A sample and its estimate."""
 
     number: int  # in its source
-    frame1: np.ndarray  # [H, W, 3] RGB in [0, 1]
-    frame2: np.ndarray
-    flow: np.ndarray  # [H, W, 2] px
-    valid: np.ndarray  # [H, W]
+    sample: list[np.ndarray]  # frame1, frame2, flow and valid of a `Batch`
     estimate: np.ndarray  # [H, W, 2] px
 
 
@@ -109,7 +107,9 @@ def _evaluate(
         batch = _batch_of(source, median.number)
         levels = flow_source.levels(batch)
         flows = {level: flow[0].numpy() for level, flow in levels.flows.items()}
-        pyramid, pyramid_of = panel_of(batch, levels.estimate, flows), median.id
+        sample = [part[0].numpy() for part in batch[:4]]
+        pyramid = panel(*sample, estimate=levels.estimate[0].numpy(), flows=flows)
+        pyramid_of = median.id
     names = set(source.labels if isinstance(source, MixedSource) else [source.name])
     return Evaluation(
         title=f"{flow_source.title} on "
@@ -160,14 +160,8 @@ def score_samples(
             pair.number, source.ids[pair.number], place.dataset, place.scene, sums.result()
         )
         rows.append(row)
-        gallery.offer(
-            row.aepe,
-            row.number,
-            row.id,
-            lambda: tiles(
-                pair.frame1, pair.frame2, target=pair.flow, valid=pair.valid, estimate=pair.estimate
-            ),
-        )
+        draw = functools.partial(tiles, *pair.sample, estimate=pair.estimate)
+        gallery.offer(row.aepe, row.number, row.id, draw)
 
     bar = tqdm(total=samples, desc="evaluate", disable=None, leave=False)
     with bar, ThreadPoolExecutor(workers) as pool:
@@ -185,8 +179,7 @@ def _pairs(flow_source: FlowSource, batches: Iterable[Batch], source: Source) ->
     for batch in batches:
         estimates = flow_source.estimate(_wanted(batch, source))
         for place, index in enumerate(batch.index.numpy().tolist()):
-            frame1, frame2, flow, valid = (part[place].numpy() for part in batch[:4])
-            yield _Pair(index, frame1, frame2, flow, valid, estimates[place])
+            yield _Pair(index, [part[place].numpy() for part in batch[:4]], estimates[place])
 
 
 def _wanted(batch: Batch, source: Source) -> Pairs:
@@ -198,11 +191,12 @@ def _score(pair: _Pair, source: Source, place: Origin) -> dict[str, float]:
     masks = read_annotations(source, pair.number, place)
     plain = fine = None
     if masks.stored is not None and place.sample is not None:
-        flow, known = masks.stored
+        stored, known = masks.stored
         stride = place.sample.flow_stride
-        plain = Field(flow[::stride, ::stride], known[::stride, ::stride])
-        fine = Field(flow, known) if stride > 1 else None
-    truth = GroundTruth(pair.flow, pair.valid, masks.occlusion, masks.foreground, plain, fine)
+        plain = Field(stored[::stride, ::stride], known[::stride, ::stride])
+        fine = Field(stored, known) if stride > 1 else None
+    _, _, flow, valid = pair.sample
+    truth = GroundTruth(flow, valid, masks.occlusion, masks.foreground, plain, fine)
     return score(pair.estimate, truth)
 
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from pwc_exp.evaluation.metrics import BY_NAME, COUNT, ERROR_EDGES, METRICS, SPEED_LABELS
 from pwc_exp.evaluation.records import Part, Summary, error_by_speed
 from pwc_exp.flow.colour import legend
-from pwc_exp.report.figures import Line, bar_chart, line_chart
+from pwc_exp.report.figures import bar_chart, line_chart
 from pwc_exp.report.pages import aligned, markdown_table, render
 from pwc_exp.report.pictures import ERROR_BOUNDS, ERROR_COLOURS, Gallery
 
@@ -140,11 +140,11 @@ def _figures(summary: Summary) -> Iterator[tuple[str, Markup]]:
     speeds, errors = (_shares(summary.curves[key]) for key in ("speed_pixels", "error_pixels"))
     share = "% of pixels"
     title = "Error against motion"
-    line = Line("AEPE", error_by_speed(summary.curves))
+    points = error_by_speed(summary.curves)
     yield (
         title,
         line_chart(
-            [line], title=title, x=_SPEED, y="AEPE, px", ticks=_SPEED_TICKS, logarithmic=True
+            [points], title=title, x=_SPEED, y="AEPE, px", ticks=_SPEED_TICKS, logarithmic=True
         ),
     )
     title = "Distribution of the motion"
@@ -152,8 +152,8 @@ def _figures(summary: Summary) -> Iterator[tuple[str, Markup]]:
     title = "Distribution of the errors"
     yield title, bar_chart(errors, title=title, x=_ERROR, y=share, ticks=_ERROR_TICKS)
     title = "Pixels within an error"
-    line = Line("within", [(n + 1.0, float(sum_)) for n, sum_ in enumerate(np.cumsum(errors))])
-    yield title, line_chart([line], title=title, x=_ERROR, y=share, ticks=_ERROR_TICKS)
+    points = [(n + 1.0, float(within)) for n, within in enumerate(np.cumsum(errors))]
+    yield title, line_chart([points], title=title, x=_ERROR, y=share, ticks=_ERROR_TICKS)
 
 
 def _shares(counts: Sequence[float]) -> list[float]:

@@ -22,7 +22,7 @@ from pwc_exp.evaluation.metrics import BY_NAME
 from pwc_exp.flow.metrics import COUNT, SUMS, mean_of_sums
 from pwc_exp.inference import EvalStep, make_estimate, make_eval_step, make_levels
 from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.report.pictures import panel_of
+from pwc_exp.report.pictures import panel
 from pwc_exp.stopping import log
 from pwc_exp.tracking import Tracker
 from pwc_exp.training.devices import Replicas
@@ -154,14 +154,16 @@ class Validation:
         spreads = [self._draw_set(step, tracker, each) for each in self.sets]
         self.spreads = next((found for found in spreads if found), self.spreads)
 
-    def _draw_set(self, step: int, tracker: Tracker, drawn: EvaluatedSet) -> dict[int, float]:
+    def _draw_set(self, step: int, tracker: Tracker, each: EvaluatedSet) -> dict[int, float]:
         """Draws samples of a set; returns how much each level's flow depends on them, if known."""
         flows: list[dict[int, np.ndarray]] = []
-        for batch in drawn.pictured:
+        for batch in each.pictured:
             levels = self._levels(batch)
             flows.append({level: flow[0].numpy() for level, flow in levels.flows.items()})
-            name = f"{drawn.prefix}/{drawn.source.ids[int(batch.index[0])]}"
-            tracker.image(step, name, panel_of(batch, levels.estimate, flows[-1]))
+            name = f"{each.prefix}/{each.source.ids[int(batch.index[0])]}"
+            sample = [part[0].numpy() for part in batch[:4]]
+            drawn = panel(*sample, estimate=levels.estimate[0].numpy(), flows=flows[-1])
+            tracker.image(step, name, drawn)
         alike = [shown for shown in flows if _shapes(shown) == _shapes(flows[0])]
         if len(alike) < 2:
             return {}
