@@ -144,9 +144,6 @@ def score_samples(
     Args:
         samples: how many `batches` hold, for the progress bar.
         gallery: is offered every sample.
-
-    Raises:
-        UserError: a file cannot be read, or the flow source has no flow for a sample.
     """
     places = origins(source)
     workers = min(4, len(processors()))
@@ -225,7 +222,8 @@ def _time(
 def _batch_of(source: Source, number: int) -> Batch:
     """One example as a batch."""
     index = tf.constant(number, tf.int64)
-    return Batch(*(part[None] for part in source.example(index)), index[None])
+    frame1, frame2, flow, valid = (part[None] for part in source.example(index))
+    return Batch(frame1, frame2, flow, valid, index[None])
 
 
 def _write(out: Path, found: Evaluation, source: Source, flow_source: FlowSource) -> None:

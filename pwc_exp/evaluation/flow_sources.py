@@ -119,9 +119,6 @@ class FlowFiles(FlowSource):
     Args:
         folder: that holds them.
         names: of the samples, by id: further names, relative to `folder`, that are tried first.
-
-    Raises:
-        MissingInputError: a file is missing.
     """
 
     computes = False
@@ -167,11 +164,7 @@ class ZeroFlow(FlowSource):
 
 
 class OpenCVFlow(FlowSource):
-    """A method of OpenCV on grey frames of 8 bits.
-
-    Raises:
-        MissingExtraError: OpenCV is not installed.
-    """
+    """A method of OpenCV on grey frames of 8 bits."""
 
     def __init__(self, baseline: Baseline) -> None:
         cv2 = self._cv2 = needed("cv2", "opencv")
@@ -202,11 +195,7 @@ class OpenCVFlow(FlowSource):
 def build_flow_sources(
     config: EvaluateConfig, source: Source, indices: Sequence[int]
 ) -> list[FlowSource]:
-    """All that the configuration names; `indices` are the examples that files must be there for.
-
-    Raises:
-        UserError: weights that cannot be read, files or packages that are missing.
-    """
+    """All that the configuration names; `indices` are the examples that files must be there for."""
     found: list[FlowSource] = [
         ZeroFlow() if baseline is Baseline.zero else OpenCVFlow(baseline)
         for baseline in config.estimate
@@ -266,11 +255,7 @@ def _grey(frames: np.ndarray) -> np.ndarray:
 
 
 def _find_file(folder: Path, sample_id: str, name: str | None) -> Path:
-    """The file of a sample: `name`, or its id, perhaps prefixed (LKflow_000045_10), and a suffix.
-
-    Raises:
-        MissingInputError: there is none, or several with a prefix.
-    """
+    """The file `name`, or that of the sample's id, perhaps prefixed (LKflow_000045_10)."""
     within = folder / sample_id
     named = [folder / name] if name else []
     for path in (*named, *(within.with_name(within.name + suffix) for suffix in SUFFIXES)):

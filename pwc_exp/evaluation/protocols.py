@@ -3,6 +3,7 @@
 A protocol names the figures of one data set as the benchmark or codebase prints them, and says how
 each is made of the samples' sums (see `metrics.score`): over the pixels of all images, or as a mean
 over images. Shares are 0 to 1; those scaled by 100 are percentages. None pools data sets.
+docs/evaluation.md compares them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -62,19 +63,14 @@ _SINTEL_PARTS = {
     **{"s0-10": "s0_10", "s10-40": "s10_40", "s40+": "s40_plus"},
 }
 
-# MPI-Sintel's table: means over pixels, by occlusion, distance to occlusions and speed. Butler et
-# al., "A Naturalistic Open Source Movie for Optical Flow Evaluation", ECCV 2012, and
-# http://sintel.is.tue.mpg.de/results: "d" is the distance to the nearest occlusion boundary, here
-# the inner edge of the occlusion masks. The server's code is not public; that the pixels of all
-# frames are pooled, that invalid ones are left out, and the limits of the bins follow the page.
+# Butler et al., ECCV 2012, and http://sintel.is.tue.mpg.de/results, as the server's code is not
+# public. "d" is the distance to the nearest occlusion boundary, here the inner edge of the masks.
 _SINTEL: Figures = {
     "EPE all": _pooled("aepe", COUNT),
     **{name: _pooled(f"aepe_{part}", f"pixels_{part}") for name, part in _SINTEL_PARTS.items()},
 }
-# KITTI's tables. 2012, devkit/cpp/evaluate_flow.cpp: the share of pixels off by more than 3 px and
-# the mean endpoint error of each image, then means over images; Noc: pixels visible in both frames,
-# All: occluded ones too. 2015, devkit/cpp/evaluate_scene_flow.cpp: pixels off by more than 3 px and
-# 5 %, counted over all images.
+# devkit/cpp/evaluate_flow.cpp of 2012 averages images, and has no relative bound; Noc: pixels
+# visible in both frames. devkit/cpp/evaluate_scene_flow.cpp of 2015 pools the pixels of all.
 _KITTI_2015: Figures = {
     "Fl-bg": _pooled("fl_bg", "pixels_bg", scale=100),
     "Fl-fg": _pooled("fl_fg", "pixels_fg", scale=100),
@@ -88,10 +84,8 @@ _KITTI: Figures = {
     **_KITTI_2015,
 }
 _KITTI_NOC: Figures = {"Out-Noc": _KITTI["Out-All"], "Avg-Noc": _KITTI["Avg-All"], **_KITTI_2015}
-# RAFT's evaluate.py, https://github.com/princeton-vl/RAFT/blob/master/evaluate.py.
-# `validate_sintel`: all pixels of the .flo file, invalid ones too; 1px, 3px, 5px are the shares of
-# pixels *within* the bound. `validate_kitti`: the EPE is a mean over images; kitti-f1 is Fl over
-# the pixels of all images, in percent.
+# https://github.com/princeton-vl/RAFT/blob/master/evaluate.py: `validate_sintel` counts invalid
+# pixels too; `validate_kitti` averages the EPE over images, and pools the pixels for Fl.
 _RAFT: Figures = {"EPE": _pooled("plain_aepe"), **_WITHIN}
 _RAFT_KITTI: Figures = {
     "kitti-epe": _per_image("plain_aepe"),
@@ -116,10 +110,8 @@ _PTLFLOW: Figures = {
     "epe_occ": _ptlflow_occlusion("unmatched"),
     "epe_non_occ": _ptlflow_occlusion("matched"),
 }
-# Spring's table: 1px is the percentage of pixels off by *more* than 1 px. Mehl et al., "Spring: A
-# High-Resolution High-Detail Dataset and Benchmark", CVPR 2023. The ground truth has twice the rows
-# and columns of the frames: each of its values counts, and is compared with the estimate of the
-# pixel that contains it. The server's code is not public. WAUC: Richter et al., ICCV 2017.
+# Mehl et al., CVPR 2023; the server's code is not public. 1px: off by *more* than 1 px. Each value
+# of the finer ground truth is compared with the estimate of the pixel that contains it.
 _SPRING: Figures = {
     "1px": _pooled("fine_outlier_1px", "fine_pixels", scale=100),
     "EPE": _pooled("fine_aepe", "fine_pixels"),

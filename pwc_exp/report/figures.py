@@ -231,9 +231,7 @@ def _draw_mark(axes: Axes, at: float, mark: Mark) -> None:
     axes.plot(at, mark.value, "o", mec=mark.colour, mfc=fill, ms=8 if mark.best else 5)
 
 
-def _axis_of(
-    places: Sequence[str | float | None],
-) -> tuple[list[float], list[Tick] | None, bool]:
+def _axis_of(places: Sequence[str | float | None]) -> tuple[list[float], list[Tick] | None, bool]:
     """Where marks are on the x axis, its ticks if it has categories, and if it is logarithmic."""
     numbers = [_number(place) for place in places]
     known = [value for value in numbers if math.isfinite(value)]

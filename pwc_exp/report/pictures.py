@@ -151,7 +151,8 @@ def tiles(
     The overlaid frames; prediction and ground truth in one colour code; the error.
     """
     known = valid > 0
-    size = _tile_size(*known.shape, longer=_LARGE_TILE)
+    height, width = known.shape
+    size = _tile_size(height, width, _LARGE_TILE)
     max_speed = _full_speed(target, known)
     return dict(
         [
@@ -186,11 +187,7 @@ def _error_tile(estimate: np.ndarray, target: np.ndarray, valid: np.ndarray, siz
 
 
 def _level_tile(
-    level: int,
-    flow: np.ndarray,
-    frame_size: _Size,
-    size: _Size,
-    max_speed: float,
+    level: int, flow: np.ndarray, frame_size: _Size, size: _Size, max_speed: float
 ) -> _Tile:
     """Shows each cell of the level's grid as a block."""
     # The cell that a tile's pixel lies in, for each row and each column.

@@ -22,8 +22,8 @@ def open_child(
 ) -> None:
     """Trains the run of `RUN` for no steps, as `pwc_exp.train` would."""
     config = configure("train", "model=tiny", "loss.level_weights=[1,1,1]", *overrides)
-    state: Any = SimpleNamespace(origin=None, step=3)
-    with open_tracker(config, root / RUN, state, {}, resumed=resumed):
+    state: Any = SimpleNamespace(config=config, run_dir=root / RUN, origin=None, step=3)
+    with open_tracker(state, {}, resumed=resumed):
         (root / RUN / CONFIG_FILE).write_text(to_yaml(config))
 
 

@@ -159,8 +159,7 @@ def test_a_run_can_be_sent_to_another_experiment(root: Path, run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("missing", "error"),
-    [(record.FILE, MissingInputError), (CONFIG_FILE, MissingInputError)],
+    ("missing", "error"), [(record.FILE, MissingInputError), (CONFIG_FILE, MissingInputError)]
 )
 def test_a_folder_that_is_no_run_is_refused(run: Run, missing: str, error: Any) -> None:
     folder = run()
