@@ -18,6 +18,7 @@ cli.prepare_environment()
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
+from small_runs import NETWORK  # noqa: E402
 
 from pwc_exp.build import build_loss, build_model, build_optimizer  # noqa: E402
 from pwc_exp.config.composition import check, compose_command, register  # noqa: E402
@@ -181,32 +182,20 @@ def overflow(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-SMALLEST = (
-    "model=tiny",
-    "model.levels=3",
-    "model.search_range=1",
-    "model.feature_channels=[4,8,12]",
-    "model.estimator_channels=[8,8]",
-    "model.context_channels=[8]",
-    "model.context_dilations=[1]",
-    "data.crop=[32,48]",
-)
-
-
 def main() -> None:
     match sys.argv[1]:
         case "equal":
-            found = compared(configure(*SMALLEST, "optimizer=adamw"), (32, 48), 3)
+            found = compared(configure(*NETWORK, "optimizer=adamw"), (32, 48), 3)
         case "clipped":
-            found = compared(configure(*SMALLEST), (32, 48), 3, clip_norm=1e-3)
+            found = compared(configure(*NETWORK), (32, 48), 3, clip_norm=1e-3)
         case "accumulated":
-            found = compared(configure(*SMALLEST), (32, 48), 3, accumulate=2)
+            found = compared(configure(*NETWORK), (32, 48), 3, accumulate=2)
         case "sm":
             found = compared(configure("model=sm", "data.crop=[64,64]"), (64, 64), 1)
         case "sm50":
             found = compared(configure("model=sm", "data.crop=[64,64]"), (64, 64), 50, control=True)
         case "overflow":
-            found = overflow(configure(*SMALLEST, "precision=fp16"))
+            found = overflow(configure(*NETWORK, "precision=fp16"))
         case unknown:
             raise SystemExit(f"unknown scenario {unknown}")
     print(json.dumps(found))

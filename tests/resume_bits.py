@@ -24,7 +24,7 @@ from pwc_exp.build import build_source  # noqa: E402
 from pwc_exp.config.data import Split  # noqa: E402
 from pwc_exp.config.training import TrainConfig  # noqa: E402
 from pwc_exp.training.devices import make_replicas  # noqa: E402
-from pwc_exp.training.loop import _batches  # noqa: E402
+from pwc_exp.training.loop import batches  # noqa: E402
 from pwc_exp.training.state import RunState  # noqa: E402
 from pwc_exp.weights import BEST_KEY  # noqa: E402
 
@@ -38,23 +38,23 @@ def bits(state: RunState) -> Bits:
     return {name: np.asarray(value).tobytes() for name, value in variables.items()} | counters
 
 
-def advance(state: RunState, config: TrainConfig, folder: Path, source: Any) -> list[str]:
+def advance(state: RunState, source: Any) -> list[str]:
     """Goes on to the end, saving after each step; the metrics of each step, as hexadecimal."""
     metrics = []
-    for batch in _batches(config, folder, state, source):
+    for batch in batches(state, source):
         state.advance(batch)
         taken = state.meter.take(batch_size=1) if state.step % 4 == 0 else {}
         metrics.append(
             json.dumps({k: v.hex() for k, v in taken.items() if not k.startswith("time/")})
         )
-        if not (folder / f"checkpoints/step-{state.step:08d}").exists():
+        if not (state.run_dir / f"checkpoints/step-{state.step:08d}").exists():
             keep(state)
     return metrics
 
 
 def keep(state: RunState) -> None:
     """Saves a checkpoint that no later one removes."""
-    state.save({BEST_KEY: float(state.step)}, keep_best=10**6)
+    state.save({BEST_KEY: float(state.step)})
 
 
 def scramble(state: RunState) -> None:
@@ -68,7 +68,9 @@ def scramble(state: RunState) -> None:
 def main() -> None:
     steps, *overrides = sys.argv[1:]
     composition.register()
-    values = composition.compose_command("train", [*overrides, f"steps={steps}"]).values
+    values = composition.compose_command(
+        "train", [*overrides, f"steps={steps}", "keep_best=1000000"]
+    ).values
     config = cast(TrainConfig, composition.check(values, "train"))
     folder = Path(tempfile.mkdtemp())
     replicas = make_replicas(gpus=None, cpus=config.devices.cpus, cluster=False)
@@ -76,14 +78,14 @@ def main() -> None:
     state = RunState(config, source, folder, replicas)
     state.initialize()
     keep(state)
-    whole = advance(state, config, folder, source)
+    whole = advance(state, source)
     end = bits(state)
     saved = checkpoints.list_checkpoints(folder / "checkpoints")
     differing: dict[int, list[str]] = {}
     for number, path in enumerate(saved[:-1]):
         scramble(state)
         state.restore(checkpoints.load(path))
-        again = advance(state, config, folder, source)
+        again = advance(state, source)
         other = [name for name, value in bits(state).items() if value != end[name]]
         if again != whole[number:]:
             other.append("metrics")

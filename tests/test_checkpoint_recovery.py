@@ -85,33 +85,15 @@ def test_newest_intact_is_the_last_by_step(tmp_path: Path) -> None:
     assert (checkpoint.step, checkpoint.path) == (100_000_000, paths[0])
 
 
-def remove_state(path: Path) -> None:
-    (path / checkpoints.STATE_FILE).unlink()
-
-
-def remove_manifest(path: Path) -> None:
-    (path / checkpoints.MANIFEST_FILE).unlink()
-
-
-def empty_state(path: Path) -> None:
-    (path / checkpoints.STATE_FILE).write_bytes(b"")
-
-
-def empty_manifest(path: Path) -> None:
-    (path / checkpoints.MANIFEST_FILE).write_bytes(b"")
-
-
-DAMAGE = [remove_state, remove_manifest, empty_state, empty_manifest]
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", [checkpoints.STATE_FILE, checkpoints.MANIFEST_FILE])
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"")])
 def test_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(
-    damage: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    damage: Callable[[Path], object], name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for step in (1, 2, 3):
         save(tmp_path, step)
     for step in (2, 3):
-        damage(tmp_path / f"step-0000000{step}")
+        damage(tmp_path / f"step-0000000{step}" / name)
     checkpoint = checkpoints.newest_intact(tmp_path)
     assert checkpoint is not None
     assert checkpoint.step == 1
@@ -121,7 +103,7 @@ def test_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(
         "step-00000001",
     ]
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert [record.name for record in warnings] == ["pwc_exp.checkpoints.folder"] * 2
+    assert [record.name for record in warnings] == ["pwc_exp.checkpoints"] * 2
     for record, step in zip(warnings, (3, 2), strict=True):
         assert (
             f"/step-0000000{step} is set aside as .corrupt-step-0000000{step}: " in record.message
@@ -132,7 +114,7 @@ def test_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(
 def test_what_was_set_aside_is_never_overwritten_nor_removed(tmp_path: Path) -> None:
     save(tmp_path, 1)
     for _ in range(3):
-        empty_state(save(tmp_path, 2))
+        (save(tmp_path, 2) / checkpoints.STATE_FILE).write_bytes(b"")
         assert checkpoints.newest_intact(tmp_path) is not None
     checkpoints.retain(tmp_path, keep_best=0, key="val/aepe")
     corrupt = [f".corrupt-step-00000002{suffix}" for suffix in ("", "-2", "-3")]
@@ -141,7 +123,7 @@ def test_what_was_set_aside_is_never_overwritten_nor_removed(tmp_path: Path) -> 
 
 def test_damaged_checkpoints_only_are_never_step_zero(tmp_path: Path) -> None:
     for step in range(1, 8):
-        empty_state(save(tmp_path, step))
+        (save(tmp_path, step) / checkpoints.STATE_FILE).write_bytes(b"")
     before = names(tmp_path)
     for _ in range(2):  # the second time too
         with pytest.raises(DataError, match=r"damaged checkpoints only: .*step-00000007/.*, …"):

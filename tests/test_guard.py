@@ -1,32 +1,19 @@
 """The guard of a run: what ends it, what is skipped and counted."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import tensorflow as tf
 
-from pwc_exp.data.sample import Batch, Part
-from pwc_exp.errors import NonFiniteError, UserError
+from pwc_exp.data.sample import Batch
+from pwc_exp.errors import NonFiniteError
 from pwc_exp.training.health import Guard
 
-
-class Named:
-    """A source of which only the names are asked."""
-
-    name = "fake"
-    size = 3
-    ids: Sequence[str] = ("a", "b", "c")
-    digest = ""
-    parts: Sequence[Part] = (Part(3, 1.0),)
-
-    def example(self, index: tf.Tensor) -> Any:
-        raise NotImplementedError
-
-    def failure(self, index: int) -> UserError | None:
-        raise NotImplementedError
+NAMED: Any = SimpleNamespace(name="fake", ids=["a", "b", "c"])
 
 
 def batch_of(*index: int) -> Batch:
@@ -44,7 +31,7 @@ def guard_of(boxes: list[int], *, stop: bool = True, limit: int = 2) -> Guard:
         boxes.append(step)
         return Path(f"run/blackbox/{step}")
 
-    return Guard(Named(), stop=stop, limit=limit, record=record)
+    return Guard(NAMED, stop=stop, limit=limit, record=record)
 
 
 def test_an_update_that_is_held_back_ends_the_run_by_name_and_tells_how_to_repeat_it() -> None:

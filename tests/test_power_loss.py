@@ -14,7 +14,6 @@ import pytest
 from power_cuts import Disk, Tree, lay_out
 
 from pwc_exp import checkpoints, storage
-from pwc_exp.checkpoints import folder
 from pwc_exp.errors import DataError
 
 KEY = "val/aepe"
@@ -285,7 +284,7 @@ def test_only_the_checksum_tells_zeros_from_a_state(
         def hexdigest(self) -> str:
             return ""
 
-    monkeypatch.setattr(folder.hashlib, "sha256", lambda data: Blind())
+    monkeypatch.setattr(checkpoints.hashlib, "sha256", lambda data: Blind())
     report = enumerate_states(save_once, restart, tmp_path, break_it=no_fsync_of_files)
     print(report)
     assert report.damaged > 0

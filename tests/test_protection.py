@@ -4,6 +4,7 @@ import dataclasses
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_training import SMALLEST, points
+from small_runs import SMALLEST, points
 
 from pwc_exp import checkpoints
 from pwc_exp.config import composition
@@ -26,6 +27,7 @@ from pwc_exp.errors import (
     ResumeError,
 )
 from pwc_exp.training import state
+from pwc_exp.training.health import FailedStartDetector
 from pwc_exp.training.loop import train
 from pwc_exp.training.replay import replay
 from pwc_exp.training.state import RunState
@@ -257,9 +259,8 @@ def test_a_start_that_leads_nowhere_is_told_and_if_wished_made_again_with_other_
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(state, "STUCK_AFTER", 3)
-    monkeypatch.setattr(state, "STUCK_WINDOW", 1)
-    monkeypatch.setattr(state, "MIN_DROP", 0.99)
+    detector = partial(FailedStartDetector, after=3, window=1, min_drop=0.99)
+    monkeypatch.setattr(state, "FailedStartDetector", detector)
     shown = ("picture_samples=2", "log_every=1", "eval_every=4", "schedule.rate=1e-12")
     train(small("steps=5", *shown), tmp_path / "train/warned")
     assert "failed start? the loss has not fallen" in capsys.readouterr().out

@@ -7,22 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_runs import NETWORK
 
 SCRIPT = Path(__file__).parent / "resume_bits.py"
-SMALLEST = (
-    "model=tiny",
-    "model.levels=3",
-    "model.search_range=1",
-    "model.feature_channels=[4,8,12]",
-    "model.estimator_channels=[8,8]",
-    "model.context_channels=[8]",
-    "model.context_dilations=[1]",
-    "data.crop=[32,48]",
+SMALL = (
+    *NETWORK,
     "data.train_size=37",  # epochs end within batches
-    "data.workers=2",
-    "augment=basic",
-    "batch_size=4",
-    "xla=false",
+    *("data.workers=2", "augment=basic", "batch_size=4"),
 )
 CONFIGURATIONS = {
     "fp32": (),
@@ -36,7 +27,7 @@ CONFIGURATIONS = {
 
 
 def stopped_at_each_step(steps: int, *overrides: str) -> dict[str, Any]:
-    command = [sys.executable, str(SCRIPT), str(steps), *SMALLEST, *overrides]
+    command = [sys.executable, str(SCRIPT), str(steps), *SMALL, *overrides]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

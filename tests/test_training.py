@@ -4,8 +4,6 @@ import itertools
 import json
 import math
 import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,13 +13,14 @@ import keras
 import mlflow
 import numpy as np
 import pytest
+from small_runs import SMALLEST, points
 from small_sets import write_chairs, write_things_halfres
 
 from pwc_exp import checkpoints
 from pwc_exp.config.schema import BEST_KEY, CONFIG_FILE, load
 from pwc_exp.config.training import TrainConfig
 from pwc_exp.data.sample import Batch
-from pwc_exp.errors import DataError, NonFiniteError, OutputError
+from pwc_exp.errors import DataError, OutputError
 from pwc_exp.evaluation.evaluator import evaluate
 from pwc_exp.flow.metrics import COUNT, SUMS, mean_of_sums
 from pwc_exp.tracking import journal
@@ -30,22 +29,6 @@ from pwc_exp.training.loop import train
 from pwc_exp.training.validation import Errors
 
 Train = Callable[..., Path]
-
-# Two levels and few channels: what takes time here is the tracing of the network.
-SMALLEST = (
-    "model=tiny",
-    "model.levels=3",
-    "model.search_range=1",
-    "model.feature_channels=[4,8,12]",
-    "model.estimator_channels=[8,8]",
-    "model.context_channels=[8]",
-    "model.context_dilations=[1]",
-    "data.crop=[32,48]",
-    "data.workers=1",
-    "batch_size=2",
-    "picture_samples=0",
-    "xla=false",
-)
 
 
 @pytest.fixture
@@ -70,12 +53,6 @@ def float32_afterwards() -> Iterator[None]:
     keras.config.set_dtype_policy("float32")
 
 
-def points(folder: Path, key: str) -> dict[int, float]:
-    """{step: value} of a curve."""
-    read = journal.read(folder / "metrics.jsonl")
-    return {point.step: point.values[key] for point in read if key in point.values}
-
-
 def saved(folder: Path) -> list[int]:
     return [
         checkpoints.load(path).step for path in checkpoints.list_checkpoints(folder / "checkpoints")
@@ -98,8 +75,6 @@ def test_a_run_leaves_its_configuration_curves_checkpoints_and_pictures(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    import mlflow
-
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     folder = tmp_path / "train/first"
     steps = ("steps=5", "log_every=2", "eval_every=2", "save_every=3", "keep_best=1")
@@ -201,27 +176,6 @@ def test_a_seed_says_all_about_a_run(run: Train) -> None:
         assert points(other, "train/loss")[step] != loss
 
 
-@pytest.mark.slow
-def test_a_run_that_diverges_ends_with_its_last_finite_checkpoint(
-    run: Train, tmp_path: Path
-) -> None:
-    rate = ("schedule.boundaries=[2]", "schedule.values=[1e-4,1e20]")
-    steps = ("steps=20", "log_every=1", "eval_every=20", "save_every=1")
-    with pytest.raises(NonFiniteError) as ended:
-        run(*rate, *steps)
-    folder = tmp_path / "train/0"
-    last = checkpoints.latest(folder / "checkpoints")
-    assert last is not None
-    checkpoint = checkpoints.load(last)
-    assert checkpoint.step >= 2
-    assert all(np.isfinite(array).all() for array in checkpoint.arrays.values())
-    message = str(ended.value)
-    assert message.startswith(f"step {checkpoint.step + 1}: loss and gradients must be finite")
-    assert "train/grad_norm" in message or "train/loss" in message
-    assert "from synthetic, samples 0" in message
-    assert list(points(folder, "train/loss"))[-1] == checkpoint.step
-
-
 def test_a_run_can_start_from_the_weights_of_another_at_step_0(run: Train, tmp_path: Path) -> None:
     first = run("steps=3", "log_every=1")
     second = run("steps=1", "log_every=1", f"init_from={first}", "seed=5")
@@ -268,33 +222,6 @@ def test_a_gradient_clipped_to_next_to_nothing_moves_nothing(run: Train) -> None
     assert abs(after - before) > 1e-4
     before, after = points(still, BEST_KEY).values()
     assert after == pytest.approx(before, abs=1e-5)
-
-
-@pytest.mark.slow
-def test_four_runs_that_are_started_at_once_all_finish(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    environment.pop("MLFLOW_TRACKING_URI", None)  # each is to make the tables of a fresh file
-    command = [sys.executable, "-m", "pwc_exp.train", *SMALLEST, "data.val_size=2", "steps=3"]
-    started = [
-        subprocess.Popen(
-            [*command, f"name=run{number}", "log_every=1"],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(4)
-    ]
-    errors = [process.communicate(timeout=900)[1] for process in started]
-    assert [process.returncode for process in started] == [0] * 4, errors
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/outputs/mlflow/mlflow.db")
-    (experiment,) = (e for e in client.search_experiments() if e.name != "Default")
-    runs = client.search_runs([experiment.experiment_id])
-    assert [run.info.status for run in runs] == ["FINISHED"] * 4
-    for run in runs:
-        history = client.get_metric_history(run.info.run_id, "train/loss")
-        assert sorted(point.step for point in history) == [1, 2, 3]
 
 
 def test_a_folder_belongs_to_one_run(run: Train, tmp_path: Path) -> None:
@@ -344,11 +271,9 @@ def test_chairsthingsmix_trains_on_both_layouts_in_the_proportions_configured(
     mix = ("data=chairsthingsmix", f"data.root={chairs_and_things}", "data.crop=[32,48]")
     steps = ("steps=8", "batch_size=4", "eval_every=8", "augment=none")
     sets = ("flyingchairs", "flyingthings3d_halfres")
-    weighted = ",".join(
-        f"{{name:{name},root:{root},weight:{weight}}}"
-        for name, root, weight in zip(
-            sets, ("FlyingChairs_release", "FlyingThings3D_HalfRes"), (3, 1), strict=True
-        )
+    weighted = (
+        "{name:flyingchairs,root:FlyingChairs_release,weight:3},"
+        "{name:flyingthings3d_halfres,root:FlyingThings3D_HalfRes,weight:1}"
     )
 
     folder = run(*mix, *steps)  # by size: 5 and 3 pairs train

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_runs import SMALLEST, points
 from small_sets import write_sintel
 
 from pwc_exp import checkpoints
-from pwc_exp.build import build_model
 from pwc_exp.cli import check_places
 from pwc_exp.config.data import KittiConfig, RenderPass, SintelConfig, Split
 from pwc_exp.config.resume import resume
@@ -26,18 +26,13 @@ from pwc_exp.flow.metrics import COUNT, SUMS
 from pwc_exp.tracking import journal
 from pwc_exp.training import validation
 from pwc_exp.training.devices import Replicas
-from pwc_exp.training.loop import _build_sources, train
+from pwc_exp.training.loop import build_sources, train
+from pwc_exp.training.state import RunState
 from pwc_exp.training.validation import Errors, Validation, geometric_mean
 
 Configure = Callable[..., Any]
 
-# Two levels and few channels: what takes time here is the tracing of the network.
-SMALLEST = (
-    *("model=tiny", "model.levels=3", "model.search_range=1", "model.feature_channels=[4,8,12]"),
-    *("model.estimator_channels=[8,8]", "model.context_channels=[8]"),
-    *("model.context_dilations=[1]", "data.crop=[32,48]", "data.workers=1", "data.val_size=2"),
-    *("batch_size=2", "picture_samples=1", "xla=false", "tracking.mlflow=false"),
-)
+SMALL = (*SMALLEST, "data.val_size=2", "picture_samples=1", "tracking.mlflow=false")
 ROOT = "validation_root=/sets"
 FINAL = "{name:sintel,render_pass:final,as:sintel_final}"
 
@@ -72,15 +67,10 @@ def run(configure: Configure, tmp_path: Path, sets: Path) -> Callable[..., Path]
     def started(*overrides: str) -> Path:
         folder = tmp_path / f"train/{next(numbers)}"
         places = (f"validation_root={sets}", f"outputs={tmp_path}")
-        train(configured(configure, *SMALLEST, *places, *overrides), folder)
+        train(configured(configure, *SMALL, *places, *overrides), folder)
         return folder
 
     return started
-
-
-def points(folder: Path, key: str) -> dict[int, float]:
-    read = journal.read(folder / "metrics.jsonl")
-    return {point.step: point.values[key] for point in read if key in point.values}
 
 
 # What can be asked for.
@@ -182,11 +172,10 @@ def test_each_size_of_frames_is_traced_once_in_any_number_of_evaluations(
     configure: Configure, sets: Path
 ) -> None:
     chosen = ("validation=[sintel,middlebury]", f"validation_root={sets}", "eval_samples=2")
-    config = configured(configure, *SMALLEST, *chosen)
-    model = build_model(config.model, config.precision)
-    replicas = Replicas(tf.distribute.get_strategy())
-    sources = _build_sources(config)
-    made = Validation(config, model, sources, replicas=replicas, tracker=None, folder=None)
+    config = configured(configure, *SMALL, *chosen)
+    sources = build_sources(config)
+    state = RunState(config, sources.train, sets, Replicas(tf.distribute.get_strategy()))
+    made = Validation(state, sources, None)
     first = made.run(0)
     assert made._eval_step.experimental_get_tracing_count() == 4  # type: ignore[attr-defined]
     assert made.run(1) == first

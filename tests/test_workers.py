@@ -11,28 +11,15 @@ from pathlib import Path
 
 import pytest
 from free_ports import free_ports
+from small_runs import NETWORK
 
 from pwc_exp.tracking import journal
 
-SMALLEST = (
-    "model=tiny",
-    "model.levels=3",
-    "model.search_range=1",
-    "model.feature_channels=[4,8,12]",
-    "model.estimator_channels=[8,8]",
-    "model.context_channels=[8]",
-    "model.context_dilations=[1]",
-    "data.crop=[32,48]",
-    "data.workers=1",
-    "data.val_size=3",
+SMALL = (
+    *NETWORK,
+    *("data.workers=1", "data.val_size=3", "picture_samples=1", "batch_size=4", "tracking=off"),
     "validation=[{name:synthetic,val_size:5,crop:[32,64],as:wide}]",
-    "picture_samples=1",
-    "batch_size=4",
-    "log_every=2",
-    "eval_every=6",
-    "save_every=3",
-    "xla=false",
-    "tracking=off",
+    *("log_every=2", "eval_every=6", "save_every=3"),
 )
 
 
@@ -82,7 +69,7 @@ def the_run(outputs: Path) -> Path:
 
 @pytest.mark.slow
 def test_two_workers_train_one_run_and_one_that_is_killed_is_survived(tmp_path: Path) -> None:
-    whole = Workers(*SMALLEST, f"outputs={tmp_path}/whole", "steps=12")
+    whole = Workers(*SMALL, f"outputs={tmp_path}/whole", "steps=12")
     assert whole.wait() == [0, 0], whole.output
     unbroken = the_run(tmp_path / "whole")
     assert {step for step, key in curves(unbroken) if key == "val/aepe"} == {0, 6, 12}
@@ -92,7 +79,7 @@ def test_two_workers_train_one_run_and_one_that_is_killed_is_survived(tmp_path: 
         sys.executable,
         "-m",
         "pwc_exp.train",
-        *SMALLEST,
+        *SMALL,
         f"outputs={tmp_path}/one",
         "steps=12",
     ]
@@ -102,7 +89,7 @@ def test_two_workers_train_one_run_and_one_that_is_killed_is_survived(tmp_path: 
     for place, value in curves(unbroken).items():
         assert value == pytest.approx(expected[place], rel=1e-3), place
 
-    broken = Workers(*SMALLEST, f"outputs={tmp_path}/broken", "steps=2000")
+    broken = Workers(*SMALL, f"outputs={tmp_path}/broken", "steps=2000")
     deadline = time.monotonic() + 300
     while not list((tmp_path / "broken").glob("train/*/checkpoints/step-*3")):
         assert time.monotonic() < deadline
@@ -130,7 +117,7 @@ def test_two_workers_train_one_run_and_one_that_is_killed_is_survived(tmp_path: 
 
 @pytest.mark.slow
 def test_a_signal_to_one_worker_stops_all_after_the_same_step(tmp_path: Path) -> None:
-    workers = Workers(*SMALLEST, f"outputs={tmp_path}", "steps=5000")
+    workers = Workers(*SMALL, f"outputs={tmp_path}", "steps=5000")
     deadline = time.monotonic() + 300
     while not list(tmp_path.glob("train/*/checkpoints/step-*3")):
         assert time.monotonic() < deadline

@@ -12,29 +12,16 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import wilcoxon
 
-from pwc_exp.evaluation.metrics import METRICS, Metric, Sums, means
+from pwc_exp.evaluation.metrics import COUNT, METRICS, Metric, Sums, means
 
 LEVEL = 0.95  # of an interval: percentiles 2.5 and 97.5 of the draws
-
-
-class BootstrapSettings(NamedTuple):
-    """How the draws are made."""
-
-    by_scene: bool  # draw whole scenes, else samples
-    draws: int
-    seed: int
-
-    @property
-    def unit(self) -> str:
-        """What is drawn, in the plural."""
-        return "scenes" if self.by_scene else "samples"
 
 
 class Interval(NamedTuple):
     """The middle 95 % of the draws; NaN if fewer than two groups have anything to measure."""
 
-    lower: float
-    upper: float
+    lower: float = float("nan")
+    upper: float = float("nan")
 
 
 class Difference(NamedTuple):
@@ -42,63 +29,7 @@ class Difference(NamedTuple):
 
     value: float
     interval: Interval
-    p: float  # two-sided: twice the share of draws on the other side of 0, but see `difference`
-
-
-def intervals(
-    samples: Sequence[Sums], groups: Sequence[str], *, draws: int, seed: int
-) -> dict[str, Interval]:
-    """The interval of each metric.
-
-    groups: [N] names; samples of one name are drawn together.
-    """
-    weights = _draw(groups, draws=draws, seed=seed)
-    return {m.name: _drawn(m, samples, groups, weights) for m in METRICS}
-
-
-def interval_of(
-    metric: Metric, samples: Sequence[Sums], groups: Sequence[str], *, draws: int, seed: int
-) -> Interval:
-    """The interval of one metric: what `intervals` has for it."""
-    return _drawn(metric, samples, groups, _draw(groups, draws=draws, seed=seed))
-
-
-def difference(
-    metric: Metric,
-    first: Sequence[Sums],
-    second: Sequence[Sums],
-    groups: Sequence[str],
-    *,
-    draws: int,
-    seed: int,
-) -> Difference:
-    """How much `second` differs from `first`; both are of the same samples, in one order.
-
-    A bootstrap of few groups is overconfident. So no p is below 2 / 2^G, the smallest that a sign
-    test of the G groups in which the metric could be measured can give.
-    """
-    everything = np.ones((1, len(set(groups))))
-    measured = [_ratios(metric, rows, groups, everything)[0] for rows in (first, second)]
-    value = float(measured[1] - measured[0])
-    weights = _draw(groups, draws=draws, seed=seed)
-    count = _groups_with(metric, first, groups)
-    if weights is None or count < 2 or not np.isfinite(value):
-        return Difference(value, Interval(np.nan, np.nan), np.nan)
-    drawn = _ratios(metric, second, groups, weights) - _ratios(metric, first, groups, weights)
-    drawn = drawn[np.isfinite(drawn)]
-    beyond = min((drawn <= 0).mean(), (drawn >= 0).mean()) if drawn.size else np.nan
-    # Never a p of 0: the measured value counts as one more draw.
-    least = max(1 / (drawn.size + 1), 0.5**count)
-    return Difference(value, _interval(drawn), min(1.0, 2 * max(beyond, least)))
-
-
-def _draw(groups: Sequence[str], *, draws: int, seed: int) -> np.ndarray | None:
-    """How often each group, by the order of names, is in each draw, [R, G]; None for one group."""
-    count = len(set(groups))
-    if count < 2:
-        return None
-    random = np.random.default_rng(seed)
-    return random.multinomial(count, np.full(count, 1 / count), size=draws)
+    p: float  # two-sided: twice the share of draws on the other side of 0, but see `_difference`
 
 
 class Comparison(NamedTuple):
@@ -113,6 +44,27 @@ class Comparison(NamedTuple):
     samples: int
 
 
+def intervals(
+    samples: Sequence[Sums],
+    groups: Sequence[str],
+    *,
+    draws: int,
+    seed: int,
+    metrics: Sequence[Metric] = METRICS,
+) -> dict[str, Interval]:
+    """The interval of each metric.
+
+    groups: [N] names; samples of one name are drawn together.
+    """
+    weights = _draw(groups, draws, seed)
+    return {
+        m.name: _interval(_ratios(m, samples, groups, weights))
+        if _groups_with(m, samples, groups) > 1
+        else Interval()
+        for m in metrics
+    }
+
+
 def compare_samples(
     reference: Sequence[Sums],
     other: Sequence[Sums],
@@ -123,15 +75,19 @@ def compare_samples(
 ) -> Comparison:
     """Compares two estimates; samples of both in the same order, `groups` as in `intervals`."""
     found, against = means(other), means(reference)
-    measured = [m for m in METRICS if not np.isnan(found[m.name] + against[m.name])]
-    change = _aepe(other) - _aepe(reference)
-    change = change[np.isfinite(change)]
+    weights = _draw(groups, draws, seed)
+    own, old = (
+        np.array([row["aepe"] / row[COUNT] if row[COUNT] else np.nan for row in rows])
+        for rows in (other, reference)
+    )
+    change = (own - old)[np.isfinite(own - old)]
     return Comparison(
         reference=against,
         other=found,
         differences={
-            m.name: difference(m, reference, other, groups, draws=draws, seed=seed)
-            for m in measured
+            m.name: _difference(m, reference, other, groups, weights)
+            for m in METRICS
+            if not np.isnan(found[m.name] + against[m.name])
         },
         rank_p=float(wilcoxon(change).pvalue) if change.any() else float("nan"),
         wins=int((change < 0).sum()),
@@ -146,27 +102,45 @@ def holm(values: Sequence[float]) -> list[float]:
     The family-wise error rate, the chance that any is wrongly called a difference, stays the level.
     """
     adjusted = np.array(values, np.float64)
-    order = [int(place) for place in np.argsort(adjusted) if not np.isnan(adjusted[place])]
-    largest = 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * values[place]))
-        adjusted[place] = largest
+    order = np.argsort(adjusted)  # NaN last
+    order = order[: np.isfinite(adjusted).sum()]
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(factors * adjusted[order]), 1.0)
     return [float(value) for value in adjusted]
 
 
-def _aepe(samples: Sequence[Sums]) -> np.ndarray:
-    """The samples' own AEPE, [N]; NaN without a valid pixel."""
-    return np.array(
-        [row["aepe"] / row["valid_pixels"] if row["valid_pixels"] else np.nan for row in samples]
+def _difference(
+    metric: Metric,
+    first: Sequence[Sums],
+    second: Sequence[Sums],
+    groups: Sequence[str],
+    weights: np.ndarray,
+) -> Difference:
+    """How much `second` differs from `first`.
+
+    A bootstrap of few groups is overconfident. So no p is below 2 / 2^G, the smallest that a sign
+    test of the G groups in which the metric could be measured can give.
+    """
+    once = np.ones((1, weights.shape[1]))
+    every, drawn = (
+        _ratios(metric, second, groups, w) - _ratios(metric, first, groups, w)
+        for w in (once, weights)
     )
+    value = float(every[0])
+    count = _groups_with(metric, first, groups)
+    if count < 2 or not np.isfinite(value):
+        return Difference(value, Interval(), np.nan)
+    drawn = drawn[np.isfinite(drawn)]
+    beyond = min((drawn <= 0).mean(), (drawn >= 0).mean()) if drawn.size else np.nan
+    # Never a p of 0: the measured value counts as one more draw.
+    least = max(1 / (drawn.size + 1), 0.5**count)
+    return Difference(value, _interval(drawn), min(1.0, 2 * max(beyond, least)))
 
 
-def _drawn(
-    metric: Metric, samples: Sequence[Sums], groups: Sequence[str], weights: np.ndarray | None
-) -> Interval:
-    if weights is None or _groups_with(metric, samples, groups) < 2:
-        return Interval(np.nan, np.nan)
-    return _interval(_ratios(metric, samples, groups, weights))
+def _draw(groups: Sequence[str], draws: int, seed: int) -> np.ndarray:
+    """How often each group, by the order of names, is in each draw, [R, G]."""
+    count = max(len(set(groups)), 1)
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
 
 
 def _groups_with(metric: Metric, samples: Sequence[Sums], groups: Sequence[str]) -> int:
@@ -190,6 +164,6 @@ def _ratios(
 def _interval(values: np.ndarray) -> Interval:
     values = values[np.isfinite(values)]
     if not values.size:
-        return Interval(np.nan, np.nan)
+        return Interval()
     lower, upper = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(lower), float(upper))

@@ -10,13 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from pwc_exp import storage
-from pwc_exp.config.commands import CompareConfig, Unit
+from pwc_exp.config.commands import BootstrapConfig, CompareConfig
 from pwc_exp.errors import DataError
-from pwc_exp.evaluation.bootstrap import BootstrapSettings, Comparison, compare_samples, holm
+from pwc_exp.evaluation.bootstrap import Comparison, compare_samples, holm
 from pwc_exp.evaluation.metrics import METRICS, SPEED_LABELS, means
-from pwc_exp.evaluation.records import EVALUATION, RunRecord, read
-from pwc_exp.evaluation.summary import groups_of
-from pwc_exp.report.figures import Line, colour, line_chart
+from pwc_exp.evaluation.records import EVALUATION, Curve, RunRecord, groups_of, read
+from pwc_exp.report.figures import colour, line_chart
 from pwc_exp.report.pages import render
 
 CURVES = ("val/aepe", "val/fl_all", "train/loss", "train/aepe", "train/grad_norm", "train/lr")
@@ -34,53 +33,33 @@ class Scene(NamedTuple):
     samples: int
     aepe: dict[str, float]  # px; the reference first
 
-    @property
-    def largest_change(self) -> float:
-        """From the reference, in pixels; 0 where nothing is known."""
-        reference, *others = self.aepe.values()
-        changes = [abs(other - reference) for other in others]
-        return float(np.nan_to_num(max(changes, default=0.0)))
-
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
     """How runs differ; by their names, in the order given."""
 
     runs: dict[str, RunRecord]
+    evaluated: dict[str, RunRecord]  # the evaluations among them; the first is the reference
     settings: dict[str, dict[str, str]]  # {setting: {run: value}}, of settings that differ
+    curves: dict[str, dict[str, Curve]]  # {key: {run: …}}, of each key that any run logged
     comparisons: dict[str, Comparison]  # {evaluation: compared with the first}
     adjusted: dict[str, dict[str, float]]  # {metric: {run: p}}, for the number of runs
-    scenes: list[Scene]
+    scenes: list[Scene]  # the largest change first
     shared: int  # samples that all evaluations have
-
-    @property
-    def evaluated(self) -> dict[str, RunRecord]:
-        """The evaluations among the runs; the first is the reference."""
-        return {name: run for name, run in self.runs.items() if run.rows}
-
-    def curves(self) -> Iterator[tuple[str, dict[str, list[tuple[float, float]]]]]:
-        """Of each key that any run logged: {run: [(step, value)]}."""
-        others = {k for run in self.runs.values() for k in run.curves if _OTHER_AEPE.fullmatch(k)}
-        for key in [*CURVES[:1], *sorted(others), *CURVES[1:]]:
-            found = {n: run.curves[key] for n, run in self.runs.items() if key in run.curves}
-            if found:
-                yield key, found
 
 
 def compare(config: CompareConfig) -> None:
     """Prints the differences, and writes them as a page."""
-    drawn = config.bootstrap
-    bootstrap = BootstrapSettings(drawn.unit == Unit.scenes, drawn.draws, drawn.seed)
-    findings = find_differences([read(Path(folder)) for folder in config.runs], bootstrap)
+    findings = find_differences([read(Path(folder)) for folder in config.runs], config.bootstrap)
     print("\n".join(_text(findings)))
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     out = Path(config.out or f"outputs/compare/{stamp}/compare.html")
     storage.make_folder(out.parent)
-    storage.write_file(out, _page(findings, bootstrap).encode())
+    storage.write_file(out, _page(findings, config.bootstrap).encode())
     print(f"written: {out}")
 
 
-def find_differences(runs: Sequence[RunRecord], bootstrap: BootstrapSettings) -> Findings:
+def find_differences(runs: Sequence[RunRecord], bootstrap: BootstrapConfig) -> Findings:
     """Compares every run with the first.
 
     Raises:
@@ -88,27 +67,39 @@ def find_differences(runs: Sequence[RunRecord], bootstrap: BootstrapSettings) ->
     """
     named = dict(zip(_names([run.folder for run in runs]), runs, strict=True))
     evaluated = {name: run for name, run in named.items() if run.rows}
-    shared = _shared(evaluated)
+    rows = [run.rows for run in evaluated.values()]
+    shared = [key for key in (rows[0] if rows else ()) if all(key in own for own in rows)]
+    if rows and not shared:
+        raise DataError(f"{', '.join(evaluated)} have no sample in common")
     comparisons: dict[str, Comparison] = {}
     if len(evaluated) > 1:
-        rows = {name: [run.rows[key] for key in shared] for name, run in evaluated.items()}
-        reference, *others = rows
-        sums = {name: [row.sums for row in own] for name, own in rows.items()}
-        comparisons = {
-            name: compare_samples(
-                sums[reference],
-                sums[name],
-                groups_of(rows[reference], bootstrap),
-                draws=bootstrap.draws,
-                seed=bootstrap.seed,
+        groups = groups_of([rows[0][key] for key in shared], bootstrap)
+        reference, *others = ([own[key].sums for key in shared] for own in rows)
+        for name, sums in zip([*evaluated][1:], others, strict=True):
+            comparisons[name] = compare_samples(
+                reference, sums, groups, draws=bootstrap.draws, seed=bootstrap.seed
             )
-            for name in others
+    adjusted = {}
+    for metric in METRICS:
+        p = {
+            name: found.differences[metric.name].p
+            for name, found in comparisons.items()
+            if metric.name in found.differences
         }
+        adjusted[metric.name] = dict(zip(p, holm(list(p.values())), strict=True))
+    keys = {key for run in named.values() for key in run.curves}
+    others_aepe = sorted(filter(_OTHER_AEPE.fullmatch, keys))
     return Findings(
         runs=named,
+        evaluated=evaluated,
         settings=_different_settings(named),
+        curves={
+            key: {name: run.curves[key] for name, run in named.items() if key in run.curves}
+            for key in (*CURVES[:1], *others_aepe, *CURVES[1:])
+            if key in keys
+        },
         comparisons=comparisons,
-        adjusted=_adjusted(comparisons),
+        adjusted=adjusted,
         scenes=_scenes(evaluated, shared) if comparisons else [],
         shared=len(shared),
     )
@@ -146,45 +137,22 @@ def _different_settings(runs: Mapping[str, RunRecord]) -> dict[str, dict[str, st
     return found
 
 
-def _shared(evaluated: Mapping[str, RunRecord]) -> list[str]:
-    """Ids of the samples that all evaluations have, in the order of the first."""
-    runs = list(evaluated.values())
-    if not runs:
-        return []
-    shared = [key for key in runs[0].rows if all(key in run.rows for run in runs[1:])]
-    if not shared:
-        raise DataError(f"{', '.join(evaluated)} have no sample in common")
-    return shared
-
-
-def _adjusted(comparisons: Mapping[str, Comparison]) -> dict[str, dict[str, float]]:
-    found = {}
-    for metric in METRICS:
-        names = [name for name, c in comparisons.items() if metric.name in c.differences]
-        values = [comparisons[name].differences[metric.name].p for name in names]
-        found[metric.name] = dict(zip(names, holm(values), strict=True))
-    return found
-
-
 def _scenes(evaluated: Mapping[str, RunRecord], shared: Sequence[str]) -> list[Scene]:
-    """AEPE of each scene by run, the largest change first."""
+    first = next(iter(evaluated.values())).rows
     by_scene: dict[str, list[str]] = {}
-    first = next(iter(evaluated.values()))
     for key in shared:
-        name = f"{first.rows[key].dataset}/{first.rows[key].scene}"
-        by_scene.setdefault(name, []).append(key)
-    found = [
-        Scene(
-            name,
-            len(keys),
-            {
-                label: means([run.rows[key].sums for key in keys])["aepe"]
-                for label, run in evaluated.items()
-            },
-        )
-        for name, keys in by_scene.items()
-    ]
-    return sorted(found, key=lambda scene: -scene.largest_change)
+        by_scene.setdefault(f"{first[key].dataset}/{first[key].scene}", []).append(key)
+    found = []
+    for name, keys in by_scene.items():
+        rows = {label: [run.rows[key].sums for key in keys] for label, run in evaluated.items()}
+        aepe = {label: means(sums)["aepe"] for label, sums in rows.items()}
+        found.append(Scene(name, len(keys), aepe))
+
+    def change(scene: Scene) -> float:
+        reference, *others = scene.aepe.values()
+        return float(np.nan_to_num(max(abs(other - reference) for other in others)))
+
+    return sorted(found, key=change, reverse=True)
 
 
 def _text(findings: Findings) -> Iterator[str]:
@@ -196,7 +164,7 @@ def _text(findings: Findings) -> Iterator[str]:
     yield from (f"{label} {name}" for name, label in labels.items())
     yield "different settings" if findings.settings else "no different settings"
     yield from (line(setting, values) for setting, values in findings.settings.items())
-    for key, curves in findings.curves():
+    for key, curves in findings.curves.items():
         yield line(f"last {key}", {n: f"{curve[-1][1]:.4g}" for n, curve in curves.items()})
     for name in findings.comparisons:
         yield from _comparison_lines(name, findings)
@@ -216,47 +184,27 @@ def _comparison_lines(name: str, findings: Findings) -> Iterator[str]:
         f"worse in {found.losses}, Wilcoxon p {found.rank_p:.2g}"
     )
     yield f"  {'':<16}{'reference':>12}{'this':>12}{'difference':>12}   95 % interval           p"
-    for metric in METRICS:
-        if metric.name in found.differences:
-            change = found.differences[metric.name]
-            span = f"{change.interval.lower:.4f} to {change.interval.upper:.4f}"
-            p = findings.adjusted[metric.name][name]
-            yield (
-                f"  {metric.name:<16}{found.reference[metric.name]:>12.4f}"
-                f"{found.other[metric.name]:>12.4f}{change.value:>+12.4f}   {span:<22}{p:>8.4f}"
-            )
-
-
-def _page(findings: Findings, bootstrap: BootstrapSettings) -> str:
-    """The whole page, as HTML."""
-    evaluated = findings.evaluated
-    left_out = {name: len(run.rows) - findings.shared for name, run in evaluated.items()}
-    complete = {n: run.error_by_speed for n, run in evaluated.items() if not left_out[n]}
-    by_speed = line_chart(
-        [Line(name, complete.get(name, [])) for name in findings.runs],
-        title="Error against motion",
-        x="true motion, px",
-        y="AEPE, px",
-        ticks=list(enumerate(SPEED_LABELS)),
-        logarithmic=True,
-    )
-    curves = [
-        (
-            key,
-            line_chart(
-                [Line(name, lines.get(name, [])) for name in findings.runs],
-                title=key,
-                x="step",
-                logarithmic=key in _LOGARITHMIC,
-            ),
+    for metric, change in found.differences.items():
+        span = f"{change.interval.lower:.4f} to {change.interval.upper:.4f}"
+        yield (
+            f"  {metric:<16}{found.reference[metric]:>12.4f}{found.other[metric]:>12.4f}"
+            f"{change.value:>+12.4f}   {span:<22}{findings.adjusted[metric][name]:>8.4f}"
         )
-        for key, lines in findings.curves()
-    ]
+
+
+def _page(findings: Findings, bootstrap: BootstrapConfig) -> str:
+    """The whole page, as HTML."""
+    left_out = {name: len(run.rows) - findings.shared for name, run in findings.evaluated.items()}
+    by_speed = {n: run.error_by_speed for n, run in findings.evaluated.items() if not left_out[n]}
+
+    def lines(of: Mapping[str, Curve]) -> list[Curve]:
+        return [of.get(name, []) for name in findings.runs]
+
     return render(
         "comparison.html.j2",
         title=" / ".join(findings.runs),
         names=[(colour(place), name) for place, name in enumerate(findings.runs)],
-        reference=next(iter(evaluated), ""),
+        reference=next(iter(findings.evaluated), ""),
         metrics=METRICS,
         significant=_SIGNIFICANT,
         bootstrap=bootstrap,
@@ -265,8 +213,20 @@ def _page(findings: Findings, bootstrap: BootstrapSettings) -> str:
         shared=findings.shared,
         left_out={name: count for name, count in left_out.items() if count},
         settings=findings.settings,
-        curves=curves,
-        by_speed=by_speed if len(complete) > 1 else "",
+        curves=[
+            (key, line_chart(lines(of), title=key, x="step", logarithmic=key in _LOGARITHMIC))
+            for key, of in findings.curves.items()
+        ],
+        by_speed=line_chart(
+            lines(by_speed),
+            title="Error against motion",
+            x="true motion, px",
+            y="AEPE, px",
+            ticks=list(enumerate(SPEED_LABELS)),
+            logarithmic=True,
+        )
+        if len(by_speed) > 1
+        else "",
         scenes=findings.scenes[:_MOST_SCENES],
         all_scenes=len(findings.scenes),
     )

@@ -1,5 +1,6 @@
 """The command `evaluate`: errors of networks, flow files and baselines on one or more data sets."""
 
+import functools
 import statistics
 import time
 from collections import deque
@@ -15,23 +16,27 @@ from tqdm import tqdm
 
 from pwc_exp import storage
 from pwc_exp.build import build_eval_feed, build_source
-from pwc_exp.config.commands import EvaluateConfig, Unit
+from pwc_exp.config.commands import EvaluateConfig
 from pwc_exp.config.data import DataConfig, FilesConfig, Hd1kConfig, KittiConfig, MixConfig, Truth
 from pwc_exp.config.schema import CONFIG_FILE, flatten, load
 from pwc_exp.data import quarantine
 from pwc_exp.data.pipeline import EvalFeed
 from pwc_exp.data.sample import Batch, Source
-from pwc_exp.data.source import MixedSource, origins, read_annotations
-from pwc_exp.data.source import Origin as Place
+from pwc_exp.data.source import MixedSource, Origin, origins, read_annotations
 from pwc_exp.evaluation import Field, GroundTruth, score
-from pwc_exp.evaluation.bootstrap import BootstrapSettings
 from pwc_exp.evaluation.flow_sources import FlowSource, NetworkFlow, Pairs, build_flow_sources
 from pwc_exp.evaluation.protocols import GroundTruthKind
-from pwc_exp.evaluation.records import METRICS_FILE, SAMPLES_FILE, as_csv, as_json
+from pwc_exp.evaluation.records import (
+    METRICS_FILE,
+    SAMPLES_FILE,
+    SampleScore,
+    as_csv,
+    as_json,
+    summarize,
+)
 from pwc_exp.evaluation.report import Evaluation, as_table, as_text, render_evaluation
-from pwc_exp.evaluation.summary import SampleScore, ranked, summarize
 from pwc_exp.machine import processors
-from pwc_exp.report.pictures import Gallery, panel_of, tiles
+from pwc_exp.report.pictures import Gallery, panel, tiles
 from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.provenance import describe_process
 
@@ -45,10 +50,7 @@ class _Pair(NamedTuple):
     """A sample and its estimate."""
 
     number: int  # in its source
-    frame1: np.ndarray  # [H, W, 3] RGB in [0, 1]
-    frame2: np.ndarray
-    flow: np.ndarray  # [H, W, 2] px
-    valid: np.ndarray  # [H, W]
+    sample: list[np.ndarray]  # frame1, frame2, flow and valid of a `Batch`
     estimate: np.ndarray  # [H, W, 2] px
 
 
@@ -69,12 +71,11 @@ def evaluate(config: EvaluateConfig) -> float:
     found = {}
     for one in flow_sources:
         folder = out / one.label if several else out
-        evaluation = _evaluate(config, one, feed, source, data)
+        evaluation = found[one.label] = _evaluate(config, one, feed, source, data)
         _write(folder, evaluation, source, one)
         if config.tracking.mlflow or config.tracking.tensorboard:
             name = "/".join(["evaluate", out.name, *([one.label] if several else [])])
             _track(config, folder, evaluation, source, name)
-        found[one.label] = evaluation
     first = next(iter(found.values()))
     if several:
         seconds = _time(flow_sources, source, feed.indices)
@@ -98,30 +99,27 @@ def _evaluate(
     """Scores one flow source on every sample."""
     gallery = Gallery(config.pictures)
     rows = score_samples(flow_source, feed, source, samples=len(feed.indices), gallery=gallery)
-    drawn = config.bootstrap
-    summary = summarize(
-        rows,
-        kinds=_kinds(data, source),
-        protocols=config.dialect.names if config.dialect else [],
-        bootstrap=BootstrapSettings(drawn.unit == Unit.scenes, drawn.draws, drawn.seed),
-    )
     pyramid, pyramid_of = None, ""
-    if isinstance(flow_source, NetworkFlow) and config.pictures and (middle := ranked(rows)):
-        chosen = middle[len(middle) // 2]
-        batch = _batch_of(source, chosen.number)
+    known = sorted((row for row in rows if not np.isnan(row.aepe)), key=lambda row: row.aepe)
+    if isinstance(flow_source, NetworkFlow) and config.pictures and known:
+        median = known[len(known) // 2]
+        batch = _batch_of(source, median.number)
         levels = flow_source.levels(batch)
         flows = {level: flow[0].numpy() for level, flow in levels.flows.items()}
-        pyramid, pyramid_of = panel_of(batch, levels.estimate, flows), chosen.id
-    names = source.labels if isinstance(source, MixedSource) else [source.name]
-    name = f"{len(set(names))} data sets" if len(set(names)) > 1 else source.name
+        sample = [part[0].numpy() for part in batch[:4]]
+        pyramid = panel(*sample, estimate=levels.estimate[0].numpy(), flows=flows)
+        pyramid_of = median.id
+    names = set(source.labels if isinstance(source, MixedSource) else [source.name])
     return Evaluation(
-        title=f"{flow_source.title} on {name}",
-        summary=summary,
-        about={
-            "estimate": flow_source.title,
-            **flow_source.about,
-            "split": str(config.split),
-        },
+        title=f"{flow_source.title} on "
+        + (f"{len(names)} data sets" if len(names) > 1 else source.name),
+        summary=summarize(
+            rows,
+            kinds=_kinds(data, source),
+            protocols=config.dialect.names if config.dialect else [],
+            bootstrap=config.bootstrap,
+        ),
+        about={"estimate": flow_source.title, **flow_source.about, "split": str(config.split)},
         data=_describe_data(data, source),
         made_by=describe_process(),
         gallery=gallery,
@@ -145,9 +143,6 @@ def score_samples(
     Args:
         samples: how many `batches` hold, for the progress bar.
         gallery: is offered every sample.
-
-    Raises:
-        UserError: a file cannot be read, or the flow source has no flow for a sample.
     """
     places = origins(source)
     workers = min(4, len(processors()))
@@ -157,17 +152,12 @@ def score_samples(
     def finish() -> None:
         pair, sums = waiting.popleft()
         place = places[pair.number]
-        name = source.ids[pair.number]
-        row = SampleScore(pair.number, name, place.dataset, place.scene, sums.result())
-        rows.append(row)
-        gallery.offer(
-            row.aepe,
-            row.number,
-            row.id,
-            lambda: tiles(
-                pair.frame1, pair.frame2, target=pair.flow, valid=pair.valid, estimate=pair.estimate
-            ),
+        row = SampleScore(
+            pair.number, source.ids[pair.number], place.dataset, place.scene, sums.result()
         )
+        rows.append(row)
+        draw = functools.partial(tiles, *pair.sample, estimate=pair.estimate)
+        gallery.offer(row.aepe, row.number, row.id, draw)
 
     bar = tqdm(total=samples, desc="evaluate", disable=None, leave=False)
     with bar, ThreadPoolExecutor(workers) as pool:
@@ -185,8 +175,7 @@ def _pairs(flow_source: FlowSource, batches: Iterable[Batch], source: Source) ->
     for batch in batches:
         estimates = flow_source.estimate(_wanted(batch, source))
         for place, index in enumerate(batch.index.numpy().tolist()):
-            frame1, frame2, flow, valid = (part[place].numpy() for part in batch[:4])
-            yield _Pair(index, frame1, frame2, flow, valid, estimates[place])
+            yield _Pair(index, [part[place].numpy() for part in batch[:4]], estimates[place])
 
 
 def _wanted(batch: Batch, source: Source) -> Pairs:
@@ -194,15 +183,16 @@ def _wanted(batch: Batch, source: Source) -> Pairs:
     return Pairs(ids, batch.frame1, batch.frame2, batch.valid)
 
 
-def _score(pair: _Pair, source: Source, place: Place) -> dict[str, float]:
+def _score(pair: _Pair, source: Source, place: Origin) -> dict[str, float]:
     masks = read_annotations(source, pair.number, place)
     plain = fine = None
     if masks.stored is not None and place.sample is not None:
-        flow, known = masks.stored
+        stored, known = masks.stored
         stride = place.sample.flow_stride
-        plain = Field(flow[::stride, ::stride], known[::stride, ::stride])
-        fine = Field(flow, known) if stride > 1 else None
-    truth = GroundTruth(pair.flow, pair.valid, masks.occlusion, masks.foreground, plain, fine)
+        plain = Field(stored[::stride, ::stride], known[::stride, ::stride])
+        fine = Field(stored, known) if stride > 1 else None
+    _, _, flow, valid = pair.sample
+    truth = GroundTruth(flow, valid, masks.occlusion, masks.foreground, plain, fine)
     return score(pair.estimate, truth)
 
 
@@ -215,9 +205,7 @@ def _time(
     runs meanwhile, and the frames are in memory.
     """
     places = origins(source)
-    first: dict[str, int] = {}
-    for index in indices:
-        first.setdefault(places[index].dataset, index)
+    first = {places[index].dataset: index for index in reversed(indices)}
     pairs = [_wanted(_batch_of(source, index), source) for index in first.values()]
     seconds: dict[str, list[float]] = {one.label: [] for one in flow_sources if one.computes}
     for _ in range(TIMED_ROUNDS + 1):
@@ -252,15 +240,12 @@ def _track(
     config: EvaluateConfig, out: Path, found: Evaluation, source: Source, run_name: str
 ) -> None:
     """Logs the evaluation as a run of its own: metrics, pictures, files."""
+    about = {name: str(value) for name, value in found.about.items()}
     tracker = Tracker(
         out.absolute(),
         run_name=run_name,
         params=flatten(config),
-        tags={
-            "kind": "evaluation",
-            "run_dir": str(out.absolute()),
-            **{k: str(v) for k, v in found.about.items()},
-        },
+        tags={"kind": "evaluation", "run_dir": str(out.absolute()), **about},
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,
         outputs=Path(config.outputs),
@@ -269,13 +254,9 @@ def _track(
         required=config.tracking.required,
     )
     summary = found.summary
+    sizes = {str(config.split): len(summary.rows)}
     with tracker:
-        tracker.dataset(
-            source.name,
-            digest=source.digest,
-            sizes={str(config.split): len(summary.rows)},
-            context="evaluation",
-        )
+        tracker.dataset(source.name, digest=source.digest, sizes=sizes, context="evaluation")
         tracker.scalars(0, _points("eval", summary.whole.means))
         if len(summary.datasets) > 1:
             for name, part in summary.datasets.items():
@@ -317,13 +298,12 @@ def _parts(data: DataConfig) -> list[DataConfig]:
 
 def _describe_data(data: DataConfig, source: Source) -> dict[str, str]:
     """Name of each data set -> where it is, the settings that it alone has, its digest."""
-    parts = _parts(data)
     members = source.members if isinstance(source, MixedSource) else [(source.name, source)]
+    common = {one.name for one in fields(FilesConfig)}
     described = {}
-    for part, (name, member) in zip(parts, members, strict=True):
-        own = {one.name for one in fields(part)} - {one.name for one in fields(FilesConfig)}
-        settings = [f"{key}={value}" for key, value in asdict(part).items() if key in own]
+    for part, (name, member) in zip(_parts(data), members, strict=True):
+        own = [f"{key}={value}" for key, value in asdict(part).items() if key not in common]
         root = [part.root or ""] if isinstance(part, FilesConfig) else []
-        place = [*root, *settings, f"{member.size:,} samples", f"digest {member.digest}"]
+        place = [*root, *own, f"{member.size:,} samples", f"digest {member.digest}"]
         described[f"data: {name}"] = ", ".join(place)
     return described

@@ -5,7 +5,7 @@ Letters: B batch, H height, W width.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -17,11 +17,11 @@ from pwc_exp.config.model import ModelConfig
 from pwc_exp.config.schema import CONFIG_FILE, load
 from pwc_exp.config.training import InferencePrecision
 from pwc_exp.data.formats.io import read_flow
-from pwc_exp.data.sample import Batch, Source
+from pwc_exp.data.sample import Source
 from pwc_exp.data.source import distinct
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.flow.resize import pad, unpad
-from pwc_exp.inference import Levels, make_estimate, make_levels
+from pwc_exp.inference import make_estimate, make_levels
 from pwc_exp.machine import needed
 from pwc_exp.weights import Network, WeightsInfo, load_network
 
@@ -79,9 +79,9 @@ class NetworkFlow(FlowSource):
             "precision": model.dtype_policy.name,
             **({"run": run} if run else {}),
         }
+        self.levels = make_levels(model)
         self._multiple = 2**model.levels
         self._compiled = make_estimate(model, xla=xla)
-        self._levels = make_levels(model)
 
     def estimate(self, pairs: Pairs) -> np.ndarray:
         """Runs the network on padded frames."""
@@ -89,10 +89,6 @@ class NetworkFlow(FlowSource):
         height, width = pairs.frame1.shape[1:3]
         padded = [pad(frames, self._multiple) for frames in (pairs.frame1, pairs.frame2)]
         return ops.convert_to_numpy(unpad(self._compiled(*padded), height, width))
-
-    def levels(self, batch: Batch) -> Levels:
-        """The flow at every level of the pyramid."""
-        return self._levels(batch)
 
 
 class ExportedFlow(FlowSource):
@@ -114,7 +110,7 @@ class ExportedFlow(FlowSource):
 
     def estimate(self, pairs: Pairs) -> np.ndarray:
         """Runs the exported network."""
-        return self._run(*(_to_bytes(frames) for frames in (pairs.frame1, pairs.frame2)))
+        return self._run(_to_bytes(pairs.frame1), _to_bytes(pairs.frame2))
 
 
 class FlowFiles(FlowSource):
@@ -123,9 +119,6 @@ class FlowFiles(FlowSource):
     Args:
         folder: that holds them.
         names: of the samples, by id: further names, relative to `folder`, that are tried first.
-
-    Raises:
-        MissingInputError: a file is missing.
     """
 
     computes = False
@@ -139,13 +132,22 @@ class FlowFiles(FlowSource):
     def estimate(self, pairs: Pairs) -> np.ndarray:
         """Reads the files."""
         size = tuple(pairs.frame1.shape[1:3])
-        needed = np.ones((len(pairs.ids), *size)) if pairs.needed is None else pairs.needed
-        return np.stack(
-            [
-                _read(self._paths[one], np.asarray(mask) > 0)
-                for one, mask in zip(pairs.ids, needed, strict=True)
-            ]
-        )
+        flows = []
+        for place, one in enumerate(pairs.ids):
+            path = self._paths[one]
+            flow, known = read_flow(path)
+            if flow.shape[:2] != size:
+                raise DataError(
+                    f"{path} must have the size of the frames, {size[0]} x {size[1]} (height x "
+                    f"width). Received: {flow.shape[0]} x {flow.shape[1]}"
+                )
+            counts = True if pairs.needed is None else np.asarray(pairs.needed[place]) > 0
+            if missing := int(((known == 0) & counts).sum()):
+                raise DataError(
+                    f"{path} must hold a flow at every pixel that counts. Received: {missing} gaps"
+                )
+            flows.append(flow)
+        return np.stack(flows)
 
 
 class ZeroFlow(FlowSource):
@@ -162,11 +164,7 @@ class ZeroFlow(FlowSource):
 
 
 class OpenCVFlow(FlowSource):
-    """A method of OpenCV on grey frames of 8 bits.
-
-    Raises:
-        MissingExtraError: OpenCV is not installed.
-    """
+    """A method of OpenCV on grey frames of 8 bits."""
 
     def __init__(self, baseline: Baseline) -> None:
         cv2 = self._cv2 = needed("cv2", "opencv")
@@ -197,11 +195,7 @@ class OpenCVFlow(FlowSource):
 def build_flow_sources(
     config: EvaluateConfig, source: Source, indices: Sequence[int]
 ) -> list[FlowSource]:
-    """All that the configuration names; `indices` are the examples that files must be there for.
-
-    Raises:
-        UserError: weights that cannot be read, files or packages that are missing.
-    """
+    """All that the configuration names; `indices` are the examples that files must be there for."""
     found: list[FlowSource] = [
         ZeroFlow() if baseline is Baseline.zero else OpenCVFlow(baseline)
         for baseline in config.estimate
@@ -240,10 +234,10 @@ def load_network_flow(
 ) -> NetworkFlow:
     """The network of a run or of weights; the arguments are those of `load_network`."""
     network = load_network(run=run, weights=weights, model=model, precision=precision)
-    if run:
-        return NetworkFlow(network, label=load(Path(run) / CONFIG_FILE).name, xla=xla, run=run)
     label = Path(weights or network.source).name.removesuffix(".safetensors")
-    return NetworkFlow(network, label=label, xla=xla)
+    if run:
+        label = load(Path(run) / CONFIG_FILE).name
+    return NetworkFlow(network, label=label, xla=xla, run=run)
 
 
 def _to_bytes(frames: Any) -> np.ndarray:
@@ -261,17 +255,17 @@ def _grey(frames: np.ndarray) -> np.ndarray:
 
 
 def _find_file(folder: Path, sample_id: str, name: str | None) -> Path:
-    """The file of a sample: `name`, or its id, perhaps prefixed (LKflow_000045_10), and a suffix.
-
-    Raises:
-        MissingInputError: there is none, or several with a prefix.
-    """
+    """The file `name`, or that of the sample's id, perhaps prefixed (LKflow_000045_10)."""
     within = folder / sample_id
-    places = [within.with_name(within.name + suffix) for suffix in SUFFIXES]
-    for path in ([folder / name] if name else []) + places:
+    named = [folder / name] if name else []
+    for path in (*named, *(within.with_name(within.name + suffix) for suffix in SUFFIXES)):
         if path.is_file():
             return path
-    found = [path for path in _flow_files(within.parent) if path.stem.endswith(f"_{within.name}")]
+    found = [
+        path
+        for path in sorted(within.parent.glob("*"))
+        if path.suffix in SUFFIXES and path.stem.endswith(f"_{within.name}")
+    ]
     if len(found) == 1:
         return found[0]
     wanted = f"{name}, or " if name else ""
@@ -280,24 +274,3 @@ def _find_file(folder: Path, sample_id: str, name: str | None) -> Path:
         f"predictions: {folder} must hold {wanted}{sample_id}{', '.join(SUFFIXES[:-1])} or "
         f"{SUFFIXES[-1]}. Received: {received}"
     )
-
-
-def _flow_files(folder: Path) -> Iterator[Path]:
-    files: Sequence[Path] = sorted(folder.iterdir()) if folder.is_dir() else []
-    return (path for path in files if path.suffix in SUFFIXES)
-
-
-def _read(path: Path, needed: np.ndarray) -> np.ndarray:
-    """The flow [H, W, 2] in a file; known wherever `needed`, [H, W] bool."""
-    flow, known = read_flow(path)
-    if flow.shape[:2] != needed.shape:
-        expected, received = needed.shape, flow.shape[:2]
-        raise DataError(
-            f"{path} must have the size of the frames, {expected[0]} x {expected[1]} (height x "
-            f"width). Received: {received[0]} x {received[1]}"
-        )
-    if missing := int(((known == 0) & needed).sum()):
-        raise DataError(
-            f"{path} must hold a flow at every pixel that counts. Received: {missing} gaps"
-        )
-    return flow

@@ -1,16 +1,20 @@
 """Metric definitions of benchmarks and other codebases, applied to the same estimates.
 
-Each function takes the sums of all samples of one data set (see `sample_scores.score`) and what its
-ground truth is like, and returns figures under the names that the benchmark or codebase prints.
-None of them pools data sets.
+A protocol names the figures of one data set as the benchmark or codebase prints them, and says how
+each is made of the samples' sums (see `metrics.score`): over the pixels of all images, or as a mean
+over images. Shares are 0 to 1; those scaled by 100 are percentages. None pools data sets.
+docs/evaluation.md compares them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from pwc_exp.evaluation.metrics import THRESHOLDS, Sums, total
+from pwc_exp.evaluation.metrics import COUNT, THRESHOLDS, Sums
+
+Figure = Callable[[Sequence[Sums]], float]  # NaN without any pixel
+Figures = Mapping[str, Figure]
 
 
 class GroundTruthKind(NamedTuple):
@@ -20,128 +24,108 @@ class GroundTruthKind(NamedTuple):
     visible_only: bool = False  # pixels occluded in frame 2 are left out: KITTI's flow_noc
 
 
-def sintel(samples: Sequence[Sums], kind: GroundTruthKind) -> dict[str, float]:
-    """MPI-Sintel's table: means over pixels, by occlusion, distance to occlusions and speed.
+def _pooled(name: str, count: str = "plain_pixels", *, scale: float = 1) -> Figure:
+    """Over the pixels of all images."""
 
-    Butler et al., "A Naturalistic Open Source Movie for Optical Flow Evaluation", ECCV 2012, and
-    http://sintel.is.tue.mpg.de/results: "d" is the distance to the nearest occlusion boundary, here
-    the inner edge of the occlusion masks. The server's code is not public; that the pixels of all
-    frames are pooled, that invalid ones are left out, and the limits of the bins follow the page.
-    """
-    t = total(samples)
-    found = {"EPE all": _ratio(t, "aepe", "valid_pixels")}
-    names = {"EPE matched": "matched", "EPE unmatched": "unmatched"}
-    names |= {"d0-10": "o0_10", "d10-60": "o10_60", "d60-140": "o60_140"}
-    names |= {"s0-10": "s0_10", "s10-40": "s10_40", "s40+": "s40_plus"}
-    return found | {
-        name: _ratio(t, f"aepe_{part}", f"pixels_{part}") for name, part in names.items()
-    }
+    def figure(samples: Sequence[Sums]) -> float:
+        pixels = float(sum(row[count] for row in samples))
+        return scale * (sum(row[name] for row in samples) / pixels) if pixels else float("nan")
+
+    return figure
 
 
-def kitti(samples: Sequence[Sums], kind: GroundTruthKind) -> dict[str, float]:
-    """KITTI's tables: 2012 averages images and has no relative bound, 2015 pools pixels and has.
+def _per_image(name: str, count: str = "plain_pixels", *, scale: float = 1) -> Figure:
+    """The mean of the images' own means, over images that have any pixel of the kind."""
 
-    2012, devkit/cpp/evaluate_flow.cpp: the share of pixels off by more than 3 px and the mean
-    endpoint error of each image, then means over images; Noc: pixels visible in both frames, All:
-    occluded ones too. 2015, devkit/cpp/evaluate_scene_flow.cpp: pixels off by more than 3 px and
-    5 %, counted over all images.
-    """
-    if kind.visible_only:
-        parts = {"Noc": ("", "valid_pixels")}
-    else:
-        parts = {"Noc": ("_matched", "pixels_matched"), "All": ("", "valid_pixels")}
-    found = {}
-    for name, (suffix, count) in parts.items():
-        found[f"Out-{name}"] = 100 * _over_images(samples, f"outlier_3px{suffix}", count)
-        found[f"Avg-{name}"] = _over_images(samples, f"aepe{suffix}", count)
-    t = total(samples)
-    found |= {
-        f"Fl-{part}": 100 * _ratio(t, f"fl_{part}", f"pixels_{part}") for part in ("bg", "fg")
-    }
-    return found | {"Fl-all": 100 * _ratio(t, "fl_all", "valid_pixels")}
+    def figure(samples: Sequence[Sums]) -> float:
+        own = [row[name] / row[count] for row in samples if row[count]]
+        return scale * float(np.mean(own)) if own else float("nan")
+
+    return figure
 
 
-def raft(samples: Sequence[Sums], kind: GroundTruthKind) -> dict[str, float]:
-    """RAFT's evaluate.py: on Sintel means over pixels, on KITTI the EPE is a mean over images.
+def _ptlflow_occlusion(part: str) -> Figure:
+    """An image without such a pixel enters as 0, as its count is at least 1."""
 
-    https://github.com/princeton-vl/RAFT/blob/master/evaluate.py. `validate_sintel`: all pixels of
-    the .flo file, invalid ones too; 1px, 3px, 5px are the shares, 0 to 1, of pixels *within* the
-    bound. `validate_kitti`: kitti-f1 is Fl over the pixels of all images, in percent.
-    """
-    t = total(samples)
-    if kind.sparse:
-        return {
-            "kitti-epe": _over_images(samples, "plain_aepe", "plain_pixels"),
-            "kitti-f1": 100 * _ratio(t, "plain_fl", "plain_pixels"),
-        }
-    return {"EPE": _ratio(t, "plain_aepe", "plain_pixels"), **_within(t)}
+    def figure(samples: Sequence[Sums]) -> float:
+        if not any(row["pixels_matched"] + row["pixels_unmatched"] for row in samples):
+            return float("nan")
+        own = [row[f"aepe_{part}"] / max(row[f"pixels_{part}"], 1) for row in samples]
+        return float(np.mean(own))
+
+    return figure
 
 
-def torchvision(samples: Sequence[Sums], _: GroundTruthKind) -> dict[str, float]:
-    """Torchvision's references/optical_flow/train.py: everything over pixels, and both EPEs.
+_WITHIN = {f"{n}px": _pooled(f"plain_below_{n}px") for n in THRESHOLDS}  # within the bound
+_SINTEL_PARTS = {
+    **{"EPE matched": "matched", "EPE unmatched": "unmatched"},
+    **{"d0-10": "o0_10", "d10-60": "o10_60", "d60-140": "o60_140"},
+    **{"s0-10": "s0_10", "s10-40": "s10_40", "s40+": "s40_plus"},
+}
 
-    Masks are KITTI's own only, so Sintel's invalid pixels count; 1px, 3px, 5px are shares within
-    the bound, 0 to 1; f1 is Fl in percent.
-    """
-    t = total(samples)
-    return {
-        "epe": _ratio(t, "plain_aepe", "plain_pixels"),
-        "per_image_epe": _over_images(samples, "plain_aepe", "plain_pixels"),
-        **_within(t),
-        "f1": 100 * _ratio(t, "plain_fl", "plain_pixels"),
-    }
-
-
-def mmflow(samples: Sequence[Sums], _: GroundTruthKind) -> dict[str, float]:
-    """Mmflow's core/evaluation/metrics.py: EPE and Fl, both over the pixels of all images.
-
-    `LoadAnnotations` reads no mask of a dense data set, so Sintel's invalid pixels count.
-    """
-    t = total(samples)
-    return {
-        "EPE": _ratio(t, "plain_aepe", "plain_pixels"),
-        "Fl": 100 * _ratio(t, "plain_fl", "plain_pixels"),
-    }
-
-
-def ptlflow(samples: Sequence[Sums], _: GroundTruthKind) -> dict[str, float]:
-    """Ptlflow's utils/flow_metrics.py: everything a mean over images.
-
-    An image without an occluded pixel enters epe_occ as 0, as its count is at least 1; px1, px3,
-    px5 are shares within the bound, 0 to 1.
-    """
-    shares = {
-        f"px{t}": _over_images(samples, f"plain_below_{t}px", "plain_pixels") for t in THRESHOLDS
-    }
-    found = {"epe": _over_images(samples, "plain_aepe", "plain_pixels"), **shares}
-    found["flall"] = 100 * _over_images(samples, "plain_fl", "plain_pixels")
-    if any(row["pixels_matched"] + row["pixels_unmatched"] for row in samples):
-        for name, part in (("epe_occ", "unmatched"), ("epe_non_occ", "matched")):
-            held = [row[f"aepe_{part}"] / max(row[f"pixels_{part}"], 1) for row in samples]
-            found[name] = float(np.mean(held))
-    return found
-
-
-def spring(samples: Sequence[Sums], _: GroundTruthKind) -> dict[str, float]:
-    """Spring's table: 1px is the percentage of pixels off by *more* than 1 px; EPE, Fl, WAUC.
-
-    Mehl et al., "Spring: A High-Resolution High-Detail Dataset and Benchmark", CVPR 2023. The
-    ground truth has twice the rows and columns of the frames: each of its values counts, and is
-    compared with the estimate of the pixel that contains it. The server's code is not public.
-    WAUC: Richter et al., "Playing for Benchmarks", ICCV 2017.
-    """
-    t = total(samples)
-    return {
-        "1px": 100 * _ratio(t, "fine_outlier_1px", "fine_pixels"),
-        "EPE": _ratio(t, "fine_aepe", "fine_pixels"),
-        "Fl": 100 * _ratio(t, "fine_fl", "fine_pixels"),
-        "WAUC": 100 * _ratio(t, "fine_wauc", "fine_pixels"),
-    }
-
-
-PROTOCOLS: dict[str, Callable[[Sequence[Sums], GroundTruthKind], dict[str, float]]] = {
-    protocol.__name__: protocol
-    for protocol in (sintel, kitti, raft, torchvision, mmflow, ptlflow, spring)
+# Butler et al., ECCV 2012, and http://sintel.is.tue.mpg.de/results, as the server's code is not
+# public. "d" is the distance to the nearest occlusion boundary, here the inner edge of the masks.
+_SINTEL: Figures = {
+    "EPE all": _pooled("aepe", COUNT),
+    **{name: _pooled(f"aepe_{part}", f"pixels_{part}") for name, part in _SINTEL_PARTS.items()},
+}
+# devkit/cpp/evaluate_flow.cpp of 2012 averages images, and has no relative bound; Noc: pixels
+# visible in both frames. devkit/cpp/evaluate_scene_flow.cpp of 2015 pools the pixels of all.
+_KITTI_2015: Figures = {
+    "Fl-bg": _pooled("fl_bg", "pixels_bg", scale=100),
+    "Fl-fg": _pooled("fl_fg", "pixels_fg", scale=100),
+    "Fl-all": _pooled("fl_all", COUNT, scale=100),
+}
+_KITTI: Figures = {
+    "Out-Noc": _per_image("outlier_3px_matched", "pixels_matched", scale=100),
+    "Avg-Noc": _per_image("aepe_matched", "pixels_matched"),
+    "Out-All": _per_image("outlier_3px", COUNT, scale=100),
+    "Avg-All": _per_image("aepe", COUNT),
+    **_KITTI_2015,
+}
+_KITTI_NOC: Figures = {"Out-Noc": _KITTI["Out-All"], "Avg-Noc": _KITTI["Avg-All"], **_KITTI_2015}
+# https://github.com/princeton-vl/RAFT/blob/master/evaluate.py: `validate_sintel` counts invalid
+# pixels too; `validate_kitti` averages the EPE over images, and pools the pixels for Fl.
+_RAFT: Figures = {"EPE": _pooled("plain_aepe"), **_WITHIN}
+_RAFT_KITTI: Figures = {
+    "kitti-epe": _per_image("plain_aepe"),
+    "kitti-f1": _pooled("plain_fl", scale=100),
+}
+# Torchvision's references/optical_flow/train.py: masks are KITTI's own only, so Sintel's invalid
+# pixels count; f1 is Fl in percent.
+_TORCHVISION: Figures = {
+    "epe": _pooled("plain_aepe"),
+    "per_image_epe": _per_image("plain_aepe"),
+    **_WITHIN,
+    "f1": _pooled("plain_fl", scale=100),
+}
+# Mmflow's core/evaluation/metrics.py: `LoadAnnotations` reads no mask of a dense data set, so
+# Sintel's invalid pixels count.
+_MMFLOW: Figures = {"EPE": _pooled("plain_aepe"), "Fl": _pooled("plain_fl", scale=100)}
+# Ptlflow's utils/flow_metrics.py: everything a mean over images; px1, px3, px5 are shares within.
+_PTLFLOW: Figures = {
+    "epe": _per_image("plain_aepe"),
+    **{f"px{n}": _per_image(f"plain_below_{n}px") for n in THRESHOLDS},
+    "flall": _per_image("plain_fl", scale=100),
+    "epe_occ": _ptlflow_occlusion("unmatched"),
+    "epe_non_occ": _ptlflow_occlusion("matched"),
+}
+# Mehl et al., CVPR 2023; the server's code is not public. 1px: off by *more* than 1 px. Each value
+# of the finer ground truth is compared with the estimate of the pixel that contains it.
+_SPRING: Figures = {
+    "1px": _pooled("fine_outlier_1px", "fine_pixels", scale=100),
+    "EPE": _pooled("fine_aepe", "fine_pixels"),
+    "Fl": _pooled("fine_fl", "fine_pixels", scale=100),
+    "WAUC": _pooled("fine_wauc", "fine_pixels", scale=100),
+}
+PROTOCOLS: dict[str, Callable[[GroundTruthKind], Figures]] = {
+    "sintel": lambda _: _SINTEL,
+    "kitti": lambda kind: _KITTI_NOC if kind.visible_only else _KITTI,
+    "raft": lambda kind: _RAFT_KITTI if kind.sparse else _RAFT,
+    "torchvision": lambda _: _TORCHVISION,
+    "mmflow": lambda _: _MMFLOW,
+    "ptlflow": lambda _: _PTLFLOW,
+    "spring": lambda _: _SPRING,
 }
 
 
@@ -149,22 +133,11 @@ def score_by_protocols(
     names: Sequence[str], samples: Sequence[Sums], kind: GroundTruthKind
 ) -> dict[str, dict[str, float]]:
     """{protocol: {its name of a figure: value}}; figures without any pixel are left out."""
-    found = {name: PROTOCOLS[name](samples, kind) for name in names}
+    found = {
+        name: {key: figure(samples) for key, figure in PROTOCOLS[name](kind).items()}
+        for name in names
+    }
     return {
         name: {key: value for key, value in figures.items() if not np.isnan(value)}
         for name, figures in found.items()
     }
-
-
-def _within(t: Sums) -> dict[str, float]:
-    return {f"{n}px": _ratio(t, f"plain_below_{n}px", "plain_pixels") for n in THRESHOLDS}
-
-
-def _ratio(t: Sums, name: str, count: str) -> float:
-    return t[name] / t[count] if t.get(count) else float("nan")
-
-
-def _over_images(samples: Sequence[Sums], name: str, count: str) -> float:
-    """Mean of the images' own means, over images that have any pixel of the kind."""
-    own = [row[name] / row[count] for row in samples if row[count]]
-    return float(np.mean(own)) if own else float("nan")

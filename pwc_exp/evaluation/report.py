@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from markupsafe import Markup
 
-from pwc_exp.evaluation.metrics import BY_NAME, COUNT, ERROR_EDGES, METRICS, SPEED_LABELS, Metric
-from pwc_exp.evaluation.records import error_by_speed
-from pwc_exp.evaluation.summary import Part, Summary
+from pwc_exp.evaluation.metrics import BY_NAME, COUNT, ERROR_EDGES, METRICS, SPEED_LABELS
+from pwc_exp.evaluation.records import Part, Summary, error_by_speed
 from pwc_exp.flow.colour import legend
-from pwc_exp.report.figures import Line, Tick, bar_chart, line_chart
+from pwc_exp.report.figures import bar_chart, line_chart
 from pwc_exp.report.pages import aligned, markdown_table, render
 from pwc_exp.report.pictures import ERROR_BOUNDS, ERROR_COLOURS, Gallery
 
@@ -30,8 +29,10 @@ _COLUMNS = {  # of tables with many rows: heading -> metric
 }
 _PRINTED = ("aepe", "fl_all", "outlier_1px", "aepe_s40_plus")  # of a data set or a sequence
 _MOST_ROWS = 60  # of a table that is open
-_SPEED_TICKS: list[Tick] = list(enumerate(SPEED_LABELS))
-_ERROR_TICKS: list[Tick] = [
+_SPEED = "true motion, px (each bin is twice as wide as the one before)"
+_ERROR = "endpoint error, px (logarithmic)"
+_SPEED_TICKS = list(enumerate(SPEED_LABELS))
+_ERROR_TICKS = [
     (n, f"{edge:.3g}")
     for n, edge in enumerate(ERROR_EDGES)
     if 2**-6 < edge < 2**8 and np.log2(edge) % 2 == 0
@@ -66,7 +67,12 @@ def as_text(summary: Summary, *, title: str) -> str:
         f"  {COUNT:<16}{whole.means[COUNT]:>12,.0f} in {whole.means['samples']:.0f} samples"
     )
     if len(summary.datasets) > 1 or summary.sequences:
-        lines += _rows_of_parts(summary)
+        rows = [["", *_PRINTED, "samples"]]
+        for dataset, part in summary.datasets.items():
+            rows.append([dataset, *_printed(part)])
+            scenes = summary.sequences.get(dataset, {})
+            rows += [[f"  {scene}", *_printed(own)] for scene, own in scenes.items()]
+        lines += [f"  {line}" for line in aligned(rows, right=range(1, len(rows[0])))]
     for dataset, found in summary.protocols.items():
         lines.append(f"metric definitions of other codebases: {dataset}")
         lines += [
@@ -74,6 +80,12 @@ def as_text(summary: Summary, *, title: str) -> str:
             for protocol, figures in found.items()
         ]
     return "\n".join(lines)
+
+
+def _printed(part: Part) -> list[str]:
+    values = (part.means[key] for key in _PRINTED)
+    cells = ["-" if math.isnan(value) else f"{value:.4f}" for value in values]
+    return [*cells, f"{part.means['samples']:.0f}"]
 
 
 def as_table(summaries: Mapping[str, Summary], seconds: Mapping[str, float]) -> str:
@@ -112,7 +124,7 @@ def render_evaluation(found: Evaluation) -> str:
         title=found.title,
         summary=summary,
         metrics=METRICS,
-        measured={m.name for m in METRICS if any(_is_known(m, part) for part in parts)},
+        measured={m.name for m in METRICS if not all(math.isnan(p.means[m.name]) for p in parts)},
         headline=[(label, BY_NAME[name]) for label, name in _HEADLINE.items()],
         columns=[(label, BY_NAME[name]) for label, name in _COLUMNS.items()],
         most_rows=_MOST_ROWS,
@@ -125,53 +137,26 @@ def render_evaluation(found: Evaluation) -> str:
 
 def _figures(summary: Summary) -> Iterator[tuple[str, Markup]]:
     """Captions and charts."""
-    motion = "true motion, px (each bin is twice as wide as the one before)"
+    speeds, errors = (_shares(summary.curves[key]) for key in ("speed_pixels", "error_pixels"))
+    share = "% of pixels"
     title = "Error against motion"
     points = error_by_speed(summary.curves)
     yield (
         title,
         line_chart(
-            [Line("AEPE", points)],
-            title=title,
-            x=motion,
-            y="AEPE, px",
-            ticks=_SPEED_TICKS,
-            logarithmic=True,
+            [points], title=title, x=_SPEED, y="AEPE, px", ticks=_SPEED_TICKS, logarithmic=True
         ),
     )
     title = "Distribution of the motion"
-    speeds = _shares(summary.curves["speed_pixels"])
-    yield title, bar_chart(speeds, title=title, x=motion, y="% of pixels", ticks=_SPEED_TICKS)
+    yield title, bar_chart(speeds, title=title, x=_SPEED, y=share, ticks=_SPEED_TICKS)
     title = "Distribution of the errors"
-    error = "endpoint error, px (logarithmic)"
-    errors = _shares(summary.curves["error_pixels"])
-    yield title, bar_chart(errors, title=title, x=error, y="% of pixels", ticks=_ERROR_TICKS)
+    yield title, bar_chart(errors, title=title, x=_ERROR, y=share, ticks=_ERROR_TICKS)
     title = "Pixels within an error"
-    within = [(n + 1.0, float(share)) for n, share in enumerate(np.cumsum(errors))]
-    line = Line("within", within)
-    yield title, line_chart([line], title=title, x=error, y="% of pixels", ticks=_ERROR_TICKS)
+    points = [(n + 1.0, float(within)) for n, within in enumerate(np.cumsum(errors))]
+    yield title, line_chart([points], title=title, x=_ERROR, y=share, ticks=_ERROR_TICKS)
 
 
 def _shares(counts: Sequence[float]) -> list[float]:
     """Percentages of a histogram."""
     total = max(sum(counts), 1)
     return [100 * count / total for count in counts]
-
-
-def _rows_of_parts(summary: Summary) -> Iterator[str]:
-    rows = [["", *_PRINTED, "samples"]]
-    for dataset, part in summary.datasets.items():
-        rows.append([dataset, *_printed(part)])
-        scenes = summary.sequences.get(dataset, {})
-        rows += [[f"  {scene}", *_printed(own)] for scene, own in scenes.items()]
-    return (f"  {line}" for line in aligned(rows, right=range(1, len(rows[0]))))
-
-
-def _printed(part: Part) -> list[str]:
-    values = (part.means[key] for key in _PRINTED)
-    cells = ["-" if math.isnan(value) else f"{value:.4f}" for value in values]
-    return [*cells, f"{part.means['samples']:.0f}"]
-
-
-def _is_known(metric: Metric, part: Part) -> bool:
-    return not math.isnan(part.means[metric.name])

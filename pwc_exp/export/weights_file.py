@@ -25,7 +25,7 @@ from tqdm import tqdm
 import pwc_exp
 from pwc_exp import checkpoints, machine, pretrained, storage
 from pwc_exp.build import build_eval_feed, build_model, build_source
-from pwc_exp.checkpoints.folder import read_manifest
+from pwc_exp.checkpoints import read_manifest
 from pwc_exp.config.commands import CardConfig, Checkpoint, ExportWeightsConfig
 from pwc_exp.config.data import DataConfig, MixConfig, SyntheticConfig
 from pwc_exp.config.schema import CHECKPOINTS, CONFIG_FILE, load

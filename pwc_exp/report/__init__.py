@@ -3,8 +3,7 @@
 pages.py     renders the Jinja templates in templates/, and formats what they show
 figures.py   line, bar and scatter charts by matplotlib, as inline SVG
 pictures.py  samples as pictures: frames, flow, errors, pyramid levels
-sweep.py     the page of a sweep; sweep_summary.py is what it is made of, sweep_text.py the tables
-             for the terminal and for Markdown
+sweep.py     a sweep: its summary, its page, and its tables for the terminal and for Markdown
 
 The contents of other pages are made by those who know them: `pwc_exp.evaluation`.
 """

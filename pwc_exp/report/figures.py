@@ -18,6 +18,8 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from pwc_exp.report.pages import shortened
+
 COLOURS = ("#3d85d8", "#d9742b", "#2a9d75", "#9a66cf", "#b8912a", "#cf5a86")  # of series
 BEST, WORST = COLOURS[1], COLOURS[0]  # the ends of a ramp by rank
 NEUTRAL = "#8a8883"
@@ -27,6 +29,7 @@ _STYLE: dict[Any, Any] = {
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
+    "text.parse_math": False,  # what a user names is no formula
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": NEUTRAL,
@@ -49,14 +52,8 @@ _MARKED = 40  # points of a line that are marked, at most
 _WIDE = 20  # ratio of positive values above which an axis is logarithmic
 _FEW = 6  # different numbers that are shown like categories, where each is frequent
 
+Curve = Sequence[tuple[float, float]]  # points (x, y) in the order of x
 Tick = tuple[float, str]  # a place on an axis, and its label
-
-
-class Line(NamedTuple):
-    """A line of a chart: points (x, y) in the order of x."""
-
-    name: str
-    points: Sequence[tuple[float, float]]
 
 
 class Mark(NamedTuple):
@@ -75,7 +72,7 @@ class Mark(NamedTuple):
 
 
 def line_chart(
-    lines: Sequence[Line],
+    lines: Sequence[Curve],
     *,
     title: str,
     x: str,
@@ -93,16 +90,17 @@ def line_chart(
         logarithmic: the y axis; values that are not above 0 are left out.
     """
     shown = [
-        _thinned([p for p in line.points if math.isfinite(p[1]) and (p[1] > 0 or not logarithmic)])
+        _thinned([p for p in line if math.isfinite(p[1]) and (p[1] > 0 or not logarithmic)])
         for line in lines
     ]
-    if not any(map(len, shown)):
+    if not any(shown):
         return Markup()
     with matplotlib.rc_context(_STYLE):
         figure, axes = _new(x, y)
         for place, points in enumerate(shown):
-            marker = "o" if len(points) <= _MARKED else ""
-            axes.plot(*zip(*points, strict=True), marker, ls="-", c=colour(place)) if points else 0
+            if points:
+                marker = "o" if len(points) <= _MARKED else ""
+                axes.plot(*zip(*points, strict=True), marker, ls="-", c=colour(place))
         _set_scales(axes, y=logarithmic)
         if not logarithmic:
             axes.set_ylim(bottom=min(0, *(b for points in shown for _, b in points)))
@@ -158,12 +156,7 @@ def scatter_chart(
 
 
 def curve_chart(
-    lines: Sequence[Sequence[tuple[float, float]]],
-    marks: Sequence[Mark],
-    *,
-    x: str,
-    y: str,
-    start: float = 0,
+    lines: Sequence[Curve], marks: Sequence[Mark], *, x: str, y: str, start: float = 0
 ) -> Markup:
     """The curve of each run from the step `start` on, the best on top; best first."""
     shown = [[(a, b) for a, b in line if a >= start and math.isfinite(b)] for line in lines]
@@ -195,8 +188,8 @@ def shade(place: int, count: int) -> str:
 def _new(x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.subplots()
-    axes.set_xlabel(_literal(x))
-    axes.set_title(_literal(y), loc="left", fontsize=9)
+    axes.set_xlabel(x)
+    axes.set_title(y, loc="left", fontsize=9)
     return figure, axes
 
 
@@ -213,18 +206,10 @@ def _svg(figure: Figure, title: str) -> Markup:
     return Markup(f'<svg role="img" aria-label="{escape(title)}"{body[len("<svg") :]}')
 
 
-def _literal(text: str) -> str:
-    """A text in which matplotlib sees no formula."""
-    return text.replace("$", r"\$")
-
-
 def _set_scales(axes: Axes, *, x: bool = False, y: bool = False) -> None:
     """Makes an axis logarithmic, with few and plain labels."""
-    if x:
-        axes.set_xscale("log")
-    if y:
-        axes.set_yscale("log")
-    for axis in [axes.xaxis] * x + [axes.yaxis] * y:
+    for name, axis in [("x", axes.xaxis)] * x + [("y", axes.yaxis)] * y:
+        axes.set(**{f"{name}scale": "log"})
         axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
         axis.set_minor_formatter(NullFormatter())
@@ -232,7 +217,7 @@ def _set_scales(axes: Axes, *, x: bool = False, y: bool = False) -> None:
 
 def _set_ticks(axes: Axes, ticks: Sequence[Tick] | None) -> None:
     if ticks is not None:
-        axes.set_xticks([at for at, _ in ticks], [_literal(label) for _, label in ticks])
+        axes.set_xticks([at for at, _ in ticks], [label for _, label in ticks])
         axes.minorticks_off()
 
 
@@ -246,37 +231,32 @@ def _draw_mark(axes: Axes, at: float, mark: Mark) -> None:
     axes.plot(at, mark.value, "o", mec=mark.colour, mfc=fill, ms=8 if mark.best else 5)
 
 
-def _axis_of(
-    places: Sequence[str | float | None],
-) -> tuple[list[float], list[Tick] | None, bool]:
+def _axis_of(places: Sequence[str | float | None]) -> tuple[list[float], list[Tick] | None, bool]:
     """Where marks are on the x axis, its ticks if it has categories, and if it is logarithmic."""
     numbers = [_number(place) for place in places]
     known = [value for value in numbers if math.isfinite(value)]
-    categories: list[object] = list(dict.fromkeys(place for place in places if place is not None))
+    categories = list(dict.fromkeys(str(place) for place in places if place is not None))
     if len(known) == sum(place is not None for place in places):
         if len(set(known)) > _FEW or len(set(known)) == len(known):
             return numbers, None, _far_apart(known)
-        categories = sorted(categories, key=lambda value: _number(str(value)))
-    order = {category: float(place) for place, category in enumerate(categories)}
-    # Marks of one category beside each other, in their order.
+        categories.sort(key=_number)
     found = []
     for number, place in enumerate(places):
+        if place is None:
+            found.append(math.nan)
+            continue
+        # Marks of one category beside each other, in their order.
         count, before = places.count(place), places[:number].count(place)
         gap = min(0.08, 0.7 / count)
-        at = math.nan if place is None else order[place]
-        found.append(at + (before - (count - 1) / 2) * gap)
-    most = max(60 // len(order), 4) if order else 0
-    return found, [(at, _cut(str(name), most)) for name, at in order.items()], False
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+        found.append(categories.index(str(place)) + (before - (count - 1) / 2) * gap)
+    most = max(60 // max(len(categories), 1), 4)
+    return found, [(n, shortened(name, most)) for n, name in enumerate(categories)], False
 
 
 def _number(value: str | float | None) -> float:
-    """NaN for a text that is no finite number."""
+    """NaN for what is no finite number."""
     try:
-        found = float(value if value is not None else math.nan)
+        found = math.nan if value is None else float(value)
     except ValueError:
         return math.nan
     return found if math.isfinite(found) else math.nan
@@ -286,10 +266,8 @@ def _far_apart(values: Sequence[float]) -> bool:
     return bool(values) and min(values) > 0 and max(values) / min(values) > _WIDE
 
 
-def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _thinned(points: Curve) -> list[tuple[float, float]]:
     """At most `_MOST_POINTS`: means of neighbours."""
-    size = -(-len(points) // _MOST_POINTS)
-    if size <= 1:
-        return list(points)
+    size = max(-(-len(points) // _MOST_POINTS), 1)
     parts = [points[start : start + size] for start in range(0, len(points), size)]
     return [(sum(x for x, _ in p) / len(p), sum(y for _, y in p) / len(p)) for p in parts]

@@ -22,11 +22,7 @@ _QUALITY = 88  # of JPEG, at which fine edges of colour survive
 
 
 def render(template: str, **context: object) -> str:
-    """The page of `templates/<template>`.
-
-    Raises:
-        jinja2.UndefinedError: the template needs a name that `context` lacks.
-    """
+    """The page of `templates/<template>`."""
     return _environment().get_template(template).render(context)
 
 

@@ -4,14 +4,13 @@ Letters: H height, W width; h, w the same of a tile.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
-from pwc_exp.data.sample import Batch
 from pwc_exp.flow.colour import flow_to_colour, legend
 from pwc_exp.flow.warp import backward_warp
 
@@ -29,12 +28,9 @@ _GAP = 8
 _CAPTION = 20  # height of a line of text
 _FONT_SIZE = 14
 
+_Size = tuple[int, int]  # height, width
+_Tile = tuple[str, np.ndarray]  # caption, [h, w, 3] uint8 RGB
 Tiles = dict[str, np.ndarray]  # caption -> [h, w, 3] uint8 RGB
-
-
-class _Tile(NamedTuple):
-    caption: str
-    pixels: np.ndarray  # [h, w, 3] uint8
 
 
 class Shown(NamedTuple):
@@ -54,90 +50,64 @@ class Gallery:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._worst: list[Shown] = []
+        self.worst: list[Shown] = []  # the worst first
         self._best: list[Shown] = []
 
     def offer(self, aepe: float, number: int, sample_id: str, draw: Callable[[], Tiles]) -> None:
         """Considers a sample; one whose AEPE is NaN, without a valid pixel, is never shown."""
         if np.isnan(aepe) or not self._count:
             return
-        among_worst = len(self._worst) < self._count or aepe > self._worst[-1].aepe
+        among_worst = len(self.worst) < self._count or aepe > self.worst[-1].aepe
         among_best = len(self._best) < self._count or aepe < self._best[-1].aepe
-        if not (among_worst or among_best):
-            return
-        shown = Shown(aepe, number, sample_id, draw())
-        if among_worst:
-            self._worst = sorted([*self._worst, shown], key=lambda s: (-s.aepe, s.number))
-            del self._worst[self._count :]
-        if among_best:
+        if among_worst or among_best:
+            shown = Shown(aepe, number, sample_id, draw())
+            self.worst = sorted([*self.worst, shown], key=lambda s: (-s.aepe, s.number))
             self._best = sorted([*self._best, shown], key=lambda s: (s.aepe, s.number))
-            del self._best[self._count :]
-
-    @property
-    def worst(self) -> list[Shown]:
-        """The worst first."""
-        return self._worst
+            del self.worst[self._count :], self._best[self._count :]
 
     @property
     def best(self) -> list[Shown]:
         """The best first, without those among the worst, where there are few samples."""
-        worst = {shown.number for shown in self._worst}
+        worst = {shown.number for shown in self.worst}
         return [shown for shown in self._best if shown.number not in worst]
-
-
-def panel_of(batch: Batch, estimate: Any, flows: Mapping[int, np.ndarray]) -> np.ndarray:
-    """Draws the first sample of `batch` and of `estimate`, [B, H, W, 2]; see `panel`."""
-    return panel(
-        batch.frame1[0].numpy(),
-        batch.frame2[0].numpy(),
-        target=batch.flow[0].numpy(),
-        valid=batch.valid[0].numpy(),
-        estimate=estimate[0].numpy(),
-        flows=flows,
-    )
 
 
 def panel(
     frame1: np.ndarray,
     frame2: np.ndarray,
+    target: np.ndarray,
+    valid: np.ndarray,
     *,
-    target: np.ndarray | None,
-    valid: np.ndarray | None,
     estimate: np.ndarray,
     flows: Mapping[int, np.ndarray],
 ) -> np.ndarray:
     """Draws a sample as [h, w, 3] uint8 RGB.
 
     All flows share one colour code: full saturation is the speed that 99.9 % of the target's
-    pixels do not exceed (of the estimate's, without a target). So pictures of one sample compare
-    over levels and steps.
+    pixels do not exceed. So pictures of one sample compare over levels and steps.
 
     Args:
         frame1: [H, W, 3] RGB in [0, 1]; `frame2` likewise.
-        target: [H, W, 2] in pixels, where known; `valid`, [H, W], is 1 there; None: everywhere.
+        target: [H, W, 2] in pixels, where `valid`, [H, W], is 1.
         estimate: [H, W, 2] in pixels.
         flows: {level: [≥ H/2^level, ≥ W/2^level, 2]}, in pixels of the frames; cells beyond the
             frame, below and right, come from padding and are left out.
     """
-    height, width = frame1.shape[:2]
-    size = _tile_size(height, width)
-    everywhere = np.ones((height, width), bool)
-    known = everywhere if valid is None else valid > 0
-    max_speed = _full_speed(*((estimate, everywhere) if target is None else (target, known)))
-
-    top = [_Tile("frame 1", _frame(frame1, size)), _Tile("frame 2", _frame(frame2, size))]
-    legends = [_wheel(size[0], max_speed)]
-    if target is not None:
-        top.append(_flow_tile("ground truth", target, size, max_speed, known))
-    top.append(_flow_tile("prediction", estimate, size, max_speed, everywhere))
-    if target is not None:
-        top.append(_error_tile(estimate, target, known, size))
-        legends.insert(0, _error_scale(size[0]))
+    known = valid > 0
+    size = _tile_size(*known.shape)
+    max_speed = _full_speed(target, known)
+    top = [
+        ("frame 1", _frame(frame1, size)),
+        ("frame 2", _frame(frame2, size)),
+        _flow_tile("ground truth", target, size, max_speed, known),
+        _flow_tile("prediction", estimate, size, max_speed, np.ones_like(known)),
+        _error_tile(estimate, target, known, size),
+    ]
     bottom = [
-        _level_tile(level, flows[level], (height, width), size, max_speed)
+        _level_tile(level, flows[level], known.shape, size, max_speed)
         for level in sorted(flows, reverse=True)
     ]
-    return _compose([top, bottom], legends, size)
+    return _compose([top, bottom], [_error_scale(size[0]), _wheel(size[0], max_speed)], size)
 
 
 def sheet(examples: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
@@ -152,16 +122,18 @@ def sheet(examples: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
     rows = []
     wheels = []
     for caption, (frame1, frame2, flow, valid) in examples.items():
-        size = _tile_size(*valid.shape)
-        max_speed = _full_speed(flow, valid > 0)
+        known = valid > 0
+        size = _tile_size(*known.shape)
+        max_speed = _full_speed(flow, known)
         warped = np.asarray(backward_warp(frame2[None], flow[None], border="zero"))[0]
-        tiles = [
-            _Tile(caption, _frame(frame1, size)),
-            _Tile("frame 2", _frame(frame2, size)),
-            _Tile("frame 2, warped", _frame(warped * (valid[..., None] > 0), size)),
-            _flow_tile("flow", flow, size, max_speed, valid > 0),
-        ]
-        rows.append(tiles)
+        rows.append(
+            [
+                (caption, _frame(frame1, size)),
+                ("frame 2", _frame(frame2, size)),
+                ("frame 2, warped", _frame(warped * known[..., None], size)),
+                _flow_tile("flow", flow, size, max_speed, known),
+            ]
+        )
         wheels.append(_wheel(size[0], max_speed))
     return _compose(rows, wheels, size)
 
@@ -169,59 +141,53 @@ def sheet(examples: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
 def tiles(
     frame1: np.ndarray,
     frame2: np.ndarray,
-    *,
     target: np.ndarray,
     valid: np.ndarray,
+    *,
     estimate: np.ndarray,
 ) -> Tiles:
-    """Draws a sample as four pictures of one size, [h, w, 3] uint8 RGB, by their captions.
+    """Draws a sample as four pictures of one size, by their captions; arguments as in `panel`.
 
-    The overlaid frames; prediction and ground truth in one colour code; the error. The arguments
-    are those of `panel`.
+    The overlaid frames; prediction and ground truth in one colour code; the error.
     """
     known = valid > 0
     height, width = known.shape
     size = _tile_size(height, width, _LARGE_TILE)
     max_speed = _full_speed(target, known)
-    parts = (
-        _Tile("frame overlay", _frame((frame1 + frame2) / 2, size)),
-        _flow_tile("prediction", estimate, size, max_speed, np.ones_like(known)),
-        _flow_tile("ground truth", target, size, max_speed, known),
-        _error_tile(estimate, target, known, size),
+    return dict(
+        [
+            ("frame overlay", _frame((frame1 + frame2) / 2, size)),
+            _flow_tile("prediction", estimate, size, max_speed, np.ones_like(known)),
+            _flow_tile("ground truth", target, size, max_speed, known),
+            _error_tile(estimate, target, known, size),
+        ]
     )
-    return {part.caption: part.pixels for part in parts}
 
 
-def error_to_colour(error: np.ndarray, *, valid: np.ndarray | None = None) -> np.ndarray:
+def error_to_colour(error: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Colours an endpoint error, [H, W] in pixels, as [H, W, 3] uint8; not `valid` is black."""
     colour = ERROR_COLOURS[np.digitize(error, ERROR_BOUNDS)]  # NaN counts as the largest
-    return colour if valid is None else np.where((valid > 0)[..., None], colour, np.uint8(0))
+    return np.where(valid[..., None], colour, np.uint8(0))
 
 
 def _flow_tile(
-    name: str, flow: np.ndarray, size: tuple[int, int], max_speed: float, valid: np.ndarray
+    name: str, flow: np.ndarray, size: _Size, max_speed: float, valid: np.ndarray
 ) -> _Tile:
     fastest = _speed(flow)[valid].max(initial=0.0)
     shrunk, known = _shrink(flow, size, valid)
     colour = flow_to_colour(shrunk, max_speed=max_speed, valid=known)
-    return _Tile(f"{name}, max {fastest:.1f} px", colour)
+    return (f"{name}, max {fastest:.1f} px", colour)
 
 
-def _error_tile(
-    estimate: np.ndarray, target: np.ndarray, valid: np.ndarray, size: tuple[int, int]
-) -> _Tile:
+def _error_tile(estimate: np.ndarray, target: np.ndarray, valid: np.ndarray, size: _Size) -> _Tile:
     error = _speed(estimate - target)
     aepe = error[valid].mean() if valid.any() else np.nan
     shrunk, known = _shrink(error[..., None], size, valid)
-    return _Tile(f"error, AEPE {aepe:.2f} px", error_to_colour(shrunk[..., 0], valid=known))
+    return (f"error, AEPE {aepe:.2f} px", error_to_colour(shrunk[..., 0], known))
 
 
 def _level_tile(
-    level: int,
-    flow: np.ndarray,
-    frame_size: tuple[int, int],
-    size: tuple[int, int],
-    max_speed: float,
+    level: int, flow: np.ndarray, frame_size: _Size, size: _Size, max_speed: float
 ) -> _Tile:
     """Shows each cell of the level's grid as a block."""
     # The cell that a tile's pixel lies in, for each row and each column.
@@ -231,11 +197,11 @@ def _level_tile(
     )
     colour = flow_to_colour(flow, max_speed=max_speed)
     height, width = flow.shape[:2]
-    return _Tile(f"level {level}, {width} x {height}", colour[np.ix_(rows, columns)])
+    return (f"level {level}, {width} x {height}", colour[np.ix_(rows, columns)])
 
 
 def _wheel(height: int, max_speed: float) -> _Tile:
-    return _Tile(f"max {max_speed:.1f} px", legend(min(height, _LEGEND)))
+    return (f"max {max_speed:.1f} px", legend(min(height, _LEGEND)))
 
 
 def _error_scale(height: int) -> _Tile:
@@ -249,12 +215,10 @@ def _error_scale(height: int) -> _Tile:
     font = PIL.ImageFont.load_default(11)
     for bound, edge in zip(ERROR_BOUNDS[::2], edges[1::2], strict=True):  # all would not fit
         draw.text((30, edge), f"{bound:.2g}", fill="black", font=font, anchor="lm")
-    return _Tile("error, px", np.asarray(image))
+    return ("error, px", np.asarray(image))
 
 
-def _compose(
-    rows: Sequence[Sequence[_Tile]], legends: Sequence[_Tile], size: tuple[int, int]
-) -> np.ndarray:
+def _compose(rows: Sequence[Sequence[_Tile]], legends: Sequence[_Tile], size: _Size) -> np.ndarray:
     """Places rows of tiles below each other and the legends in a column on the right."""
     height, width = size
     column = max(width, _NARROWEST) + _GAP
@@ -263,36 +227,31 @@ def _compose(
     canvas_size = (_GAP + count * column + _LEGEND + _GAP, len(rows) * row_height)
     canvas = PIL.Image.new("RGB", canvas_size, "white")
     draw = PIL.ImageDraw.Draw(canvas)
+    font = PIL.ImageFont.load_default(_FONT_SIZE)
+
+    def paste(tile: _Tile, x: int, y: int) -> None:
+        caption, pixels = tile
+        draw.text((x, y + _CAPTION - 3), caption, fill="black", font=font, anchor="ls")
+        canvas.paste(PIL.Image.fromarray(pixels), (x, y + _CAPTION))
+
     for index, row in enumerate(rows):
         for place, tile in enumerate(row):
             x, y = _GAP + place * column, index * row_height
-            _paste(canvas, tile, (x, y))
+            paste(tile, x, y)
             # A border, because zero flow is as white as the canvas.
             y += _CAPTION
             draw.rectangle((x - 1, y - 1, x + width, y + height), outline="lightgray")
-    first = len(rows) - len(legends)
-    for index, tile in enumerate(legends, start=first):
-        _paste(canvas, tile, (_GAP + count * column, index * row_height))
+    for index, tile in enumerate(legends, start=len(rows) - len(legends)):
+        paste(tile, _GAP + count * column, index * row_height)
     return np.asarray(canvas)
 
 
-def _paste(canvas: PIL.Image.Image, tile: _Tile, corner: tuple[int, int]) -> None:
-    """Puts a tile at `corner` (x, y), below its caption."""
-    x, y = corner
-    font = PIL.ImageFont.load_default(_FONT_SIZE)
-    draw = PIL.ImageDraw.Draw(canvas)
-    draw.text((x, y + _CAPTION - 3), tile.caption, fill="black", font=font, anchor="ls")
-    canvas.paste(PIL.Image.fromarray(tile.pixels), (x, y + _CAPTION))
-
-
-def _tile_size(height: int, width: int, longer: int = _TILE) -> tuple[int, int]:
+def _tile_size(height: int, width: int, longer: int = _TILE) -> _Size:
     scale = longer / max(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _shrink(
-    values: np.ndarray, size: tuple[int, int], valid: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _shrink(values: np.ndarray, size: _Size, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Averages `values`, [H, W, C], over the valid pixels of each block that becomes one.
 
     Returns them, [h, w, C], and where a block had any, [h, w].
@@ -317,12 +276,11 @@ def _full_speed(flow: np.ndarray, valid: np.ndarray) -> float:
 
 
 def _speed(flow: np.ndarray) -> np.ndarray:
-    x, y = np.moveaxis(flow, -1, 0)
-    speed: np.ndarray = np.hypot(x, y)
+    speed: np.ndarray = np.hypot(flow[..., 0], flow[..., 1])
     return speed
 
 
-def _frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _frame(frame: np.ndarray, size: _Size) -> np.ndarray:
     height, width = size
     image = PIL.Image.fromarray((255 * frame.clip(0, 1)).round().astype(np.uint8))
     return np.asarray(image.resize((width, height), PIL.Image.Resampling.BOX))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pwc_exp.config.schema import ERROR_LOG
 from pwc_exp.config.sweeps import SECONDS
 from pwc_exp.errors import UserError
-from pwc_exp.report.sweep_summary import ChildRow, SeedGroup
+from pwc_exp.report.sweep import ChildRow, SeedGroup
 from pwc_exp.stopping import asked_by_file
 from pwc_exp.sweeps.folder import Child, rounded
 from pwc_exp.tracking import journal, record

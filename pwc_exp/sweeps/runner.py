@@ -12,8 +12,7 @@ from pwc_exp.config.data import name_of
 from pwc_exp.config.schema import CHECKPOINTS, CONFIG_FILE, ERROR_LOG, SWEEP_FILE, load
 from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import MissingInputError, SweepError, UserError
-from pwc_exp.report.sweep import SweepSummary, render
-from pwc_exp.report.sweep_text import markdown_table, text_table
+from pwc_exp.report.sweep import SweepSummary, markdown_table, render, text_table
 from pwc_exp.stopping import STOP_FILE, StopSignals, log
 from pwc_exp.sweeps.folder import LOCK_FILE, LOG, PAGE, PICTURES, TABLE, Child, SweepFolder
 from pwc_exp.sweeps.launchers import Launcher

@@ -16,6 +16,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
@@ -29,6 +30,7 @@ FILE = "metrics.jsonl"
 PICTURE_FILE = "images.jsonl"
 PICTURES = "images"  # folder
 _LOG = logging.getLogger(__name__)
+_MISMATCH = "step %d, computed again, gives %s=%r instead of %r; the first value is kept"
 _VARYING = "time/"  # keys whose values differ when a step is computed again
 _MAX_NAME = 100  # characters of a key in the name of its file
 T = TypeVar("T")
@@ -51,19 +53,21 @@ class Picture(NamedTuple):
     file: str
 
 
+@dataclass
 class Reader(Generic[T]):
     """Reads a file line by line, each complete line once, also while a process appends to it.
 
-    position: bytes of the complete lines read so far.
+    Args:
+        parse: the item of a line, without its newline; None if it is not one of this kind.
+        kind: what a line is, for error messages.
+        position: bytes of the complete lines read so far.
     """
 
-    def __init__(self, path: Path, parse: Callable[[bytes], T | None], kind: str) -> None:
-        """parse: the item of a line, without its newline; None if it is not one of this kind."""
-        self.position = 0
-        self._path = path
-        self._parse = parse
-        self._kind = kind
-        self._lines = 0
+    path: Path
+    parse: Callable[[bytes], T | None]
+    kind: str
+    position: int = 0
+    _lines: int = 0
 
     def read(self) -> list[T]:
         """The items that are new since the last call; an incomplete end is left for the next call.
@@ -71,19 +75,19 @@ class Reader(Generic[T]):
         Raises:
             DataError: the file is damaged, and not only at its end.
         """
-        if not self._path.exists():
+        if not self.path.exists():
             return []
-        with self._path.open("rb") as file:
+        with self.path.open("rb") as file:
             file.seek(self.position)
             lines = file.read().split(b"\n")[:-1]  # what follows the last newline is incomplete
-        items = [self._parse(line) for line in lines]
+        items = [self.parse(line) for line in lines]
         while items and items[-1] is None:  # left by a dying machine
             items.pop()
         whole = [item for item in items if item is not None]
         if len(whole) < len(items):
             bad = items.index(None)
             raise DataError(
-                f"{self._path}:{self._lines + bad + 1}: each line must be a {self._kind}. "
+                f"{self.path}:{self._lines + bad + 1}: each line must be a {self.kind}. "
                 f"Received: {lines[bad][:80]!r}"
             )
         self.position += sum(len(line) + 1 for line in lines[: len(items)])
@@ -108,12 +112,7 @@ class Journal:
     """
 
     def __init__(self, run_dir: Path) -> None:
-        """Creates the journal, or repairs and reads the existing one.
-
-        Raises:
-            OutputError: it cannot be written.
-            DataError: it is damaged, and not only at its end.
-        """
+        """Creates the journal, or repairs and reads the existing one."""
         self.mismatches = 0
         self._run_dir = run_dir
         storage.remove_leftovers(run_dir / PICTURES)
@@ -130,16 +129,17 @@ class Journal:
 
         A resumed run computes some steps again. They keep their first values and time, so that no
         store gets anything twice.
-
-        Raises:
-            OutputError: the journal cannot be written.
         """
         new = {}
         for key, value in values.items():
-            if step in self._values.get(key, {}):
-                self._compare(step, key, value)
-            else:
+            first = self._values.get(key, {}).get(step)
+            if first is None:
                 new[key] = value
+            # repr, because it tells all bits of a number apart, and one NaN is as good as another.
+            elif repr(first) != repr(value) and not key.startswith(_VARYING):
+                if not self.mismatches:
+                    _LOG.warning(_MISMATCH, step, key, value, first)
+                self.mismatches += 1
         if new:
             point = Point(step, _now(), new)
             append(self._run_dir / FILE, point)
@@ -167,26 +167,12 @@ class Journal:
         return dict(self._values.get(key, {}))
 
     def flush(self) -> None:
-        """Returns when all points and pictures are safe on the disk.
-
-        Raises:
-            OutputError: the disk does not take them.
-        """
+        """Returns when all points and pictures are safe on the disk."""
         sync_files(self._run_dir)
 
     def _remember(self, point: Point) -> None:
         for key, value in point.values.items():
             self._values.setdefault(key, {})[point.step] = value
-
-    def _compare(self, step: int, key: str, value: float) -> None:
-        first = self._values[key][step]
-        # repr, because it tells all bits of a number apart, and one NaN is as good as another.
-        if key.startswith(_VARYING) or repr(first) == repr(value):
-            return
-        if not self.mismatches:
-            text = "step %d, computed again, gives %s=%r instead of %r; the first value is kept"
-            _LOG.warning(text, step, key, value, first)
-        self.mismatches += 1
 
 
 def sync_files(run_dir: Path) -> None:
@@ -207,11 +193,7 @@ def write_picture(run_dir: Path, step: int, time: int, key: str, png: bytes) -> 
 
 
 def append(path: Path, point: Point) -> None:
-    """Adds a line; it is with the operating system when this returns.
-
-    Raises:
-        OutputError: the line cannot be written.
-    """
+    """Adds a line; it is with the operating system when this returns."""
     values = {
         key: value if math.isfinite(value) else str(value) for key, value in point.values.items()
     }

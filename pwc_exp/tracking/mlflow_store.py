@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -82,64 +82,59 @@ class SyncState:
             return None
 
     def save(self, run_dir: Path) -> None:
-        """Writes mlflow.json, after what it says has been done.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
+        """Writes mlflow.json, after what it says has been done."""
         content = json.dumps(asdict(self), indent=2) + "\n"
         storage.write_file(run_dir / STATE_FILE, content.encode())
 
 
+@dataclass(eq=False)
 class MlflowStore:
     """Finds or creates the run of a folder in MLflow, and brings it up to date.
+
+    Args:
+        params: the flat configuration.
+        artifacts: files and folders to copy, by their paths in MLflow; may change later.
+        uri: MLflow's address, see `destination`.
+        outputs: the folder of all runs.
+        live: whether this process trains the run: the machine's load is sent too.
 
     sent: how many entries of each kind have been sent.
     """
 
-    def __init__(
-        self,
-        run_dir: Path,
-        *,
-        params: Mapping[str, object],
-        artifacts: Mapping[str, Path],
-        uri: str | None,
-        experiment: str,
-        outputs: Path,
-        live: bool = False,
-    ) -> None:
-        """Connects.
+    run_dir: Path
+    _: KW_ONLY
+    params: Mapping[str, object]
+    artifacts: Mapping[str, Path]
+    uri: str | None
+    experiment: str
+    outputs: Path
+    live: bool = False
 
-        Args:
-            params: the flat configuration.
-            artifacts: files and folders to copy, by their paths in MLflow; may change later.
-            uri: MLflow's address, see `destination`.
-            outputs: the folder of all runs.
-            live: whether this process trains the run: the machine's load is sent too.
-        """
-        uri = destination(run_dir, uri, outputs)
-        record = Record.load(run_dir)
+    def __post_init__(self) -> None:
+        """Connects."""
+        uri = destination(self.run_dir, self.uri, self.outputs)
+        record = Record.load(self.run_dir)
         self.sent: Counter[str] = Counter()
-        self._run_dir = run_dir
-        self._artifacts = artifacts
-        self._client, experiment_id = connect(uri, experiment, outputs)
-        run = self._find_or_create(experiment_id, record, without_password(uri), experiment)
+        self._client, experiment_id = connect(uri, self.experiment, self.outputs)
+        run = self._find_or_create(experiment_id, record, without_password(uri))
         self._run_id = run.info.run_id
         self._status = run.info.status
         self._tags = dict(run.data.tags)
         self._datasets: list[Any] = []
-        self._point_reader = journal.point_reader(run_dir)
+        self._point_reader = journal.point_reader(self.run_dir)
         self._points: list[Point] = []  # to be sent
         self._read = 0  # lines of the journal
-        self._picture_reader = journal.picture_reader(run_dir)
+        self._picture_reader = journal.picture_reader(self.run_dir)
         self._pictures: list[Picture] = []  # to be sent
-        self._sent_pictures = self._list_pictures()
-        self._load = _LoadMonitor() if live else None
-        sweep = sweep_of(run_dir)
+        paths = [file.path for file in self._client.list_artifacts(self._run_id, _IMAGES)]
+        names = [name for name in map(_IMAGE.fullmatch, paths) if name]
+        self._sent_pictures = {(name[1].replace("~", "/"), int(name[2])) for name in names}
+        self._load = _LoadMonitor() if self.live else None
+        sweep = sweep_of(self.run_dir)
         parent = self._search(experiment_id, sweep.uid) if sweep else None
         self._parent = {_PARENT: parent.info.run_id} if parent else {}
         self._send_tags(record)
-        self._send_params(run, params)
+        self._send_params(run)
 
     def sync(self, status: str | None, at: int | None = None) -> None:
         """Sends what MLflow lacks of what the run's folder holds.
@@ -148,12 +143,12 @@ class MlflowStore:
             status: FINISHED, FAILED or KILLED; None while it runs.
             at: when it ended, in milliseconds since 1970; None: now.
         """
-        record = Record.load(self._run_dir)
+        record = Record.load(self.run_dir)
         self._send_points()
         self._send_tags(record)
         self._pictures += self._picture_reader.read()
         # A copy, as the thread that trains may add some; a missing one has been removed since.
-        files = [(place, path) for place, path in list(self._artifacts.items()) if path.exists()]
+        files = [(place, path) for place, path in list(self.artifacts.items()) if path.exists()]
         jobs: list[Callable[[], None]] = [
             *(partial(self._send_dataset, dataset) for dataset in record.datasets),
             *(partial(self._send_picture, picture) for picture in list(self._pictures)),
@@ -171,32 +166,32 @@ class MlflowStore:
         if failures:
             raise failures[0]
 
-    def _find_or_create(
-        self, experiment_id: str, record: Record, uri: str, experiment: str
-    ) -> "Run":
+    def _find_or_create(self, experiment_id: str, record: Record, uri: str) -> "Run":
         """The run of mlflow.json or, if a process died before writing that, of `run_uid`."""
-        from mlflow.exceptions import MlflowException
-
-        state = SyncState.load(self._run_dir)
-        if state is not None and (state.uri, state.experiment) != (uri, experiment):
+        state = SyncState.load(self.run_dir)
+        if state is not None and (state.uri, state.experiment) != (uri, self.experiment):
             state = None
-        run = None
-        if state is not None:
-            try:
-                run = self._client.get_run(state.run_id)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-            if run is not None and run.info.lifecycle_stage != "active":
-                run = None
+        run = self._get(state.run_id) if state else None
         run = run or self._search(experiment_id, record.uid) or self._create(experiment_id, record)
         if state is None or state.run_id != run.info.run_id:
-            state = SyncState(uri=uri, experiment=experiment, run_id=run.info.run_id)
+            state = SyncState(uri=uri, experiment=self.experiment, run_id=run.info.run_id)
         if state.experiment_id != experiment_id:
             state.experiment_id = experiment_id
-            state.save(self._run_dir)
+            state.save(self.run_dir)
         self._state = state
         return run
+
+    def _get(self, run_id: str) -> "Run | None":
+        """None if somebody has deleted it."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        return run if run.info.lifecycle_stage == "active" else None
 
     def _search(self, experiment_id: str, uid: str) -> "Run | None":
         found = self._client.search_runs(
@@ -218,18 +213,13 @@ class MlflowStore:
             experiment_id, start_time=record.started_at, tags=tags, run_name=record.name
         )
 
-    def _list_pictures(self) -> set[tuple[str, int]]:
-        paths = [file.path for file in self._client.list_artifacts(self._run_id, _IMAGES)]
-        names = [name for name in map(_IMAGE.fullmatch, paths) if name]
-        return {(name[1].replace("~", "/"), int(name[2])) for name in names}
-
-    def _send_params(self, run: "Run", params: Mapping[str, object]) -> None:
+    def _send_params(self, run: "Run") -> None:
         """Sends those that MLflow lacks: params never change there."""
         from mlflow.entities import Param
 
         new = [
             Param(_key(key), without_password(str(value))[:_MAX_PARAM_VALUE])
-            for key, value in params.items()
+            for key, value in self.params.items()
             if _key(key) not in run.data.params
         ]
         if new:
@@ -254,11 +244,11 @@ class MlflowStore:
         if self._points:
             # First to the disk: if MLflow had a point that a power cut took from the journal, the
             # point would be computed again and stored with another time.
-            storage.sync_file(self._run_dir / journal.FILE)
+            storage.sync_file(self.run_dir / journal.FILE)
         while batch := self._points[:_AT_ONCE]:
             self._send_metrics(batch)
             self._state.acked += len(batch)
-            self._state.save(self._run_dir)
+            self._state.save(self.run_dir)
             self.sent["points"] += len(batch)
             del self._points[: len(batch)]
 
@@ -291,7 +281,7 @@ class MlflowStore:
 
     def _send_picture(self, picture: Picture) -> None:
         place = (_key(picture.key), picture.step)
-        file = self._run_dir / picture.file
+        file = self.run_dir / picture.file
         if place not in self._sent_pictures and file.exists():
             with PIL.Image.open(file) as image:
                 pixels = np.asarray(image)
@@ -311,7 +301,7 @@ class MlflowStore:
         else:
             self._client.log_artifact(self._run_id, str(path), posixpath.dirname(place) or None)
         self._state.artifacts[place] = content
-        self._state.save(self._run_dir)
+        self._state.save(self.run_dir)
         self.sent["artifacts"] += 1
 
     def _set_status(self, status: str, at: int | None) -> None:
@@ -390,11 +380,7 @@ def where_to_look(
 
 
 def runs_page(uri: str, experiment: str, outputs: Path) -> str:
-    """The part of MLflow's address that shows the runs of an experiment, the results first.
-
-    Raises:
-        BusyError: MLflow does not answer.
-    """
+    """The part of MLflow's address that shows the runs of an experiment, the results first."""
     with mlflow_errors(uri, "does not answer"):
         _, experiment_id = connect(uri, experiment, outputs)
     return f"#/experiments/{experiment_id}/runs{_VIEW}&viewStateShareKey={_RESULTS}"

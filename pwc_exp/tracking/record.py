@@ -73,11 +73,7 @@ class Record:
             raise DataError(f"{path}: not the record of a run; {error!r}") from error
 
     def save(self, run_dir: Path) -> None:
-        """Writes run.json.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
+        """Writes run.json."""
         values = {
             "name": self.name,
             UID: self.uid,
@@ -132,8 +128,7 @@ class Record:
     @property
     def wall_seconds(self) -> float:
         """From the start to the end; NaN if it has no end."""
-        ended_at = self.ended_at
-        return math.nan if ended_at is None else (ended_at - self.started_at) / 1000
+        return math.nan if self.ended_at is None else (self.ended_at - self.started_at) / 1000
 
     @property
     def tags(self) -> dict[str, str]:

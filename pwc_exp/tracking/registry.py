@@ -11,13 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pwc_exp.errors import MissingInputError
-from pwc_exp.tracking.mlflow_store import (
-    SyncState,
-    clean_tags,
-    connect,
-    destination,
-    mlflow_errors,
-)
+from pwc_exp.tracking.mlflow_store import SyncState, clean_tags, connect, destination, mlflow_errors
 from pwc_exp.tracking.record import Sweep, sweep_of
 
 if TYPE_CHECKING:

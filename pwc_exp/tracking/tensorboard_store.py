@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import PIL.Image
@@ -49,13 +48,6 @@ class _State:
     points: int = 0
     pictures: int = 0
 
-    @classmethod
-    def load(cls, run_dir: Path) -> Self | None:
-        try:
-            return cls(**json.loads((run_dir / STATE_FILE).read_bytes()))
-        except (FileNotFoundError, ValueError, TypeError):
-            return None
-
 
 class EventFile:
     """The event file of a run, which no other process writes; its folder holds only this one."""
@@ -72,18 +64,17 @@ class EventFile:
         self._points = journal.point_reader(run_dir)
         self._pictures = journal.picture_reader(run_dir)
         points, pictures = self._points.read(), self._pictures.read()
-        state = _State.load(run_dir)
-        path = self._folder / state.file if state else None
-        if (
-            state is None
-            or path is None
-            or not path.is_file()
-            or path.stat().st_size < state.size
-            or (state.points > len(points) or state.pictures > len(pictures))
-        ):
-            state = self._make()
-        else:
+        try:
+            state = _State(**json.loads((run_dir / STATE_FILE).read_bytes()))
+            path = self._folder / state.file
+            counted = state.points <= len(points) and state.pictures <= len(pictures)
+            known = counted and path.is_file() and path.stat().st_size >= state.size
+        except (FileNotFoundError, ValueError, TypeError):
+            known = False
+        if known:
             storage.truncate(path, state.size)
+        else:
+            state = self._make()
         self._state = state
         self._write(points[state.points :], pictures[state.pictures :])
 
@@ -103,7 +94,10 @@ class EventFile:
             Event(step=0, session_log=SessionLog(status=SessionLog.START)),
         ]
         if self._params:
-            head.append(Event(wall_time=time.time(), summary=_hparams(self._run_dir, self._params)))
+            kinds = (bool, int, float, str)
+            params = {k: v if isinstance(v, kinds) else str(v) for k, v in self._params.items()}
+            summary = hparams.hparams_pb(params, trial_id=str(self._run_dir))
+            head.append(Event(wall_time=time.time(), summary=summary))
         storage.write_file(self._folder / state.file, b"".join(_batches(head)))
         state.size = (self._folder / state.file).stat().st_size
         return state
@@ -114,7 +108,7 @@ class EventFile:
         # First to the disk: the state must not count lines that a power cut may take.
         journal.sync_files(self._run_dir)
         path, size = self._folder / self._state.file, self._state.size
-        for data in _batches([*map(_point_event, points), *self._picture_events(pictures)]):
+        for data in _batches([*_point_events(points), *self._picture_events(pictures)]):
             storage.append(path, data)
             size += len(data)
         storage.sync_file(path)
@@ -125,6 +119,7 @@ class EventFile:
         storage.write_file(self._run_dir / STATE_FILE, content.encode())
 
     def _picture_events(self, pictures: Iterable[Picture]) -> Iterator[Event]:
+        metadata = image_metadata.create_summary_metadata(display_name="", description="")
         for picture in pictures:
             file = self._run_dir / picture.file
             if not file.exists():
@@ -133,8 +128,7 @@ class EventFile:
                 size = [str(length).encode() for length in image.size]
             # An image in TensorBoard: width, height and a PNG file.
             content = np.array([*size, file.read_bytes()], dtype=object)
-            metadata = image_metadata.create_summary_metadata(display_name="", description="")
-            yield _event(picture.step, picture.time, [_value(picture.key, content, metadata)])
+            yield _event(picture.step, picture.time, {picture.key: content}, metadata)
 
 
 def import_pictures(run_dir: Path) -> None:
@@ -176,21 +170,19 @@ def _batches(events: Iterable[Event]) -> Iterator[bytes]:
     yield batch.getvalue()
 
 
-def _point_event(point: Point) -> Event:
+def _point_events(points: Iterable[Point]) -> Iterator[Event]:
     metadata = scalar_metadata.create_summary_metadata(display_name="", description="")
-    values = [_value(key, np.float32(value), metadata) for key, value in point.values.items()]
-    return _event(point.step, point.time, values)
+    for point in points:
+        values = {key: np.float32(value) for key, value in point.values.items()}
+        yield _event(point.step, point.time, values, metadata)
 
 
-def _hparams(run_dir: Path, params: Mapping[str, object]) -> Summary:
-    kinds = (bool, int, float, str)
-    values = {key: v if isinstance(v, kinds) else str(v) for key, v in params.items()}
-    return hparams.hparams_pb(values, trial_id=str(run_dir))
-
-
-def _event(step: int, time: int, values: list[Summary.Value]) -> Event:
-    return Event(wall_time=time / 1000, step=step, summary=Summary(value=values))
-
-
-def _value(key: str, content: np.ndarray | np.generic, metadata: SummaryMetadata) -> Summary.Value:
-    return Summary.Value(tag=key, tensor=tensor_util.make_tensor_proto(content), metadata=metadata)
+def _event(
+    step: int, time: int, values: Mapping[str, np.ndarray | np.generic], metadata: SummaryMetadata
+) -> Event:
+    """One of tensors by their keys. time: in milliseconds."""
+    tensors = [
+        Summary.Value(tag=key, tensor=tensor_util.make_tensor_proto(value), metadata=metadata)
+        for key, value in values.items()
+    ]
+    return Event(wall_time=time / 1000, step=step, summary=Summary(value=tensors))

@@ -103,11 +103,7 @@ class Tracker:
         return self._earlier_mismatches + self._journal.mismatches
 
     def scalars(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
-        """Logs values of a step. What the journal has for the step stays, see `Journal.add`.
-
-        Raises:
-            OutputError: the journal cannot be written.
-        """
+        """Logs values of a step. What the journal has for the step stays, see `Journal.add`."""
         self._journal.add(step, {key: float(value) for key, value in values.items()})
         if self.replay_mismatches > self._record.mismatches:
             self._record.mismatches = self.replay_mismatches
@@ -125,11 +121,7 @@ class Tracker:
         return self._journal.history(key)
 
     def flush(self) -> None:
-        """Returns when all points and pictures so far are safe on the disk.
-
-        Raises:
-            OutputError: the disk does not take them.
-        """
+        """Returns when all points and pictures so far are safe on the disk."""
         self._journal.flush()
 
     def artifact(self, path: Path, folder: str) -> None:
@@ -142,20 +134,12 @@ class Tracker:
         self._artifacts[place or path.name] = path
 
     def tag(self, name: str, value: str) -> None:
-        """Sets a tag of the run in run.json and MLflow.
-
-        Raises:
-            OutputError: run.json cannot be written.
-        """
+        """Sets a tag of the run in run.json and MLflow."""
         self._record.about[name] = value
         self._record.save(self.run_dir)
 
     def dataset(self, name: str, *, digest: str, sizes: Mapping[str, int], context: str) -> None:
-        """Logs which data the run reads. sizes: samples of each split; context: what for.
-
-        Raises:
-            OutputError: run.json cannot be written.
-        """
+        """Logs which data the run reads. sizes: samples of each split; context: what for."""
         self._record.add_dataset(name, digest=digest, sizes=sizes, context=context)
         self._record.save(self.run_dir)
 

@@ -1,9 +1,9 @@
 """The terminal output of a run."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -11,30 +11,22 @@ from pwc_exp.build import build_skipped
 from pwc_exp.config.composition import data_dir
 from pwc_exp.config.data import Dataset
 from pwc_exp.config.schema import BEST_KEY
-from pwc_exp.config.training import TrainConfig, roots_of
+from pwc_exp.config.training import OWN, TrainConfig, roots_of
 from pwc_exp.data.sample import Sources
 from pwc_exp.tracking.mlflow_store import where_to_look
 from pwc_exp.training.state import RunState
+from pwc_exp.training.validation import Validation
 
 # Networks without normalized features had learned nothing after 500 steps: docs/recipes.md.
 _SHORT = 1_000
 _LONG = 100_000  # steps
 
 
-class Summary(NamedTuple):
-    """AEPE on a validation set, in pixels."""
-
-    name: str  # of the data set
-    zero_flow: float
-    start: float
-    end: float
-    best: float
-
-
-def header(config: TrainConfig, run_dir: Path, state: RunState, sources: Sources) -> str:
+def header(state: RunState, sources: Sources) -> str:
     """The first lines of a run."""
+    config = state.config
     lines = [
-        f"run    {run_dir}",
+        f"run    {state.run_dir}",
         f"model  {config.model.name}, {state.model.count_params():,} weights, "
         f"{config.precision.policy}, on {state.replicas.description}",
         *([f"from   {state.origin.path}"] if state.origin else []),
@@ -61,10 +53,10 @@ def header(config: TrainConfig, run_dir: Path, state: RunState, sources: Sources
     return "\n".join(lines)
 
 
-def progress_bar(config: TrainConfig, state: RunState) -> "tqdm[None]":
+def progress_bar(state: RunState) -> "tqdm[None]":
     """The progress bar; only on a terminal of the chief."""
     return tqdm(
-        total=config.steps,
+        total=state.config.steps,
         initial=state.step,
         desc="train",
         unit="step",
@@ -124,27 +116,33 @@ def update_bar(bar: "tqdm[None]", step: int) -> None:
     bar.update()
 
 
-def table(summaries: Sequence[Summary], config: TrainConfig, run_dir: Path) -> str:
+def table(state: RunState, validation: Validation) -> str:
     """The last lines of a run."""
+    config, tracking = state.config, state.config.tracking
+    sets = validation.sets
+    curves = [validation.curves[f"{each.prefix}/aepe"] for each in sets]
     rows = {
-        "zero-flow baseline": [summary.zero_flow for summary in summaries],
-        "at the start": [summary.start for summary in summaries],
-        f"now, step {config.steps:,}": [summary.end for summary in summaries],
-        "best": [summary.best for summary in summaries],
+        "zero-flow baseline": [each.zero_flow for each in sets],
+        "at the start": [curve.get(0, math.nan) for curve in curves],
+        f"now, step {config.steps:,}": [curve.get(config.steps, math.nan) for curve in curves],
+        "best": [min(curve.values(), default=math.nan) for curve in curves],
     }
     lines = ["", "AEPE on the validation samples"]
-    if len(summaries) > 1:
-        lines.append(" " * 22 + "".join(f"{summary.name:>16}" for summary in summaries))
-    width = 16 if len(summaries) > 1 else 12
+    if len(sets) > 1:
+        names = (
+            each.source.name if each.prefix == OWN else each.prefix.removeprefix(f"{OWN}/")
+            for each in sets
+        )
+        lines.append(" " * 22 + "".join(f"{name:>16}" for name in names))
+    width = 16 if len(sets) > 1 else 12
     for name, values in rows.items():
         lines.append(f"  {name:<20}" + "".join(f"{f'{aepe:.3f} px':>{width}}" for aepe in values))
     if config.best_metric != BEST_KEY:
         lines.append(f"best checkpoint by {config.best_metric}")
-    lines += ["", f"run          {run_dir}"]
-    tracking = config.tracking
+    lines += ["", f"run          {state.run_dir}"]
     if tracking.mlflow or tracking.tensorboard:
         lines += where_to_look(
-            run_dir,
+            state.run_dir,
             uri=tracking.uri,
             experiment=tracking.experiment,
             outputs=Path(config.outputs),

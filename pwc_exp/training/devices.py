@@ -70,13 +70,13 @@ class Replicas:
         waiting: list[Batch] = []
         for batch in batches:
             if waiting and waiting[0].valid.shape != batch.valid.shape:
-                yield from self._one_by_one(step, waiting)
+                yield from ((one, step(one)) for one in waiting)
                 waiting = []
             waiting.append(batch)
             if len(waiting) == self._local:
                 yield from self._at_once(step, waiting)
                 waiting = []
-        yield from self._one_by_one(step, waiting)
+        yield from ((one, step(one)) for one in waiting)
 
     def sum_over_workers(self, values: np.ndarray) -> np.ndarray:
         """The sum of all workers' `values`, float32 or int32, of one shape; each gets it."""
@@ -118,12 +118,6 @@ class Replicas:
         }
         for number, batch in enumerate(batches):
             yield batch, {name: value[number] for name, value in local.items()}
-
-    def _one_by_one(
-        self, step: Callable[[Batch], Results], batches: Sequence[Batch]
-    ) -> Iterator[tuple[Batch, Results]]:
-        for batch in batches:
-            yield batch, step(batch)
 
     def _sum_over_workers(self, values: tf.Tensor) -> tf.Tensor:
         def total() -> tf.Tensor:

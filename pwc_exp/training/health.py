@@ -8,7 +8,6 @@ Letters: N inputs, h height and w width of a level.
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -50,7 +49,12 @@ class Guard:
         """
         values = dict(results)
         if values["train/valid"] == 0:
-            self._note_unknown(step, batch)
+            self.unknown += 1
+            if self.unknown == 1:
+                log(
+                    f"step {step:>9,}   no pixel of the batch is valid: its loss is 0 "
+                    f"({self._names(batch)}); further such batches are only counted"
+                )
         if values.pop("applied"):
             self._in_a_row = 0
             return values
@@ -79,14 +83,6 @@ class Guard:
         self.skipped = int(state["skipped"])
         self.unknown = int(state["unknown"])
 
-    def _note_unknown(self, step: int, batch: Batch) -> None:
-        self.unknown += 1
-        if self.unknown == 1:
-            log(
-                f"step {step:>9,}   no pixel of the batch is valid: its loss is 0 "
-                f"({self._names(batch)}); further such batches are only counted"
-            )
-
     def _end(self, values: Mapping[str, float], step: int, batch: Batch) -> None:
         received = {name: value for name, value in values.items() if not math.isfinite(value)}
         scale = values.get("train/loss_scale")
@@ -103,10 +99,7 @@ class Guard:
         return ", ".join(self._source.ids[int(index)] for index in batch.index)
 
 
-Array = Any  # what NumPy takes for an array
-
-
-def spread_over_inputs(flows: Mapping[int, Array]) -> dict[int, float]:
+def spread_over_inputs(flows: Mapping[int, np.ndarray]) -> dict[int, float]:
     """How much each level's flow depends on the frames, in the unit of `flows`.
 
     The root mean square, over pixels and components, of the standard deviation over the inputs. It
@@ -115,7 +108,15 @@ def spread_over_inputs(flows: Mapping[int, Array]) -> dict[int, float]:
     Args:
         flows: {level: [N, h, w, 2]}, for N different inputs, at least two.
     """
-    return {level: _spread(level, np.asarray(flow)) for level, flow in flows.items()}
+    spreads = {}
+    for level, values in flows.items():
+        flow = np.asarray(values)
+        if flow.ndim != 4 or len(flow) < 2:
+            requirement = "must be [N, h, w, 2] with at least two inputs"
+            raise ValueError(f"flows[{level}] {requirement}. Received: {flow.shape}")
+        with np.errstate(invalid="ignore"):  # infinite flow has no spread: NaN
+            spreads[level] = float(np.sqrt(np.mean(np.var(flow, axis=0, dtype=np.float64))))
+    return spreads
 
 
 class FailedStartDetector:
@@ -135,9 +136,14 @@ class FailedStartDetector:
             (the runs of docs/recipes.md and docs/decisions/0008-centered-frames.md).
     """
 
-    def __init__(self, *, after: int, window: int, min_drop: float, min_spread: float) -> None:
-        if window < 1 or after < 3 * window:
-            raise ValueError(f"after must be at least 3 windows. Received: {after}, {window}")
+    def __init__(
+        self,
+        *,
+        after: int = 5000,
+        window: int = 1000,
+        min_drop: float = 0.1,
+        min_spread: float = 0.01,
+    ) -> None:
         self._after = after
         self._window = window
         self._min_drop = min_drop
@@ -156,25 +162,28 @@ class FailedStartDetector:
                 self._move("latest", "first")
             self._sums["current"], self._counts["current"] = 0.0, 0
 
-    def verdict(self, step: int, spreads: Mapping[int, float]) -> list[str]:
-        """What is wrong after `step`, the last that was added, a line each.
+    def verdict(self, step: int, spreads: Mapping[int, float]) -> dict[str, str]:
+        """What is wrong after `step`, the last that was added: a line for the loss or a level.
 
         spreads: of each level's flow, in full-resolution pixels.
         """
         if step < self._after:
-            return []
-        findings = []
-        first, latest = self._mean("first"), self._mean("latest")
-        if latest > (1 - self._min_drop) * first:
-            findings.append(
+            return {}
+        findings = {}
+        first, latest = (
+            self._sums[name] / self._counts[name] if self._counts[name] else math.nan
+            for name in ("first", "latest")
+        )
+        if latest > (1 - self._min_drop) * first:  # not of NaN
+            findings["loss"] = (
                 f"the loss has not fallen in {step - 2 * self._window:,} steps:"
                 f" {first:.4g} at first, {latest:.4g} now"
             )
         for level, spread in spreads.items():
             if not math.isfinite(spread):
-                findings.append(f"level {level}: its flow is not finite")
+                findings[f"level {level}"] = f"level {level}: its flow is not finite"
             elif spread < self._min_spread:
-                findings.append(
+                findings[f"level {level}"] = (
                     f"level {level}: its flow does not depend on the frames"
                     f" (spread {spread:.2g} px)"
                 )
@@ -182,8 +191,8 @@ class FailedStartDetector:
 
     def state(self) -> dict[str, float | int]:
         """The sums and counts, for `restore`."""
-        sums: dict[str, float | int] = {f"{name}_sum": self._sums[name] for name in self._sums}
-        return sums | {f"{name}_count": self._counts[name] for name in self._counts}
+        sums: dict[str, float | int] = {f"{name}_sum": value for name, value in self._sums.items()}
+        return sums | {f"{name}_count": value for name, value in self._counts.items()}
 
     def restore(self, state: Mapping[str, float | int]) -> None:
         """Continues from another detector's `state`."""
@@ -193,15 +202,3 @@ class FailedStartDetector:
 
     def _move(self, source: str, target: str) -> None:
         self._sums[target], self._counts[target] = self._sums[source], self._counts[source]
-
-    def _mean(self, name: str) -> float:
-        count = self._counts[name]
-        return self._sums[name] / count if count else math.nan  # of which no comparison is true
-
-
-def _spread(level: int, flow: np.ndarray) -> float:
-    if flow.ndim != 4 or len(flow) < 2:
-        requirement = "must be [N, h, w, 2] with at least two inputs"
-        raise ValueError(f"flows[{level}] {requirement}. Received: {flow.shape}")
-    with np.errstate(invalid="ignore"):  # infinite flow has no spread: NaN
-        return float(np.sqrt(np.mean(np.var(flow, axis=0, dtype=np.float64))))

@@ -23,7 +23,7 @@ from pwc_exp.data.sample import Sources
 from pwc_exp.errors import OutputError
 from pwc_exp.stopping import STOP_FILE
 from pwc_exp.tracking import Tracker
-from pwc_exp.tracking.record import Sweep, place_name, sweep_of
+from pwc_exp.tracking.record import place_name, sweep_of
 from pwc_exp.training.state import RunState
 from pwc_exp.weights import STARTED_FROM
 
@@ -53,20 +53,27 @@ def acquire_run_dir(
 
 
 def open_tracker(
-    config: TrainConfig,
-    run_dir: Path,
-    state: RunState,
-    changes: Mapping[str, tuple[Any, Any]],
-    *,
-    resumed: bool,
+    state: RunState, changes: Mapping[str, tuple[Any, Any]], *, resumed: bool
 ) -> Tracker:
     """The tracker of a run's metrics, pictures and files."""
+    config, run_dir = state.config, state.run_dir
     sweep = sweep_of(run_dir)
+    # Tags to search runs by: see docs/sweeps.md.
+    tags = {
+        "run_dir": str(run_dir),
+        "kind": "run",
+        "dataset": name_of(config.data),
+        "recipe": config.name,
+        **({"parent": sweep.name} if sweep else {}),
+    }
+    if state.origin is not None:
+        origin = state.origin.record()
+        tags |= {"init_from": origin["path"], STARTED_FROM: json.dumps(origin)}
     return Tracker(
         run_dir,
         run_name=sweep.child if sweep else place_name(run_dir, Path(config.outputs)),
         params=params(config),
-        tags={"run_dir": str(run_dir), **_tags(config, sweep), **_origin_tags(state)},
+        tags=tags,
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,
         outputs=Path(config.outputs),
@@ -78,34 +85,20 @@ def open_tracker(
     )
 
 
-def describe_run(tracker: Tracker, run_dir: Path, state: RunState, sources: Sources) -> None:
+def describe_run(tracker: Tracker, state: RunState, sources: Sources) -> None:
     """Logs the configuration, the data sets and the weights taken from another run."""
-    tracker.artifact(run_dir / CONFIG_FILE, "")
+    tracker.artifact(state.run_dir / CONFIG_FILE, "")
     if state.transfer is not None:
-        storage.write_file(run_dir / TRANSFER_FILE, state.transfer.details().encode())
-        tracker.artifact(run_dir / TRANSFER_FILE, "")
+        storage.write_file(state.run_dir / TRANSFER_FILE, state.transfer.details().encode())
+        tracker.artifact(state.run_dir / TRANSFER_FILE, "")
     used = {"train": sources.train, "val": sources.val, **sources.validation}
     for context, source in used.items():
         sizes = {context: source.size}
         tracker.dataset(source.name, digest=source.digest, sizes=sizes, context=context)
 
 
-def send_checkpoints(config: TrainConfig, run_dir: Path, tracker: Tracker) -> None:
+def send_checkpoints(state: RunState, tracker: Tracker) -> None:
     """Logs the best and the last checkpoint to MLflow."""
-    for name, path in checkpoints.best_and_last(
-        run_dir / CHECKPOINTS, key=config.best_metric
-    ).items():
+    folder = state.run_dir / CHECKPOINTS
+    for name, path in checkpoints.best_and_last(folder, key=state.config.best_metric).items():
         tracker.artifact(path, f"{CHECKPOINTS}/{name}")
-
-
-def _tags(config: TrainConfig, sweep: Sweep | None) -> dict[str, str]:
-    """Tags to search runs by: see docs/sweeps.md."""
-    found = {"kind": "run", "dataset": name_of(config.data), "recipe": config.name}
-    return found | ({"parent": sweep.name} if sweep else {})
-
-
-def _origin_tags(state: RunState) -> dict[str, str]:
-    if state.origin is None:
-        return {}
-    origin = state.origin.record()
-    return {"init_from": origin["path"], STARTED_FROM: json.dumps(origin)}

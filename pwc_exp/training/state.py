@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import keras
 import numpy as np
@@ -30,10 +30,6 @@ from pwc_exp.weights import WeightsInfo, load_weights, transfer_weights
 
 BLACK_BOX = "blackbox"  # folder of a run: recordings of non-finite updates
 BATCH_PREFIX = "batch/"  # names of the arrays of a recorded batch
-# Detection of failed starts; FailedStartDetector says where the figures come from.
-STUCK_AFTER, STUCK_WINDOW = 5000, 1000  # steps
-MIN_DROP = 0.1  # share of the loss
-MIN_SPREAD = 0.01  # px
 MAX_RESEEDS = 3  # of one run
 MAX_FAILED_SAVES = 3  # in a row, on a full disk
 _SEEDS_APART = 7919
@@ -43,11 +39,7 @@ DATA = "data"  # fingerprint key: digest of the training samples
 class RunState:
     """A run between two steps.
 
-    Args:
-        config: of the run.
-        source: the samples that train.
-        run_dir: its folder.
-        replicas: the devices.
+    source: the samples that train.
     """
 
     def __init__(
@@ -57,10 +49,10 @@ class RunState:
         self.metrics: Mapping[str, float] = {}  # of the checkpoint that was restored
         self.origin: WeightsInfo | None = None  # of initial weights that are not random
         self.transfer: Transfer | None = None  # with init_match=overlap
-        self._config = config
-        self._folder = run_dir / CHECKPOINTS
-        self._boxes = run_dir / BLACK_BOX
+        self.config = config
+        self.run_dir = run_dir
         self.replicas = replicas
+        self._folder = run_dir / CHECKPOINTS
         self._fingerprint = {**environment(replicas), DATA: source.digest}
         self._reseeds = 0
         self._failed_saves = 0
@@ -73,7 +65,7 @@ class RunState:
             limit=config.nonfinite_limit,
             record=self._record_batch,
         )
-        self._stuck = _new_watch()
+        self._stuck = FailedStartDetector()
         self._begun = 0  # step of the last reseed
         self._told: set[str] = set()
 
@@ -97,8 +89,8 @@ class RunState:
         spreads: of the levels' flow, see `spread_over_inputs`; empty if nothing was drawn.
         """
         found = self._stuck.verdict(self.step - self._begun, spreads)
-        new = [finding for finding in found if _topic(finding) not in self._told]
-        self._told.update(map(_topic, found))
+        new = [text for topic, text in found.items() if topic not in self._told]
+        self._told.update(found)
         return new
 
     @property
@@ -113,9 +105,9 @@ class RunState:
 
     def initialize(self) -> None:
         """Sets the initial weights."""
-        if self._config.init_from:
-            path = Path(self._config.init_from)
-            if self._config.init_match == InitMatch.overlap:
+        if self.config.init_from:
+            path = Path(self.config.init_from)
+            if self.config.init_match == InitMatch.overlap:
                 self.origin, self.transfer = transfer_weights(self.model, path)
             else:
                 self.origin = load_weights(self.model, path)
@@ -143,16 +135,20 @@ class RunState:
                 "data.root must hold the samples that the run started with. Their digest was "
                 f"{then[DATA]}. Received: {self._fingerprint[DATA]}"
             )
-        self._warn_of_other_bits(then)
+        others = [key for key, now in self._fingerprint.items() if then.get(key) != now]
+        if others and self.replicas.is_chief:
+            changes = (f"{key} {then.get(key)} -> {self._fingerprint[key]}" for key in others)
+            log(f"resume: not bit for bit, because of {', '.join(changes)}")
         checkpoints.restore(self.trained.variables, checkpoint)
         progress = checkpoint.manifest.progress
         for name, counter in self._counters().items():
-            counter.restore(_below(f"{name}/", progress))
+            own = {k: v for k, v in progress.items() if k.startswith(f"{name}/")}
+            counter.restore({key.removeprefix(f"{name}/"): float(own[key]) for key in own})
         self._reseeds = int(progress["reseeds"])
         self._begun = int(progress["begun"])
         self.step, self.metrics = checkpoint.step, checkpoint.manifest.metrics
 
-    def save(self, metrics: Mapping[str, float], *, keep_best: int) -> None:
+    def save(self, metrics: Mapping[str, float]) -> None:
         """Writes a checkpoint of this step, and removes those that need not be kept.
 
         A full disk is reported and survived twice in a row; the previous checkpoint is kept.
@@ -169,7 +165,7 @@ class RunState:
                 fingerprint=self._fingerprint,
                 progress=self._progress(),
             )
-            checkpoints.retain(self._folder, keep_best=keep_best, key=self._config.best_metric)
+            self._retain()
         except DiskFullError as error:
             self._failed_saves += 1
             if self._failed_saves == MAX_FAILED_SAVES:
@@ -178,20 +174,21 @@ class RunState:
         else:
             self._failed_saves = 0
 
-    def check_space(self, *, keep_best: int) -> None:
+    def check_space(self) -> None:
         """Checks that the disk has room for the checkpoints of the run.
 
         Superfluous checkpoints, and leftovers of a killed process, are removed first.
-
-        Raises:
-            DiskFullError: it has not.
         """
-        checkpoints.retain(self._folder, keep_best=keep_best, key=self._config.best_metric)
+        self._retain()
         size = sum(np.asarray(variable).nbytes for variable in self.trained.variables.values())
         kept = len(checkpoints.list_checkpoints(self._folder))
         storage.make_folder(self._folder)
         # One more exists while the newest is written.
-        storage.check_space(self._folder, size * max(1, keep_best + 3 - kept))
+        storage.check_space(self._folder, size * max(1, self.config.keep_best + 3 - kept))
+
+    def _retain(self) -> None:
+        keep_best, key = self.config.keep_best, self.config.best_metric
+        checkpoints.retain(self._folder, keep_best=keep_best, key=key)
 
     def reseed(self) -> bool:
         """Restarts with weights of another seed; False after `MAX_RESEEDS`.
@@ -201,8 +198,8 @@ class RunState:
         if self._reseeds == MAX_RESEEDS:
             return False
         self._reseeds += 1
-        keras.utils.set_random_seed(self._config.seed + _SEEDS_APART * self._reseeds)
-        fresh = build_model(self._config.model, self._config.precision)
+        keras.utils.set_random_seed(self.config.seed + _SEEDS_APART * self._reseeds)
+        fresh = build_model(self.config.model, self.config.precision)
         for mine, new in zip(self.model.variables, fresh.variables, strict=True):
             mine.assign(new.value)
         optimizer = self.trained.optimizer
@@ -211,7 +208,7 @@ class RunState:
             if variable is not inner.iterations and len(variable.shape) > 0:
                 variable.assign(np.zeros(variable.shape, variable.dtype))
         self._start_average()
-        self._stuck = _new_watch()
+        self._stuck = FailedStartDetector()
         self._begun = self.step
         self._told.clear()
         return True
@@ -233,43 +230,20 @@ class RunState:
 
     def _record_batch(self, step: int, batch: Batch, results: Mapping[str, float]) -> Path:
         """Records an update: batch, all variables, results; of the chief's part of the batch."""
+        boxes = self.run_dir / BLACK_BOX
         if not self.replicas.is_chief:
-            return self._boxes
-        if (old := self._boxes / f"step-{step:08d}").exists():  # from before a resume
+            return boxes
+        if (old := boxes / f"step-{step:08d}").exists():  # from before a resume
             storage.remove_folder(old)
         arrays = {f"{BATCH_PREFIX}{name}": part.numpy() for name, part in batch._asdict().items()}
         return checkpoints.save(
-            self._boxes,
+            boxes,
             step=step,
             state=self.trained.variables | arrays,
             metrics=results,
             fingerprint=self._fingerprint,
             progress=self._progress(),
         )
-
-    def _warn_of_other_bits(self, then: Mapping[str, str]) -> None:
-        now = self._fingerprint
-        others = [key for key in now if then.get(key) != now[key]]
-        if others and self.replicas.is_chief:
-            changes = ", ".join(f"{key} {then.get(key)} -> {now[key]}" for key in others)
-            log(f"resume: not bit for bit, because of {changes}")
-
-
-def _new_watch() -> FailedStartDetector:
-    return FailedStartDetector(
-        after=STUCK_AFTER, window=STUCK_WINDOW, min_drop=MIN_DROP, min_spread=MIN_SPREAD
-    )
-
-
-def _topic(finding: str) -> str:
-    """What a finding is about: the loss, or a level."""
-    return finding.partition(":")[0].partition(" in ")[0]
-
-
-def _below(prefix: str, values: Mapping[str, Scalar]) -> dict[str, Any]:
-    return {
-        key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)
-    }
 
 
 class TrainState(NamedTuple):

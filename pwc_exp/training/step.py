@@ -7,6 +7,7 @@ Letters: B batch, H height, W width.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import keras
@@ -66,9 +67,9 @@ def make_train_step(
     strategy = tf.distribute.get_strategy()
     update = Update(optimizer, model.trainable_variables, average)
     gradients_of = Gradients(
-        model,
-        update,
-        loss_fn,
+        model=model,
+        update=update,
+        loss_fn=loss_fn,
         l2=l2,
         l2_biases=l2_biases,
         clip_norm=clip_norm,
@@ -161,31 +162,23 @@ class Update:
         optimizer.dynamic_scale.assign(self.loss_scale * tf.where(grows, 2.0, 1.0))
 
 
+@dataclass(kw_only=True, eq=False)
 class Gradients:
     """The gradients of a batch that is split over replicas; see `make_train_step`."""
 
-    def __init__(
-        self,
-        model: PWCNet,
-        update: Update,
-        loss_fn: LossFn,
-        *,
-        l2: float,
-        l2_biases: bool,
-        clip_norm: float | None,
-        accumulate: int,
-    ) -> None:
-        weights = model.trainable_variables
-        self._model = model
-        self._weights = weights
-        self._update = update
-        self._loss_fn = loss_fn
-        self._l2 = l2
-        self._penalised = (
-            [w for w in weights if l2_biases or w.path.endswith("/kernel")] if l2 else []
-        )
-        self._clip_norm = clip_norm
-        self._accumulate = accumulate
+    model: PWCNet
+    update: Update
+    loss_fn: LossFn
+    l2: float
+    l2_biases: bool
+    clip_norm: float | None
+    accumulate: int
+
+    def __post_init__(self) -> None:
+        self._weights = self.model.trainable_variables
+        self._penalised = [
+            w for w in self._weights if self.l2 and (self.l2_biases or w.path.endswith("/kernel"))
+        ]
         self._replicas: int = tf.distribute.get_strategy().num_replicas_in_sync
 
     def __call__(self, batch: Batch) -> tuple[list[tf.Tensor], Sums, tf.Tensor]:
@@ -200,14 +193,14 @@ class Gradients:
             context = tf.distribute.get_replica_context()
             gradients, sums = context.all_reduce(tf.distribute.ReduceOp.SUM, (gradients, sums))
         norm = tf.linalg.global_norm(gradients)
-        if self._clip_norm is not None:  # a norm that is not finite makes all of them NaN
-            limit = self._clip_norm * self._update.loss_scale
+        if self.clip_norm is not None:  # a norm that is not finite makes all of them NaN
+            limit = self.clip_norm * self.update.loss_scale
             gradients, _ = tf.clip_by_global_norm(gradients, limit, use_norm=norm)
         return gradients, sums, norm
 
     def _accumulated(self, batch: Batch) -> tuple[list[tf.Tensor], Sums]:
         """The sum over all micro-batches, of which one at a time is in memory."""
-        count = self._accumulate
+        count = self.accumulate
         if count == 1:
             return self._of_microbatch(batch)
         size = batch.index.shape[0] // count
@@ -231,17 +224,17 @@ class Gradients:
         return gradients, sums
 
     def _of_microbatch(self, batch: Batch) -> tuple[list[tf.Tensor], Sums]:
-        parts = self._accumulate * self._replicas
+        parts = self.accumulate * self._replicas
         with tf.GradientTape() as tape:
-            flows = self._model((batch.frame1, batch.frame2), training=True)
-            flow_loss = self._loss_fn(flows, batch.flow, batch.valid)
+            flows = self.model((batch.frame1, batch.frame2), training=True)
+            flow_loss = self.loss_fn(flows, batch.flow, batch.valid)
             loss = flow_loss
             if self._penalised:
                 squares = [tf.nn.l2_loss(weight.value) for weight in self._penalised]
-                loss += self._l2 * tf.add_n(squares)
-            scaled_loss = loss * (self._update.loss_scale / parts)
+                loss += self.l2 * tf.add_n(squares)
+            scaled_loss = loss * (self.update.loss_scale / parts)
         gradients = tape.gradient(scaled_loss, self._weights)
-        estimate = self._model.full_resolution(flows)
+        estimate = self.model.full_resolution(flows)
         error, valid = _error_of_valid(estimate, batch.flow, batch.valid)
         sums = Sums(
             loss=loss / parts,

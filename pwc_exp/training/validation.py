@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,21 +11,21 @@ from tqdm import tqdm
 from pwc_exp.build import build_eval_feed
 from pwc_exp.config.commands import BootstrapConfig
 from pwc_exp.config.data import DataConfig
-from pwc_exp.config.training import MEAN_AEPE, METRICS, OWN, TrainConfig
+from pwc_exp.config.training import MEAN_AEPE, METRICS, OWN
 from pwc_exp.data import quarantine
 from pwc_exp.data.pipeline import EvalFeed
 from pwc_exp.data.sample import Batch, Source, Sources
 from pwc_exp.data.source import origins
-from pwc_exp.evaluation.bootstrap import interval_of
+from pwc_exp.evaluation.bootstrap import intervals
 from pwc_exp.evaluation.metrics import BY_NAME
 from pwc_exp.flow.metrics import COUNT, SUMS, mean_of_sums
 from pwc_exp.inference import EvalStep, make_estimate, make_eval_step, make_levels
-from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.report.pictures import panel_of
+from pwc_exp.report.pictures import panel
 from pwc_exp.stopping import log
 from pwc_exp.tracking import Tracker
 from pwc_exp.training.devices import Replicas
 from pwc_exp.training.health import spread_over_inputs
+from pwc_exp.training.state import RunState
 
 COLUMNS = (COUNT, *SUMS)  # of a sample
 
@@ -44,9 +43,10 @@ class Errors(NamedTuple):
         lower, upper: in pixels. Empty with fewer than two scenes, or errors that are not finite.
         """
         drawn = BootstrapConfig()
-        found = interval_of(
-            BY_NAME["aepe"], self.samples, self.scenes, draws=drawn.draws, seed=drawn.seed
-        )
+        aepe = [BY_NAME["aepe"]]
+        (found,) = intervals(
+            self.samples, self.scenes, draws=drawn.draws, seed=drawn.seed, metrics=aepe
+        ).values()
         known = np.isfinite([self.means["aepe"], *found]).all()
         return found._asdict() if known else {}
 
@@ -67,36 +67,22 @@ class EvaluatedSet(NamedTuple):
 
 
 class Validation:
-    """Evaluates a network with steps that are compiled once; each sample in one process.
+    """Evaluates the network of a run with steps that are compiled once; each sample in one process.
 
-    Args:
-        model: the network to evaluate.
-        folder: the run folder, where unreadable samples are listed; None: they are not.
-        tracker: of the chief; None in other processes, which draw nothing.
+    tracker: of the chief; None in other processes, which draw nothing.
 
     sets: the validation sets. curves: {key: {step: value}} of the AEPE of each and of
     `best_metric`, including those before a resume. spreads: of the levels' flow over the pictured
     samples, in full-resolution pixels.
     """
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        model: PWCNet,
-        sources: Sources,
-        *,
-        replicas: Replicas,
-        tracker: Tracker | None,
-        folder: Path | None,
-    ) -> None:
-        self._config = config
-        self._replicas = replicas
+    def __init__(self, state: RunState, sources: Sources, tracker: Tracker | None) -> None:
+        config = state.config
+        self._state = state
         self._tracker = tracker
-        self._folder = folder
-        self._multiple = 2**model.levels
-        self._eval_step = make_eval_step(make_estimate(model, xla=config.xla))
+        self._eval_step = make_eval_step(make_estimate(state.evaluated, xla=config.xla))
         self._zero_step = make_eval_step(lambda frame1, frame2: tf.zeros_like(frame1[..., :2]))
-        self._levels = make_levels(model)
+        self._levels = make_levels(state.evaluated)
         self.sets = []
         if config.val_split:
             self.sets.append(self._prepare(OWN, sources.val, config.data))
@@ -110,8 +96,9 @@ class Validation:
     def run(self, step: int) -> dict[str, float]:
         """Logs the errors and pictures of `step`; returns the errors by their keys."""
         points: dict[str, float] = {}
+        replicas = self._state.replicas
         for each in self.sets:
-            errors = errors_of(self._eval_step, each.batches, each.source, replicas=self._replicas)
+            errors = errors_of(self._eval_step, each.batches, each.source, replicas=replicas)
             points |= {f"{each.prefix}/{name}": errors.means[name] for name in METRICS}
             if self._tracker is not None:
                 interval = errors.interval().items()
@@ -133,40 +120,40 @@ class Validation:
         return points
 
     def _prepare(self, prefix: str, source: Source, data: DataConfig) -> EvaluatedSet:
+        config, replicas = self._state.config, self._state.replicas
         listed = None
-        if self._folder is not None:
-            name = prefix.replace("/", "-")
+        if replicas.is_chief:
             # Separate files for other data sets, whose ids may equal those of training samples.
-            listed = self._folder / (quarantine.FILE if prefix == OWN else f"quarantine-{name}.txt")
+            other = f"quarantine-{prefix.replace('/', '-')}.txt"
+            listed = self._state.run_dir / (quarantine.FILE if prefix == OWN else other)
         make_feed = functools.partial(build_eval_feed, data, source, listed=listed)
         batches = make_feed(
-            batch_size=self._config.val_batch_size,
-            multiple=self._multiple,
-            limit=self._config.eval_samples,
-            shard=(self._replicas.worker, self._replicas.workers),
+            batch_size=config.val_batch_size,
+            multiple=2**self._state.model.levels,
+            limit=config.eval_samples,
+            shard=(replicas.worker, replicas.workers),
         )
-        pictured = make_feed(batch_size=1, multiple=1, limit=self._config.picture_samples)
-        still = errors_of(self._zero_step, batches, source, replicas=self._replicas)
+        pictured = make_feed(batch_size=1, multiple=1, limit=config.picture_samples)
+        still = errors_of(self._zero_step, batches, source, replicas=replicas)
         return EvaluatedSet(prefix, source, batches, pictured, still.means["aepe"])
 
     def _draw(self, step: int, tracker: Tracker) -> None:
-        spreads = [self._draw_set(step, tracker, each) for each in self.sets]
-        self.spreads = next((found for found in spreads if found), self.spreads)
-
-    def _draw_set(self, step: int, tracker: Tracker, drawn: EvaluatedSet) -> dict[int, float]:
-        """Draws samples of a set; returns how much each level's flow depends on them, if known."""
-        flows: list[dict[int, np.ndarray]] = []
-        for batch in drawn.pictured:
-            levels = self._levels(batch)
-            flows.append({level: flow[0].numpy() for level, flow in levels.flows.items()})
-            name = f"{drawn.prefix}/{drawn.source.ids[int(batch.index[0])]}"
-            tracker.image(step, name, panel_of(batch, levels.estimate, flows[-1]))
-        alike = [shown for shown in flows if _shapes(shown) == _shapes(flows[0])]
-        if len(alike) < 2:
-            return {}
-        return spread_over_inputs(
-            {level: np.stack([shown[level] for shown in alike]) for level in alike[0]}
-        )
+        """Draws samples of each set; of the first with several, measures the levels' spreads."""
+        found: dict[int, float] = {}
+        for each in self.sets:
+            flows: list[dict[int, np.ndarray]] = []
+            for batch in each.pictured:
+                levels = self._levels(batch)
+                flows.append({level: flow[0].numpy() for level, flow in levels.flows.items()})
+                name = f"{each.prefix}/{each.source.ids[int(batch.index[0])]}"
+                sample = [part[0].numpy() for part in batch[:4]]
+                drawn = panel(*sample, estimate=levels.estimate[0].numpy(), flows=flows[-1])
+                tracker.image(step, name, drawn)
+            alike = [flow for flow in flows if _shapes(flow) == _shapes(flows[0])]
+            if len(alike) > 1 and not found:
+                stacks = {level: np.stack([flow[level] for flow in alike]) for level in alike[0]}
+                found = spread_over_inputs(stacks)
+        self.spreads = found or self.spreads
 
 
 def geometric_mean(errors: Sequence[float]) -> float:

@@ -12,14 +12,22 @@ import numpy as np
 import pytest
 
 from pwc_exp import cli
+from pwc_exp.config.commands import BootstrapConfig
 from pwc_exp.config.schema import CONFIG_FILE, to_yaml
 from pwc_exp.errors import ConfigError, DataError, MissingInputError
 from pwc_exp.evaluation import GroundTruth, means, score
-from pwc_exp.evaluation.bootstrap import BootstrapSettings
 from pwc_exp.evaluation.compare import compare
 from pwc_exp.evaluation.protocols import GroundTruthKind
-from pwc_exp.evaluation.records import METRICS_FILE, SAMPLES_FILE, as_csv, as_json, read
-from pwc_exp.evaluation.summary import SampleScore, Summary, summarize
+from pwc_exp.evaluation.records import (
+    METRICS_FILE,
+    SAMPLES_FILE,
+    SampleScore,
+    Summary,
+    as_csv,
+    as_json,
+    read,
+    summarize,
+)
 from pwc_exp.tracking import journal
 from pwc_exp.tracking.journal import Point
 
@@ -42,7 +50,7 @@ def summary(errors: dict[str, float]) -> Summary:
         rows,
         kinds={"sintel": GroundTruthKind(sparse=False)},
         protocols=[],
-        bootstrap=BootstrapSettings(True, 50, 0),
+        bootstrap=BootstrapConfig(draws=50),
     )
 
 

@@ -59,6 +59,11 @@ def pairs_of(*ids: str, size: tuple[int, int] = (4, 6)) -> Pairs:
     return Pairs(ids, frames, frames)
 
 
+def test_every_exact_format_of_predict_is_read() -> None:
+    assert {"flo", "npy", "flo5", "pfm", "kitti"} <= set(Output)
+    assert set(WRITERS) == set(SUFFIXES)
+
+
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_files_of_every_format_have_the_same_flow(suffix: str, tmp_path: Path) -> None:
     flows = np.random.default_rng(0).integers(-640, 640, (2, 4, 6, 2)) / np.float32(64)
@@ -69,12 +74,6 @@ def test_files_of_every_format_have_the_same_flow(suffix: str, tmp_path: Path) -
     found = FlowFiles(tmp_path, {"clean/0": None, "clean/1": None})
     np.testing.assert_array_equal(found.estimate(pairs_of("clean/1", "clean/0")), flows[::-1])
     assert not found.computes
-
-
-def test_every_format_of_predict_is_read() -> None:
-    exact = {"flo", "npy", "flo5", "pfm", "kitti"}
-    assert exact <= set(Output)
-    assert set(WRITERS) == set(SUFFIXES) and len(WRITERS) == len(exact)
 
 
 def test_a_file_is_named_by_its_sample_alone_or_after_a_prefix(tmp_path: Path) -> None:

@@ -59,13 +59,7 @@ START = (
 )
 # Between two steps and in the writing of points and checkpoints.
 LOOP = (
-    Point(
-        "step_made",
-        f"{STATE}:RunState.advance",
-        after,
-        "a step no file tells",
-        call=2,
-    ),
+    Point("step_made", f"{STATE}:RunState.advance", after, "a step no file tells", call=2),
     Point("rename_after", RENAME, after, "its name is not synced", r"\.tmp-step"),
     Point("saved", "pwc_exp.checkpoints:save", after, "one too many, before retention"),
     Point("line_before", "pwc_exp.tracking.journal:append", before, "measured, not written"),
@@ -80,20 +74,8 @@ LOOP = (
     Point("manifest_written", WRITE, after, "complete, by a wrong name", r"manifest\.json"),
     Point("tree_before", "pwc_exp.storage:_fsync_tree", before, "nothing of it synced"),
     Point("rename_before", RENAME, before, "synced, by a wrong name", r"\.tmp-step"),
-    Point(
-        "evaluating",
-        f"{VALIDATION}:errors_of",
-        before,
-        "steps made, no values",
-        call=3,
-    ),
-    Point(
-        "between_sets",
-        f"{VALIDATION}:errors_of",
-        before,
-        "one of two evaluated",
-        call=4,
-    ),
+    Point("evaluating", f"{VALIDATION}:errors_of", before, "steps made, no values", call=3),
+    Point("between_sets", f"{VALIDATION}:errors_of", before, "one of two evaluated", call=4),
     Point("png_half", WRITE, half, "half a picture", r"\.tmp-.*png"),
     Point("png_written", "pwc_exp.tracking.journal:write_picture", after, "a picture not listed"),
     Point("listed", "pwc_exp.tracking.journal:Journal.add_picture", after, "a picture, no values"),
@@ -109,6 +91,7 @@ LOOP = (
 STORES = (
     Point("metrics_before", f"{STORE}._send_metrics", before, "taken"),
     Point("loaded", f"{STATE}:RunState.resume", after, "loaded, no step made"),
+    Point("repaired", "pwc_exp.tracking.journal:repair", after, "a torn line is cut, no more"),
     Point("resume_half", WRITE, half, "half a run.json beside a whole one", r"\.tmp-run\.json"),
     Point("commit_before", f"{SQL}.do_commit", before, "an open transaction of SQLite", call=3),
     Point("metrics_after", f"{STORE}._send_metrics", after, "no ack"),

@@ -343,12 +343,14 @@ def _due_pictures(run: Run) -> set[tuple[str, int]]:
 def _pictures(folder: Path, points: Values) -> list[tuple[str, int]]:
     """The pictures of the event file, in which `points` must be, each once."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
 
     events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
     events.Reload()
     shown = [
         ((key, event.step), event.tensor_proto)
         for key in events.Tags()["tensors"]
+        if key != SESSION_START_INFO_TAG  # the hyperparameters
         for event in events.Tensors(key)
     ]
     assert len(dict(shown)) == len(shown)

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 import pytest
 
 from pwc_exp.report.figures import (
-    Line,
+    BEST,
+    WORST,
     Mark,
     _thinned,
     bar_chart,
     curve_chart,
     line_chart,
     scatter_chart,
+    shade,
 )
 
 
@@ -25,20 +27,16 @@ def markers(drawing: str) -> list[tuple[float, float]]:
 
 
 def lines(points: Sequence[tuple[float, float]], *, logarithmic: bool = False) -> str:
-    line = Line("a", points)
-    return line_chart([line], title="t", x="step", y="px", logarithmic=logarithmic)
+    return line_chart([points], title="t", x="step", y="px", logarithmic=logarithmic)
 
 
-def test_points_of_a_line_are_spaced_as_their_numbers() -> None:
+def test_points_of_a_line_are_spaced_as_their_numbers_or_their_logarithms() -> None:
     (x0, y0), (x1, y1), (x2, y2) = markers(lines([(0, 0), (1, 5), (4, 10)]))
     assert (x2 - x1) == pytest.approx(3 * (x1 - x0), abs=0.2)
     assert (y0 - y1) == pytest.approx(y1 - y2, abs=0.2)
     assert y0 > y2  # up is more
-
-
-def test_a_logarithmic_axis_leaves_out_what_it_cannot_show() -> None:
     points = [(0, 0.0), (1, 1.0), (2, 10.0), (3, 100.0), (4, math.nan)]
-    (_, y1), (_, y2), (_, y3) = markers(lines(points, logarithmic=True))
+    (_, y1), (_, y2), (_, y3) = markers(lines(points, logarithmic=True))  # without 0 and NaN
     assert (y1 - y2) == pytest.approx(y2 - y3, abs=0.2)
 
 
@@ -75,6 +73,11 @@ def test_what_a_user_names_stays_text() -> None:
 
 def test_the_same_chart_is_the_same_text() -> None:
     assert lines([(0, 1), (1, 2)]) == lines([(0, 1), (1, 2)])
+
+
+def test_better_runs_have_colours_nearer_to_that_of_the_best() -> None:
+    assert shade(0, 3) == shade(0, 1) == BEST and shade(2, 3) == WORST
+    assert len({shade(place, 9) for place in range(9)}) == 9
 
 
 def test_a_run_without_a_result_is_a_cross_at_the_bottom_and_none_without_results() -> None:

@@ -48,8 +48,3 @@ def test_a_lossless_picture_comes_back_pixel_by_pixel() -> None:
     image = PIL.Image.open(io.BytesIO(base64.b64decode(data)))
     np.testing.assert_array_equal(np.asarray(image), pixels)
     assert image_data(pixels).startswith("data:image/jpeg;base64,")
-
-
-def test_every_template_is_in_the_package() -> None:
-    names = pages._environment().list_templates()
-    assert {"base.html.j2", "evaluation.html.j2", "comparison.html.j2", "sweep.html.j2"} <= {*names}

@@ -7,9 +7,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from pwc_exp.report.figures import BEST, WORST, shade
-from pwc_exp.report.sweep import ChildRow, SeedGroup, SweepSummary, render
-from pwc_exp.report.sweep_text import markdown_table, text_table
+from pwc_exp.report.sweep import (
+    ChildRow,
+    SeedGroup,
+    SweepSummary,
+    markdown_table,
+    render,
+    text_table,
+)
 
 LONG = "x<y&\"'" + "very_long_" * 20
 PNG = b"\x89PNG not read"
@@ -97,19 +102,13 @@ def page_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", SWEEPS)
-def test_every_sweep_is_drawn_in_numbers_without_script_or_network(name: str) -> None:
-    page = page_of(name)
+def test_every_child_is_in_every_form_and_every_number_is_drawn(name: str) -> None:
+    made = SWEEPS[name]
+    page, lines, markdown = page_of(name), text_table(made), markdown_table(made)
     assert "<script" not in page and "http" not in page
     drawings = " ".join(re.findall(r' (?:[xy]|d)="([^"]*)"', page))
     assert "nan" not in drawings and "inf" not in drawings
-    assert page.count("<svg") == page.count("</svg>")
-    assert (page.count("<svg") > 0) == any(math.isfinite(row.aepe) for row in SWEEPS[name].children)
-
-
-@pytest.mark.parametrize("name", SWEEPS)
-def test_every_child_is_in_every_form(name: str) -> None:
-    made = SWEEPS[name]
-    page, lines, markdown = page_of(name), text_table(made), markdown_table(made)
+    assert (page.count("<svg") > 0) == any(math.isfinite(row.aepe) for row in made.children)
     for row in made.children:
         assert row.folder in page
         assert re.search(rf"^[* ]?\s+{row.number}  ", lines, re.MULTILINE)
@@ -127,17 +126,14 @@ def test_children_are_listed_best_first_and_failed_last_with_their_reasons() -> 
     assert "Out of memory" in text_table(made) and "Out of memory" in markdown_table(made)
 
 
-def test_more_may_be_better() -> None:
-    made = sweep([child(0, aepe=1.0), child(1, aepe=2.0)], best=None, lower_is_better=False)
-    assert [row.number for row in made.ranked] == [1, 0]
-
-
 def test_the_best_child_is_marked() -> None:
     made = sweep([child(0), child(1)], best=0)
     assert re.search(r"^\* +0  model=m0", text_table(made), re.MULTILINE)
     assert "| **0** | **model=m0" in markdown_table(made)
     (best,) = re.findall(r'<tr class="best">.*?</tr>', render(made), re.DOTALL)
     assert "m0" in best and "m1" not in best
+    made = sweep([child(0, aepe=1.0), child(1, aepe=2.0)], best=None, lower_is_better=False)
+    assert [row.number for row in made.ranked] == [1, 0]
 
 
 def test_the_lead_of_the_best_child_is_shown_with_what_is_known_about_it() -> None:
@@ -160,12 +156,6 @@ def test_what_was_not_measured_is_a_dash() -> None:
     assert "nan" not in page_of("all failed")
 
 
-def test_better_children_have_colours_nearer_to_that_of_the_best() -> None:
-    assert shade(0, 3) == BEST and shade(2, 3) == WORST
-    assert len({shade(place, 9) for place in range(9)}) == 9
-    assert shade(0, 1) == BEST
-
-
 def test_groups_of_seeds_have_a_mean_and_a_deviation() -> None:
     groups = [
         SeedGroup(name="model=a", count=3, mean=3.25, deviation=0.125, best=3.125),
@@ -176,13 +166,9 @@ def test_groups_of_seeds_have_a_mean_and_a_deviation() -> None:
         assert all(value in told for value in ("3.250", "0.125", "3.125", "2.500", "\u2013"))
 
 
-def test_several_objectives_show_the_front() -> None:
-    page = page_of("two objectives")
-    assert "Pareto front" in page and "2 children that no other beats" in page
+def test_objectives_pictures_notes_and_the_command_are_on_the_page() -> None:
+    assert "2 children that no other beats" in page_of("two objectives")
     assert "Pareto front" not in page_of("two")
-
-
-def test_pictures_notes_and_the_command_are_on_the_page() -> None:
     made = sweep([child(0)], pictures={"Importance <1>": PNG}, notes=["TPE, seed 1"])
     page = render(made)
     assert "data:image/png;base64,iVBORyBub3QgcmVhZA==" in page and "Importance &lt;1&gt;" in page

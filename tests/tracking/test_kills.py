@@ -15,10 +15,10 @@ from tracked import RUN, images, in_mlflow, metrics, shown
 from pwc_exp.tracking import journal
 
 WORKER = Path(__file__).with_name("worker.py")
-POINTS = (
-    *("uid_written", "tb_made", "ml_created", "ml_placed", "ml_before", "ml_sent", "ml_acked"),
-    *("ml_picture", "j_torn", "j_written", "j_repaired", "pic_written", "tb_half", "tb_written"),
-    *("tb_noted", "resumed", "ended", "ml_term"),
+POINTS = (  # of tests/kills/kill_points.py
+    *("record_written", "events_made", "create_after", "acked", "metrics_before", "metrics_after"),
+    *("picture_after", "line_half", "line_after", "repaired", "png_written", "event_half"),
+    *("event_after", "events_noted", "resume_half", "terminate_before", "end_recorded"),
 )
 STEPS = list(range(1, 61))
 PICTURED = STEPS[3::4]
@@ -46,7 +46,7 @@ def run(server: "subprocess.Popen[str]", root: Path, point: str, end: int, after
 
 
 def finish(server: "subprocess.Popen[str]", root: Path) -> None:
-    assert (run(server, root, "none", STEPS[-1]), (root / "stderr").read_text()) == (0, "")
+    assert (run(server, root, "", STEPS[-1]), (root / "stderr").read_text()) == (0, "")
 
 
 def check(root: Path) -> None:
@@ -60,11 +60,7 @@ def check(root: Path) -> None:
     run = in_mlflow(root)[1]  # the only one
     assert run.info.status == "FINISHED"
     assert "replay_mismatches" not in run.data.tags
-    assert shown(root) == {
-        "train/loss": STEPS,
-        "time/data_wait": STEPS,
-        "val/a": PICTURED,
-    }
+    assert shown(root) == {"train/loss": STEPS, "time/data_wait": STEPS, "val/a": PICTURED}
     assert images(root) == sorted(f"images/val~a+step+{step}" for step in PICTURED)
     assert [path for path in root.rglob(".*") if path.name.startswith((".tmp-", ".del-"))] == []
     with sqlite3.connect(root / "outputs/mlflow/mlflow.db") as database:
@@ -89,6 +85,6 @@ def test_a_run_survives_kills_at_any_time(
 ) -> None:
     chance = random.Random(seed)
     for _ in range(20):
-        run(server, root, "none", STEPS[-1], after=chance.uniform(0.01, 2))
+        run(server, root, "", STEPS[-1], after=chance.uniform(0.01, 2))
     finish(server, root)
     check(root)

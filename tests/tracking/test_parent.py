@@ -22,8 +22,8 @@ def open_child(
 ) -> None:
     """Trains the run of `RUN` for no steps, as `pwc_exp.train` would."""
     config = configure("train", "model=tiny", "loss.level_weights=[1,1,1]", *overrides)
-    state: Any = SimpleNamespace(origin=None, step=3)
-    with open_tracker(config, root / RUN, state, {}, resumed=resumed):
+    state: Any = SimpleNamespace(config=config, run_dir=root / RUN, origin=None, step=3)
+    with open_tracker(state, {}, resumed=resumed):
         (root / RUN / CONFIG_FILE).write_text(to_yaml(config))
 
 
@@ -58,11 +58,14 @@ def test_a_child_has_the_name_and_the_tags_of_its_place_in_the_sweep(
     assert Record.load(root / RUN).name == NAME
 
 
-def test_a_run_alone_is_nobodys_child(root: Path, configure: Callable[..., Any]) -> None:
-    open_child(root, configure, OFF)
+def test_a_run_alone_is_nobodys_child_and_a_mix_is_named_by_its_data_sets(
+    root: Path, configure: Callable[..., Any]
+) -> None:
+    parts = "[{name: sintel, root: a}, {name: kitti, root: b}, {name: sintel, root: c}]"
+    open_child(root, configure, "data=mix", f"data.parts={parts}", "data.root=/x", OFF)
     ((name, run),) = runs(root).items()
     assert name == "test/run"
-    assert run.data.tags["kind"] == "run"
+    assert (run.data.tags["kind"], run.data.tags["dataset"]) == ("run", "sintel+kitti")
     assert not {"parent", "mlflow.parentRunId"} & run.data.tags.keys()
 
 
@@ -103,8 +106,11 @@ def test_a_child_that_goes_on_is_the_same_child(root: Path, configure: Callable[
 )
 def test_files_that_name_no_sweep_stop_no_run(root: Path, file: str, content: str | None) -> None:
     folder = (root / RUN).parent
-    make_sweep(folder, {RUN.name: NAME})
-    assert sweep_of(root / RUN) is not None
+    made = make_sweep(folder, {RUN.name: NAME})
+    sweep = sweep_of(root / RUN)
+    assert sweep is not None
+    assert (sweep.uid, sweep.child) == (made.tags[UID], NAME)
+    assert sweep.values == {"model": "tiny", "seed": "2"}
     if content is None:
         (folder / file).unlink()
     else:
@@ -113,18 +119,3 @@ def test_files_that_name_no_sweep_stop_no_run(root: Path, file: str, content: st
     with make_tracker(root, mlflow=True) as tracker:
         tracker.scalars(0, {"train/loss": 1.0})
     assert runs(root).keys() == {"test"}
-
-
-def test_a_sweep_is_found_by_its_uid_wherever_it_lies(root: Path) -> None:
-    made = make_sweep((root / RUN).parent, {RUN.name: NAME})
-    sweep = sweep_of(root / RUN)
-    assert sweep is not None
-    assert (sweep.uid, sweep.child) == (made.tags[UID], NAME)
-    assert sweep.values == {"model": "tiny", "seed": "2"}
-
-
-def test_a_mix_is_named_by_its_data_sets(root: Path, configure: Callable[..., Any]) -> None:
-    parts = "[{name: sintel, root: a}, {name: kitti, root: b}, {name: sintel, root: c}]"
-    open_child(root, configure, "data=mix", f"data.parts={parts}", "data.root=/x", OFF)
-    (run,) = runs(root).values()
-    assert run.data.tags["dataset"] == "sintel+kitti"

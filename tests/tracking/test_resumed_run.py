@@ -8,16 +8,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
-from tracked import (
-    RUN,
-    TREE,
-    FakeStore,
-    images,
-    in_mlflow,
-    make_tracker,
-    metrics,
-    shown,
-)
+from tracked import RUN, TREE, FakeStore, images, in_mlflow, make_tracker, metrics, shown
 
 from pwc_exp.errors import DataError
 from pwc_exp.tracking import Tracker, journal, record, tracker

@@ -74,7 +74,7 @@ def test_a_run_without_mlflow_is_there_afterwards_as_a_whole(
     first = capsys.readouterr().out
     assert "sent     4 points, 1 pictures, 3 artifacts, " in first
     assert "the end of the run" in first
-    assert f"python -m pwc_exp.ui outputs={root}/outputs\n" in first
+    assert first.endswith("python -m pwc_exp.ui\n")
     _, found = in_mlflow(root)
     assert (found.info.status, found.info.run_name) == (status, "test")
     about = Record.load(folder)
@@ -159,8 +159,7 @@ def test_a_run_can_be_sent_to_another_experiment(root: Path, run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("missing", "error"),
-    [(record.FILE, MissingInputError), (CONFIG_FILE, MissingInputError)],
+    ("missing", "error"), [(record.FILE, MissingInputError), (CONFIG_FILE, MissingInputError)]
 )
 def test_a_folder_that_is_no_run_is_refused(run: Run, missing: str, error: Any) -> None:
     folder = run()

@@ -12,15 +12,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from tracked import (
-    FAR,
-    RUN,
-    TREE,
-    FakeStore,
-    in_mlflow,
-    make_tracker,
-    metrics,
-)
+from tracked import FAR, RUN, TREE, FakeStore, in_mlflow, make_tracker, metrics
 
 from pwc_exp.errors import BusyError, OutputError
 from pwc_exp.tracking import Tracker, journal, tracker
@@ -85,10 +77,7 @@ def test_picture_of_another_kind_is_refused(tmp_path: Path, pixels: np.ndarray) 
     ],
 )
 def test_run_ends_in_store_and_folder_as_it_ended(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    error: BaseException | None,
-    status: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException | None, status: str
 ) -> None:
     store = FakeStore()
     monkeypatch.setattr(Tracker, "_open_mlflow", lambda self: store)

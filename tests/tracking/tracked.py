@@ -62,12 +62,14 @@ def metrics(root: Path, key: str) -> list[tuple[int, int, float]]:
 
 
 def shown(root: Path) -> dict[str, list[int]]:
-    """What TensorBoard has: the steps of each key."""
+    """What TensorBoard has: the steps of each key, without the hyperparameters."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
 
     events = EventAccumulator(str(root / RUN / "tensorboard"), size_guidance={"tensors": 0})
     events.Reload()
-    return {key: [event.step for event in events.Tensors(key)] for key in events.Tags()["tensors"]}
+    keys = [key for key in events.Tags()["tensors"] if key != SESSION_START_INFO_TAG]
+    return {key: [event.step for event in events.Tensors(key)] for key in keys}
 
 
 def images(root: Path) -> list[str]:

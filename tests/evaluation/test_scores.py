@@ -11,82 +11,83 @@ from pwc_exp.evaluation.metrics import CURVES, ERROR_EDGES, SPEED_EDGES, total
 from pwc_exp.flow.metrics import error_sums, mean_of_sums
 
 
-def row(vectors: list[tuple[float, float]]) -> np.ndarray:
+def row(*vectors: tuple[float, float]) -> np.ndarray:
     """A flow of one row, [1, W, 2]."""
     return np.array([vectors], np.float32)
 
 
 def of(estimate: np.ndarray, flow: np.ndarray, **masks: Any) -> dict[str, float]:
-    masks.setdefault("valid", np.ones(flow.shape[:2]))
+    masks = {"valid": np.ones(flow.shape[:2]), **masks}
     return means([score(estimate, GroundTruth(flow, **masks))])
 
 
 def test_errors_of_0_2_4_and_6_px() -> None:
-    truth = row([(0, 0), (10, 0), (100, 0), (0, 41)])
-    estimate = truth + row([(0, 0), (0, 2), (-4, 0), (0, 6)])
-    found = of(estimate, truth)
+    truth = row((0, 0), (10, 0), (100, 0), (0, 41))
+    found = of(truth + row((0, 0), (0, 2), (-4, 0), (0, 6)), truth)
     assert found["aepe"] == found["aepe_per_image"] == 3
-    assert (found["outlier_1px"], found["outlier_3px"], found["outlier_5px"]) == (75, 50, 25)
+    assert [found[f"outlier_{n}px"] for n in (1, 3, 5)] == [75, 50, 25]
     assert found["fl_all"] == 25  # 4 px of 100 are within 5 percent
-    assert found["aepe_s0_10"] == 0
-    assert found["aepe_s10_40"] == 2
-    assert found["aepe_s40_plus"] == 5
+    assert [found[f"aepe_{part}"] for part in ("s0_10", "s10_40", "s40_plus")] == [0, 2, 5]
     assert (found["valid_pixels"], found["samples"]) == (4, 1)
 
 
 def test_a_pixel_exactly_at_a_threshold_is_within_it() -> None:
-    truth = row([(0, 0), (0, 0), (0, 0), (10, 0), (40, 0)])
-    found = of(truth + row([(1, 0), (3, 0), (5, 0), (0, 0), (0, 0)]), truth)
-    assert (found["outlier_1px"], found["outlier_3px"], found["outlier_5px"]) == (40, 20, 0)
+    truth = row((0, 0), (0, 0), (0, 0), (10, 0), (40, 0))
+    found = of(truth + row((1, 0), (3, 0), (5, 0), (0, 0), (0, 0)), truth)
+    assert [found[f"outlier_{n}px"] for n in (1, 3, 5)] == [40, 20, 0]
     assert found["aepe_s10_40"] == 0  # both 10 and 40 px
 
 
-def test_the_angular_error_is_that_of_vectors_with_a_third_component_of_1() -> None:
-    truth = row([(1, 0), (0, 0), (0, -1)])
-    estimate = row([(0, 0), (0, 0), (0, 1)])
-    assert of(estimate[:, :1], truth[:, :1])["aae"] == pytest.approx(45)
-    assert of(estimate[:, 1:2], truth[:, 1:2])["aae"] == 0
-    assert of(estimate[:, 2:], truth[:, 2:])["aae"] == pytest.approx(90)
-    tiny = row([(1e-6, 0)])
-    assert of(tiny, 0 * tiny)["aae"] == pytest.approx(np.degrees(1e-6))
+@pytest.mark.parametrize(
+    ("estimate", "truth", "angle"),
+    [
+        ((0, 0), (1, 0), 45),
+        ((0, 0), (0, 0), 0),
+        ((0, 1), (0, -1), 90),
+        ((1e-6, 0), (0, 0), np.degrees(1e-6)),
+    ],
+)
+def test_the_angular_error_is_that_of_vectors_with_a_third_component_of_1(
+    estimate: tuple[float, float], truth: tuple[float, float], angle: float
+) -> None:
+    assert of(row(estimate), row(truth))["aae"] == pytest.approx(angle)
 
 
 def test_wauc_gives_early_thresholds_more_weight() -> None:
     weights = 1 - np.arange(100) / 100
-    zero = row([(0, 0)])
-    for error, first in ((0.0, 0), (0.049, 0), (0.06, 1), (2.5, 49), (5.0, 99)):
+    for error, first in ((0.0, 0), (0.049, 0), (0.06, 1), (2.5, 49), (5.0, 99), (5.01, 100)):
         expected = 100 * weights[first:].sum() / weights.sum()
-        assert of(zero + row([(error, 0)]), zero)["wauc"] == pytest.approx(expected)
-    assert of(zero + row([(5.01, 0)]), zero)["wauc"] == 0
-    assert of(np.concatenate([zero, zero + 9], 1), np.zeros((1, 2, 2)))["wauc"] == 50
+        assert of(row((error, 0)), row((0, 0)))["wauc"] == pytest.approx(expected)
+    assert of(row((0, 0), (9, 9)), row((0, 0), (0, 0)))["wauc"] == 50
 
 
-def test_matched_and_unmatched_share_the_valid_pixels() -> None:
-    truth = row([(0, 0)] * 4)
-    estimate = row([(1, 0), (2, 0), (4, 0), (9, 0)])
+def test_masks_divide_the_valid_pixels() -> None:
+    truth = row(*[(0, 0)] * 4)
     found = of(
-        estimate, truth, valid=np.array([[1, 1, 1, 0]]), occlusion=np.array([[0, 0, 255, 255]])
+        row((1, 0), (2, 0), (4, 0), (9, 0)),
+        truth,
+        valid=np.array([[1, 1, 1, 0]]),
+        occlusion=np.array([[0, 0, 255, 255]]),
     )
     assert (found["aepe_matched"], found["aepe_unmatched"]) == (1.5, 4)
     assert found["aepe"] == pytest.approx(7 / 3)
-
-
-def test_objects_and_background_have_outliers_of_their_own() -> None:
-    truth = row([(0, 0)] * 4)
-    estimate = row([(4, 0), (0, 0), (4, 0), (4, 0)])
+    estimate = row((4, 0), (0, 0), (4, 0), (4, 0))
     found = of(estimate, truth, foreground=np.array([[0, 0, 3, 1]]))
     assert (found["fl_bg"], found["fl_fg"], found["fl_all"]) == (50, 100, 75)
 
 
-def test_errors_by_distance_to_a_motion_boundary() -> None:
+@pytest.mark.parametrize("upright", [False, True])
+def test_errors_by_distance_to_a_motion_boundary(upright: bool) -> None:
     truth = np.zeros((3, 200, 2), np.float32)
-    truth[:, 50:, 0] = 5  # columns 49 and 50 differ, the boundary lies in column 49
+    truth[:, 50:, 0] = 5  # columns 49 and 50 differ, the boundary is in column 49
+    near = np.abs(np.arange(200) - 49)
     estimate = truth.copy()
-    estimate[..., 1] += np.abs(np.arange(200) - 49)  # its distance is each pixel's error
+    estimate[..., 1] += near  # its distance is each pixel's error
+    if upright:
+        truth, estimate = truth.transpose(1, 0, 2), estimate.transpose(1, 0, 2)
     found = of(estimate, truth)
-    near = [abs(x - 49) for x in range(200)]
     for name, lower, upper in (("d0_10", 0, 10), ("d10_60", 10, 60), ("d60_140", 60, 140)):
-        expected = np.mean([d for d in near if lower <= d < upper])
+        expected = near[(near >= lower) & (near < upper)].mean()
         assert found[f"aepe_{name}"] == pytest.approx(expected), name
 
 
@@ -101,15 +102,11 @@ def test_a_still_or_sparse_truth_has_no_motion_boundary() -> None:
 
 
 def test_unknown_truth_counts_for_nothing_whatever_it_holds() -> None:
-    truth = row([(np.nan, np.nan), (1e10, 0), (0, 0)])
-    found = of(row([(5, 5), (5, 5), (3, 4)]), truth, valid=np.array([[0, 0, 1]]))
+    truth = row((np.nan, np.nan), (1e10, 0), (0, 0))
+    found = of(row((5, 5), (5, 5), (3, 4)), truth, valid=np.array([[0, 0, 1]]))
     assert (found["aepe"], found["valid_pixels"]) == (5, 1)
-
-
-def test_without_any_valid_pixel_every_metric_is_unknown() -> None:
-    flow = np.full((3, 5, 2), np.nan)
-    masks = {"occlusion": np.ones((3, 5)), "foreground": np.ones((3, 5))}
-    found = of(np.zeros((3, 5, 2)), flow, valid=np.zeros((3, 5)), **masks)
+    masks = {"occlusion": np.ones((1, 3)), "foreground": np.ones((1, 3))}
+    found = of(np.zeros((1, 3, 2)), truth, valid=np.zeros((1, 3)), **masks)
     assert all(np.isnan(found[metric.name]) for metric in METRICS)
     assert (found["valid_pixels"], found["samples"]) == (0, 1)
 
@@ -117,8 +114,7 @@ def test_without_any_valid_pixel_every_metric_is_unknown() -> None:
 def test_masks_that_are_not_there_leave_their_metrics_unknown_and_no_other() -> None:
     truth = np.zeros((4, 6, 2))
     truth[:, 3:] = [20, 30]
-    found = of(truth + 1, truth)
-    unknown = {name for name, value in found.items() if np.isnan(value)}
+    unknown = {name for name, value in of(truth + 1, truth).items() if np.isnan(value)}
     assert unknown == {
         *("fl_bg", "fl_fg", "aepe_matched", "aepe_unmatched"),
         *("aepe_s40_plus", "aepe_d10_60", "aepe_d60_140"),
@@ -126,8 +122,7 @@ def test_masks_that_are_not_there_leave_their_metrics_unknown_and_no_other() -> 
 
 
 def test_an_estimate_that_is_not_finite_is_infinitely_wrong() -> None:
-    zero = row([(0, 0), (0, 0)])
-    found = of(row([(np.nan, 0), (0, 0)]), zero)
+    found = of(row((np.nan, 0), (0, 0)), row((0, 0), (0, 0)))
     assert found["aepe"] == np.inf
     assert (found["outlier_5px"], found["fl_all"], found["wauc"], found["aae"]) == (50, 50, 50, 90)
 
@@ -140,8 +135,7 @@ def test_means_pool_pixels_and_average_images_apart() -> None:
         score(large, GroundTruth(large, np.zeros((2, 2)))),  # nothing known
     ]
     found = means(rows)
-    assert found["aepe"] == pytest.approx(2)
-    assert found["aepe_per_image"] == pytest.approx(3.5)
+    assert (found["aepe"], found["aepe_per_image"]) == pytest.approx((2, 3.5))
 
 
 def test_they_are_those_of_training_s_validation() -> None:
@@ -154,19 +148,16 @@ def test_they_are_those_of_training_s_validation() -> None:
     assert {name: found[name] for name in cheap} == pytest.approx(cheap, rel=1e-5)
 
 
-def test_tensors_are_scored_like_arrays() -> None:
-    flow = row([(1, 2), (3, 4), (5, 6)])
+def test_tensors_are_scored_like_arrays_and_another_size_is_refused() -> None:
+    flow = row((1, 2), (3, 4), (5, 6))
     arrays = score(flow + 1, GroundTruth(flow, np.ones((1, 3))))
     assert score(tf.constant(flow + 1), GroundTruth(tf.constant(flow), tf.ones((1, 3)))) == arrays
-
-
-def test_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"same size. Received: \(2, 3, 2\), \(3, 2, 2\)"):
         score(np.zeros((2, 3, 2)), GroundTruth(np.zeros((3, 2, 2)), np.ones((3, 2))))
 
 
 def test_curves_hold_each_valid_pixel_once_by_its_speed_and_by_its_error() -> None:
-    truth = row([(0, 0), (0.6, 0), (300, 0), (3, 0)])
+    truth = row((0, 0), (0.6, 0), (300, 0), (3, 0))
     totals = total([score(truth + 0.75, GroundTruth(truth, np.array([[1, 1, 1, 0]])))])
     curves = {name: np.array([totals[key] for key in keys]) for name, keys in CURVES.items()}
     speeds = dict(zip(SPEED_EDGES, curves["speed_pixels"], strict=False))
