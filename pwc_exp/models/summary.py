@@ -1,7 +1,7 @@
 """What a PWC-Net is made of: layers, parameters, and operations for frames of a given size."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 
@@ -44,7 +44,8 @@ def summarize(model: PWCNet, size: tuple[int, int]) -> list[LayerSummary]:
         flops = 2.0 * displacements * features * height * width
         name = f"cost_volume{level}"
         rows.append(LayerSummary(name, level, (height, width), displacements, 0, flops))
-        for part in filter(None, (estimator, model.contexts.get(level))):
+        parts: list[Any] = [estimator, *filter(None, [model.contexts.get(level)])]
+        for part in parts:
             layers = [*part.convolutions, part.head]
             rows += [of_layer(f"{part.name}/{layer.name}", layer, level) for layer in layers]
         if level in model.up_flow:
