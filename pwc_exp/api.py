@@ -25,8 +25,8 @@ from pwc_exp.data.sample import Batch
 from pwc_exp.flow.colour import flow_to_colour
 from pwc_exp.flow.warp import backward_warp, occlusion
 from pwc_exp.inference import make_levels
-from pwc_exp.prediction.estimation import GIGABYTE, Estimator
-from pwc_exp.prediction.outputs import TAILS, WRITERS, to_bytes
+from pwc_exp.prediction.estimation import Estimator
+from pwc_exp.prediction.outputs import WRITERS, to_bytes
 from pwc_exp.weights import Network, load_network
 
 FRAMES = "uint8, or float in [0, 1]; [H, W, 3], [H, W] (grey) or [B, H, W, 3]"
@@ -51,9 +51,7 @@ class FlowNetwork:
     def __init__(self, network: Network, config: PredictConfig) -> None:
         self.model, self.info = network
         self._estimator = Estimator(
-            self.model,
-            batch_size=config.batch_size,
-            memory_limit=config.memory_limit and config.memory_limit * GIGABYTE,
+            self.model, batch_size=config.batch_size, memory_limit=config.memory_limit
         )
         self._levels = make_levels(self.model)
         self._thresholds = {
@@ -185,12 +183,11 @@ def write_flow(
         flow: [H, W, 2].
         valid: [H, W], above 0 where the flow is known; None: everywhere.
     """
-    writers = {TAILS[kind]: writer for kind, writer in WRITERS.items()}
     suffix = Path(path).suffix.lower()
-    if suffix not in writers:
-        raise ValueError(f"path must end in one of {', '.join(writers)}. Received: {path}")
+    if suffix not in WRITERS:
+        raise ValueError(f"path must end in one of {', '.join(WRITERS)}. Received: {path}")
     known = None if valid is None else np.asarray(valid)
-    writers[suffix](Path(path), _flow(flow), known)
+    WRITERS[suffix](Path(path), _flow(flow), known)
 
 
 def flow_to_image(

@@ -98,9 +98,8 @@ def build_loss(config: training.LossConfig, model: PWCNet) -> LossFn:
         case _:
             raise TypeError(f"loss must be a known configuration. Received: {config}")
     weights = config.level_weights or _published_weights(config, model)
-    return functools.partial(
-        loss, level_weights=weights, units=model.units, alignment=model.upsample_alignment
-    )
+    levels = losses.Levels(weights, model.units, model.upsample_alignment)
+    return functools.partial(loss, levels=levels)
 
 
 def _published_weights(config: training.LossConfig, model: PWCNet) -> list[float]:

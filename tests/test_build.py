@@ -89,12 +89,8 @@ def test_a_loss_is_the_chosen_function_with_the_networks_units(
 ) -> None:
     chosen = [] if weights is None else [f"loss.level_weights={weights}"]
     loss = build_loss(configure("train", *SMALL, *overrides, *chosen).loss, tiny)
-    expected = function(
-        *random_flows(),
-        level_weights=weights or PAPER,
-        units={4: 20, 3: 20, 2: 20},
-        alignment="center",
-    )
+    levels = losses.Levels(weights or PAPER, {4: 20, 3: 20, 2: 20}, "center")
+    expected = function(*random_flows(), levels=levels)
     assert float(loss(*random_flows())) == pytest.approx(float(expected))
 
 
@@ -106,13 +102,8 @@ def test_plus_judges_a_level_by_its_flow_or_by_what_the_next_starts_from(
         configure("train", *SMALL, "loss=plus", f"loss.judged={judged}", f"loss.q={q}").loss, tiny
     )
     flows, target, valid = random_flows()
-    options: dict[str, Any] = {
-        "level_weights": PLUS,
-        "units": {4: 20, 3: 20, 2: 20},
-        "alignment": "center",
-        "q": q,
-        "epsilon": 0.01,
-    }
+    levels = losses.Levels(PLUS, {4: 20, 3: 20, 2: 20}, "center")
+    options: dict[str, Any] = {"levels": levels, "q": q, "epsilon": 0.01}
     with tf.GradientTape() as tape:
         value = loss(flows, target, valid)
     if judged == "flow":

@@ -65,10 +65,10 @@ def test_a_height_that_shrinks_at_each_step_is_exact_after_a_million() -> None:
     assert rates_of(schedule, 1_001_000) == pytest.approx([0.99999**1_001_000], rel=1e-4)
 
 
-def test_a_constant_rate_stays(configure: Callable[..., Any]) -> None:
+def test_a_rate_that_never_changes_stays(configure: Callable[..., Any]) -> None:
     config = configure("train", "schedule=constant", "schedule.rate=0.03")
-    schedule = build_schedule(config.schedule)
-    assert rates_of(schedule, 0, 1, 10**6) == pytest.approx([0.03] * 3)
+    assert rates_of(build_schedule(config.schedule), 0, 1, 10**6) == pytest.approx([0.03] * 3)
+    assert rates_of(Restarts(bases=[0.5], round_steps=3, halvings=[]), 0, 2, 3, 9) == [0.5] * 4
 
 
 def test_one_cycle_is_rafts_on_flyingchairs(configure: Callable[..., Any]) -> None:
@@ -106,23 +106,25 @@ def test_one_cycle_that_is_too_short_to_go_up_starts_at_the_peak(share: float, t
 
 def one_cycle(**changes: Any) -> OneCycle:
     """Up from 0.1 to 1 in 8 steps, down to 0.01 in 32."""
-    knobs = {"peak": 1.0, "total": 41, "warmup_share": 9 / 41, "anneal": "linear"}
-    return OneCycle(**{**knobs, "start_divisor": 10.0, "final_divisor": 10.0, **changes})
+    settings = {"peak": 1.0, "total": 41, "warmup_share": 9 / 41, "anneal": "linear"}
+    return OneCycle(**{**settings, "start_divisor": 10.0, "final_divisor": 10.0, **changes})
 
 
-def test_cosine_warms_up_and_ends_at_the_final_rate(configure: Callable[..., Any]) -> None:
-    changes = ("schedule.peak=8e-4", "schedule.final=2e-4", "schedule.warmup=100")
+@pytest.mark.parametrize(
+    ("final", "warmup", "expected"),
+    [
+        (2e-4, 100, [0, 4e-4, 8e-4, 5e-4, 2e-4 + 3e-4 * (1 - np.sqrt(0.5)), 2e-4, 2e-4]),
+        (0, 0, [8e-4, None, None, None, None, 0, 0]),
+    ],
+)
+def test_cosine_warms_up_and_ends_at_the_final_rate(
+    final: float, warmup: int, expected: list[float], configure: Callable[..., Any]
+) -> None:
+    changes = ("schedule.peak=8e-4", f"schedule.final={final}", f"schedule.warmup={warmup}")
     config = configure("train", "schedule=cosine", "steps=1100", *changes)
-    schedule = build_schedule(config.schedule)
-    late = 2e-4 + 6e-4 * (1 - np.sqrt(0.5)) / 2
-    expected = [0, 4e-4, 8e-4, 5e-4, late, 2e-4, 2e-4]
-    assert rates_of(schedule, 0, 50, 100, 600, 850, 1100, 9999) == pytest.approx(expected)
-
-
-def test_cosine_without_warm_up_starts_at_the_peak(configure: Callable[..., Any]) -> None:
-    config = configure("train", "schedule=cosine", "schedule.final=0", "steps=100")
-    schedule = build_schedule(config.schedule)
-    assert rates_of(schedule, 0, 50, 100) == pytest.approx([1e-4, 5e-5, 0], abs=1e-11)
+    rates = rates_of(build_schedule(config.schedule), 0, 50, 100, 600, 850, 1100, 9999)
+    for rate, known in zip(rates, expected, strict=True):
+        assert known is None or rate == pytest.approx(known, abs=1e-9)
 
 
 def test_rounds_of_pwc_net_plus_start_anew_and_are_halved(configure: Callable[..., Any]) -> None:
@@ -132,11 +134,6 @@ def test_rounds_of_pwc_net_plus_start_anew_and_are_halved(configure: Callable[..
         rates = rates_of(schedule, *(number * 150_000 + step for step in halved))
         assert rates == pytest.approx([base / 2**times for times in halved.values()], rel=1e-6)
     assert rates_of(schedule, 750_000, 10**6) == pytest.approx([5e-6 / 2**10] * 2, rel=1e-6)
-
-
-def test_a_single_round_that_is_never_halved_is_constant() -> None:
-    schedule = Restarts(bases=[0.5], round_steps=3, halvings=[])
-    assert rates_of(schedule, 0, 2, 3, 9) == [0.5] * 4
 
 
 @pytest.mark.parametrize(
@@ -187,17 +184,10 @@ def test_a_schedule_that_ends_before_the_run_is_refused(
         check_covers(schedule, 1001)
 
 
-@pytest.mark.parametrize("choice", ["constant", "multisteps", "cyclic"])
-def test_a_schedule_without_an_end_covers_every_run(
-    choice: str, configure: Callable[..., Any]
-) -> None:
-    check_covers(configure("train", f"schedule={choice}").schedule, 10**9)
-
-
-@pytest.mark.parametrize("choice", ["cosine", "onecycle"])
-def test_a_schedule_with_an_end_is_as_long_as_the_run_unless_told(
-    choice: str, configure: Callable[..., Any]
-) -> None:
-    assert configure("train", f"schedule={choice}", "steps=123").schedule.total == 123
-    told = configure("train", f"schedule={choice}", "steps=123", "schedule.total=223")
-    assert told.schedule.total == 223
+def test_a_schedule_covers_the_run_unless_told_otherwise(configure: Callable[..., Any]) -> None:
+    for choice in ("constant", "multisteps", "cyclic"):  # without an end
+        check_covers(configure("train", f"schedule={choice}").schedule, 10**9)
+    for choice in ("cosine", "onecycle"):  # as long as the run
+        assert configure("train", f"schedule={choice}", "steps=123").schedule.total == 123
+        told = configure("train", f"schedule={choice}", "steps=123", "schedule.total=223")
+        assert told.schedule.total == 223

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import os
 import signal
 import socket
@@ -11,22 +10,23 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
+import requests
 from free_ports import free_ports
 from PIL import Image
 
 from pwc_exp import checkpoints, serving
 from pwc_exp.build import build_model
+from pwc_exp.export.command import export
 from pwc_exp.export.formats import run_savedmodel
 from pwc_exp.export.parity import Shape, frames
+from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.prediction.estimation import Estimator
 from pwc_exp.serving import Limits, Served, make_server
 
@@ -40,46 +40,25 @@ def network(frame1: np.ndarray, frame2: np.ndarray) -> np.ndarray:
     return np.stack([frame1[..., 0], frame2[..., 1]], axis=-1).astype(np.float32)
 
 
-class Reply(NamedTuple):
-    status: int
-    kind: str
-    body: bytes
-
-    def error(self) -> str:
-        return json.loads(self.body)["error"]
+def ask(port: int, path: str, **options: Any) -> requests.Response:
+    """POST if there is something to send, else GET."""
+    method = "POST" if options else "GET"
+    return requests.request(method, f"http://127.0.0.1:{port}{path}", timeout=20, **options)
 
 
-class Running(NamedTuple):
-    port: int
-
-    def ask(
-        self, path: str, body: bytes | None = None, kind: str = "application/json", method: str = ""
-    ) -> Reply:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}",
-            body,
-            {"Content-Type": kind},
-            method=method or ("POST" if body is not None else "GET"),
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return Reply(answer.status, answer.headers["Content-Type"], answer.read())
-        except urllib.error.HTTPError as error:
-            return Reply(error.code, error.headers["Content-Type"], error.read())
-
-
-def run(served: Served) -> Iterator[Running]:
+def run(served: Served) -> Iterator[int]:
+    """The port of a server."""
     server = make_server(served, LIMITS)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
-        yield Running(listener.getsockname()[1])
+        yield listener.getsockname()[1]
         server.should_exit = True
         thread.join()
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
+def port() -> Iterator[int]:
     yield from run(Served(network, {"units": "pixels"}))
 
 
@@ -89,106 +68,118 @@ def png(frame: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def as_json(**files: bytes) -> bytes:
-    return json.dumps(
-        {name: base64.b64encode(data).decode() for name, data in files.items()}
-    ).encode()
+def as_json(**files: bytes) -> dict[str, Any]:
+    return {"json": {name: base64.b64encode(data).decode() for name, data in files.items()}}
 
 
-BODY = as_json(frame1=png(frame1), frame2=png(frame2))
+def raw(data: bytes, kind: str = "application/json") -> dict[str, Any]:
+    return {"data": data, "headers": {"Content-Type": kind}}
 
 
-def multipart(**files: bytes) -> tuple[bytes, str]:
-    parts = [
-        f'--b0\r\nContent-Disposition: form-data; name="{name}"; filename="x"\r\n\r\n'.encode()
-        + data
-        + b"\r\n"
-        for name, data in files.items()
-    ]
-    return b"".join(parts) + b"--b0--\r\n", "multipart/form-data; boundary=b0"
+FILES = {"frame1": png(frame1), "frame2": png(frame2)}
+BODY = as_json(**FILES)
 
 
-def flow_of(flo: bytes) -> np.ndarray:
-    magic, width, height = struct.unpack("<fii", flo[:12])
+def flow_of(reply: requests.Response) -> np.ndarray:
+    magic, width, height = struct.unpack("<fii", reply.content[:12])
     assert magic == 202021.25
-    return np.frombuffer(flo[12:], "<f4").reshape(height, width, 2)
+    return np.frombuffer(reply.content[12:], "<f4").reshape(height, width, 2)
 
 
-def test_json_and_multipart_give_the_same_flo(running: Running) -> None:
-    expected = network(frame1, frame2)
-    for body, kind in (
-        (BODY, "application/json"),
-        multipart(frame1=png(frame1), frame2=png(frame2)),
-    ):
-        reply = running.ask("/flow", body, kind)
-        assert (reply.status, reply.kind) == (200, "application/octet-stream")
-        np.testing.assert_array_equal(flow_of(reply.body), expected)
+@pytest.mark.parametrize("body", [BODY, {"files": FILES}], ids=["json", "multipart"])
+def test_json_and_multipart_give_the_flo(port: int, body: dict[str, Any]) -> None:
+    reply = ask(port, "/flow", **body)
+    assert (reply.status_code, reply.headers["Content-Type"]) == (200, "application/octet-stream")
+    np.testing.assert_array_equal(flow_of(reply), network(frame1, frame2))
 
 
-def test_the_flow_comes_as_a_picture_or_as_numbers_with_their_unit(running: Running) -> None:
-    picture = running.ask("/flow?as=png", BODY)
-    assert picture.kind == "image/png"
-    assert Image.open(io.BytesIO(picture.body)).size == (30, 20)
-    numbers = json.loads(running.ask("/flow?as=json", BODY).body)
+def test_the_flow_comes_as_a_picture_or_as_numbers_with_their_unit(port: int) -> None:
+    picture = ask(port, "/flow?as=png", **BODY)
+    assert picture.headers["Content-Type"] == "image/png"
+    assert Image.open(io.BytesIO(picture.content)).size == (30, 20)
+    numbers = ask(port, "/flow?as=json", **BODY).json()
     assert (numbers["height"], numbers["width"], numbers["units"]) == (20, 30, "pixels")
     np.testing.assert_array_equal(numbers["flow"], network(frame1, frame2))
 
 
-def test_health_and_info_are_for_machines(running: Running) -> None:
-    assert json.loads(running.ask("/health").body) == {"status": "ok"}
-    assert json.loads(running.ask("/info").body) == {"units": "pixels"}
+def test_health_info_and_the_interface_are_described_without_another_host(port: int) -> None:
+    assert ask(port, "/health").json() == {"status": "ok"}
+    assert ask(port, "/info").json() == {"units": "pixels"}
+    paths = ask(port, "/openapi.json").json()["paths"]
+    assert paths.keys() == {"/health", "/info", "/flow"}
+    kinds = paths["/flow"]["post"]["requestBody"]["content"].keys()
+    assert kinds == {"multipart/form-data", "application/json"}
+    page = ask(port, "/docs").text
+    assert "POST /flow" in page and "http" not in page
+
+
+large = png(np.zeros((40, 30, 3), np.uint8))
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "reason"),
+    ("path", "body", "status", "reason"),
     [
-        (("/nothing", None, ""), 404, "POST /flow. Received: /nothing"),
-        (("/flow", None, ""), 405, "takes POST. Received: GET"),
-        (("/health", b"{}", ""), 405, "takes GET. Received: POST"),
+        ("/nothing", {}, 404, "POST /flow. Received: /nothing"),
+        ("/flow", {}, 405, "takes POST. Received: GET"),
+        ("/health", raw(b"{}"), 405, "takes GET. Received: POST"),
         (
-            ("/flow?as=tiff", BODY, "application/json"),
+            "/flow?as=tiff",
+            BODY,
             400,
             "as: Input should be 'flo', 'png' or 'json'. Received: tiff",
         ),
-        (("/flow", BODY, "text/plain"), 415, "Received: text/plain"),
-        (("/flow", b"{", "application/json"), 400, "The body must be JSON"),
-        (("/flow", b"[]", "application/json"), 400, "The body must be JSON"),
-        (("/flow", b'{"frame1": "?", "frame2": ""}', "application/json"), 400, "must be JSON"),
-        (("/flow", b"[" * 50_000, "application/json"), 400, "must be JSON"),
-        (("/flow", as_json(frame1=b"a"), "application/json"), 400, "Missing: frame2"),
-        (("/flow", as_json(frame1=b"a", frame2=b"b"), "application/json"), 400, "Not an image"),
-        (("/flow", multipart(frame1=b"a")[0], multipart()[1]), 400, "Missing: frame2"),
-        (("/flow", b"x", "multipart/form-data"), 400, "Missing boundary"),
-        (("/flow", b"x" * 60_001, "application/json"), 413, "at most 60000 bytes. Received: 60001"),
+        ("/flow", raw(b"x", "text/plain"), 415, "Received: text/plain"),
+        ("/flow", raw(b"{"), 400, "The body must be JSON"),
+        ("/flow", raw(b"[]"), 400, "The body must be JSON"),
+        ("/flow", raw(b'{"frame1": "?", "frame2": ""}'), 400, "must be JSON"),
+        ("/flow", raw(b"[" * 50_000), 400, "must be JSON"),
+        ("/flow", as_json(frame1=b"a"), 400, "Missing: frame2"),
+        ("/flow", as_json(frame1=b"a", frame2=b"b"), 400, "Not an image"),
+        ("/flow", {"files": {"frame1": b"a"}}, 400, "Missing: frame2"),
+        ("/flow", raw(b"x", "multipart/form-data"), 400, "Missing boundary"),
+        ("/flow", raw(b"x" * 60_001), 413, "at most 60000 bytes. Received: 60001"),
+        ("/flow", as_json(frame1=large, frame2=large), 413, "1000 pixels. Received: 40 x 30"),
+        (
+            "/flow",
+            as_json(frame1=png(frame1), frame2=png(frame2[:10])),
+            400,
+            "20 x 30 and 10 x 30",
+        ),
     ],
 )
 def test_a_wrong_request_is_told_what_is_wrong(
-    running: Running, asked: tuple[str, bytes | None, str], status: int, reason: str
+    port: int, path: str, body: dict[str, Any], status: int, reason: str
 ) -> None:
-    reply = running.ask(*asked)
-    assert (reply.status, reply.kind) == (status, "application/json")
-    assert reason in reply.error()
+    reply = ask(port, path, **body)
+    assert (reply.status_code, reply.headers["Content-Type"]) == (status, "application/json")
+    assert reason in reply.json()["error"]
 
 
-def test_frames_of_two_sizes_are_refused(running: Running) -> None:
-    reply = running.ask("/flow", as_json(frame1=png(frame1), frame2=png(frame2[:10])))
-    assert reply.status == 400 and "20 x 30 and 10 x 30" in reply.error()
-
-
-def test_a_large_frame_is_refused_before_it_is_decoded(running: Running) -> None:
-    large = np.zeros((40, 30, 3), np.uint8)
-    reply = running.ask("/flow", as_json(frame1=png(large), frame2=png(large)))
-    assert reply.status == 413 and "at most 1000 pixels. Received: 40 x 30" in reply.error()
-
-
-def test_a_body_that_does_not_come_is_not_waited_for(running: Running) -> None:
-    with socket.create_connection(("127.0.0.1", running.port)) as client:
-        client.sendall(b"POST /flow HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
-        answer = b"".join(iter(lambda: client.recv(4096), b""))
-    assert (
-        answer.startswith(b"HTTP/1.1 408 ")
-        and b"100 bytes of the body must arrive within 1 s" in answer
-    )
+@pytest.mark.parametrize(
+    ("sent", "status", "reason"),
+    [
+        (b"GET /health HTTP/1.1\r\nHost:", b"", b""),
+        (
+            b"POST /flow HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"HTTP/1.1 411 ",
+            b"Content-Length must be given",
+        ),
+        (
+            b"POST /flow HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc",
+            b"HTTP/1.1 408 ",
+            b"100 bytes of the body must arrive within 1 s",
+        ),
+    ],
+    ids=["silent", "of unknown length", "a body that does not come"],
+)
+def test_a_client_is_not_waited_for(port: int, sent: bytes, status: bytes, reason: bytes) -> None:
+    answer = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(sent)
+        while not answer.endswith(b"}") and (part := client.recv(4096)):
+            answer += part
+    assert answer.startswith(status) and bool(answer) == bool(status)
+    assert reason in answer
 
 
 def test_a_failure_of_the_network_is_told_without_its_details(
@@ -197,10 +188,10 @@ def test_a_failure_of_the_network_is_told_without_its_details(
     def broken(frame1: np.ndarray, frame2: np.ndarray) -> np.ndarray:
         raise RuntimeError("secret path")
 
-    for running in run(Served(broken, {})):
-        reply = running.ask("/flow", BODY)
-        assert reply.status == 500 and "secret" not in reply.error()
-        assert running.ask("/health").status == 200
+    for port in run(Served(broken, {})):
+        reply = ask(port, "/flow", **BODY)
+        assert reply.status_code == 500 and "secret" not in reply.text
+        assert ask(port, "/health").status_code == 200
     assert "secret path" in capfd.readouterr().err
 
 
@@ -212,60 +203,42 @@ def test_more_than_can_wait_are_sent_away_and_the_end_waits_for_the_rest() -> No
         may_end.wait(20)
         return network(frame1, frame2)
 
-    replies: list[Reply] = []
-    for running in run(Served(slow, {})):
+    replies: list[int] = []
+    for port in run(Served(slow, {})):
 
-        def ask(running: Running = running) -> None:
-            replies.append(running.ask("/flow", BODY))
+        def wait(port: int = port) -> None:
+            replies.append(ask(port, "/flow", **BODY).status_code)
 
-        threads = [threading.Thread(target=ask) for _ in range(3)]
+        threads = [threading.Thread(target=wait) for _ in range(3)]
         for thread in threads:
             thread.start()
         assert started.acquire(timeout=20)
         while not replies:  # one of the three finds no place
             time.sleep(0.01)
-        assert running.ask("/health").status == 200
+        assert ask(port, "/health").status_code == 200
         threading.Timer(0.3, may_end.set).start()  # while the server ends
     for thread in threads:
         thread.join()
-    assert [reply.status for reply in replies] == [503, 200, 200]
+    assert replies == [503, 200, 200]
 
 
-def test_a_silent_client_is_cut_off(running: Running) -> None:
-    with socket.create_connection(("127.0.0.1", running.port), timeout=20) as client:
-        client.sendall(b"GET /health HTTP/1.1\r\nHost:")
-        assert client.recv(4096) == b""
-
-
-def test_a_body_of_unknown_length_is_refused(running: Running) -> None:
-    with socket.create_connection(("127.0.0.1", running.port), timeout=20) as client:
-        client.sendall(b"POST /flow HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-        assert client.recv(4096).startswith(b"HTTP/1.1 411 ")
-
-
-def test_the_interface_is_described_without_another_host(running: Running) -> None:
-    schema = json.loads(running.ask("/openapi.json").body)
-    assert schema["paths"].keys() == {"/health", "/info", "/flow"}
-    assert schema["paths"]["/flow"]["post"]["requestBody"]["content"].keys() == {
-        "multipart/form-data",
-        "application/json",
-    }
-    page = running.ask("/docs").body
-    assert b"POST /flow" in page and b"http" not in page
+def tiny(configure: Callable[..., Any], folder: Path, *overrides: str) -> tuple[PWCNet, Path]:
+    """A network with random weights, and their checkpoint."""
+    config = configure("train", "model=tiny", *overrides)
+    keras.utils.set_random_seed(4)
+    model = build_model(config.model, config.precision)
+    state = checkpoints.named_state(model)
+    return model, checkpoints.save(folder, step=0, state=state, metrics={}, fingerprint={})
 
 
 def test_the_served_flow_is_that_of_predict(configure: Callable[..., Any], tmp_path: Path) -> None:
-    keras.utils.set_random_seed(4)
-    small = ("model=tiny", "model.levels=3", "model.feature_channels=[4,6,8]")
-    config = configure("train", *small, "loss.level_weights=[1,1]")
-    model = build_model(config.model, config.precision)
-    state = checkpoints.named_state(model)
-    weights = checkpoints.save(tmp_path, step=0, state=state, metrics={}, fingerprint={})
-    served = serving._load(configure("serve", *small, f"weights={weights}"))
+    small = ("model.levels=3", "model.feature_channels=[4,6,8]")
+    model, weights = tiny(configure, tmp_path, *small, "loss.level_weights=[1,1]")
+    served = serving._load(configure("serve", "model=tiny", *small, f"weights={weights}"))
     assert served.info["order"] == "x (right), y (down)"
     (expected,) = Estimator(model)([frame1 / np.float32(255)], [frame2 / np.float32(255)])
-    for running in run(served):
-        found = flow_of(running.ask("/flow", BODY).body)
+    for port in run(served):
+        found = flow_of(ask(port, "/flow", **BODY))
     assert np.abs(expected).max() > 0.01
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
@@ -275,31 +248,15 @@ ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(ROOT),
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
 }
-PAIR = frames(Shape(1, 33, 50))
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh network, as SavedModel and as a model of MLflow."""
+def exported(configure: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network, as SavedModel and as a model of MLflow."""
     folder = tmp_path_factory.mktemp("served")
-    program = (
-        "from pwc_exp import cli; cli.prepare_environment();"
-        "import keras; keras.utils.set_random_seed(3);"
-        "from pwc_exp import checkpoints, composition as c; from pathlib import Path;"
-        "from pwc_exp.build import build_model; c.register();"
-        "t = c.check(c.compose_command('train', ['model=tiny']).values, 'train');"
-        "m = build_model(t.model, t.precision);"
-        "checkpoints.save(Path('w'), step=0, state=checkpoints.named_state(m), metrics={},"
-        " fingerprint={})"
-    )
-
-    def run(*arguments: str) -> None:
-        command = [sys.executable, *arguments]
-        subprocess.run(command, cwd=folder, env=ENVIRONMENT, check=True, timeout=300)
-
-    run("-c", program)
-    asked = ["out=out", "formats=[savedmodel,mlflow]", "compared=[[1,33,50]]"]
-    run("-m", "pwc_exp.export", "model=tiny", "weights=w/step-00000000", *asked)
+    _, weights = tiny(configure, folder / "weights")
+    asked = (f"out={folder}/out", "formats=[savedmodel,mlflow]", "compared=[[1,33,50]]")
+    export(configure("export", "model=tiny", f"weights={weights}", *asked))
     return folder / "out"
 
 
@@ -307,10 +264,11 @@ def wait_for(process: subprocess.Popen, address: str) -> None:
     end = time.monotonic() + 240
     while process.poll() is None and time.monotonic() < end:
         try:
-            with urllib.request.urlopen(address, timeout=5):
+            if requests.get(address, timeout=5).ok:
                 return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.5)
+        except requests.RequestException:
+            pass
+        time.sleep(0.5)
     pytest.fail(f"{address} does not answer; exit code {process.poll()}")
 
 
@@ -320,8 +278,7 @@ def test_an_exported_network_answers_over_http_and_ends_when_told(exported: Path
     command = [sys.executable, "-m", "pwc_exp.serve", f"exported={exported}/savedmodel"]
     with subprocess.Popen([*command, f"port={port}"], env=ENVIRONMENT) as process:
         wait_for(process, f"http://127.0.0.1:{port}/health")
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/info") as answer:
-            assert json.load(answer)["order"] == "x (right), y (down)"
+        assert ask(port, "/info").json()["order"] == "x (right), y (down)"
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
 
@@ -329,31 +286,17 @@ def test_an_exported_network_answers_over_http_and_ends_when_told(exported: Path
 @pytest.mark.slow
 def test_mlflow_serves_the_flow(exported: Path) -> None:
     (port,) = free_ports(1)
-    command = [
-        "mlflow",
-        "models",
-        "serve",
-        "-m",
-        str(exported / "mlflow"),
-        "--env-manager",
-        "local",
-    ]
-    with subprocess.Popen(
-        [*command, "-h", "127.0.0.1", "-p", str(port)], env=ENVIRONMENT, start_new_session=True
-    ) as process:
+    command = f"mlflow models serve -m {exported}/mlflow --env-manager local -h 127.0.0.1 -p {port}"
+    pair = frames(Shape(1, 33, 50))
+    with subprocess.Popen(command.split(), env=ENVIRONMENT, start_new_session=True) as process:
         try:
             wait_for(process, f"http://127.0.0.1:{port}/ping")
-            inputs = {f"frame{n}": frame.tolist() for n, frame in enumerate(PAIR, start=1)}
-            request = urllib.request.Request(
-                f"http://127.0.0.1:{port}/invocations",
-                json.dumps({"inputs": inputs}).encode(),
-                {"Content-Type": "application/json"},
-            )
-            with urllib.request.urlopen(request, timeout=120) as answer:
-                flow = np.asarray(json.load(answer)["predictions"], np.float32)
+            inputs = {f"frame{n}": frame.tolist() for n, frame in enumerate(pair, start=1)}
+            address = f"http://127.0.0.1:{port}/invocations"
+            reply = requests.post(address, json={"inputs": inputs}, timeout=120)
+            flow = np.asarray(reply.json()["predictions"], np.float32)
         finally:
             os.killpg(process.pid, signal.SIGTERM)
     assert flow.shape == (1, 33, 50, 2)
-    np.testing.assert_allclose(
-        flow, run_savedmodel(exported / "savedmodel")["TensorFlow"](*PAIR), atol=1e-3
-    )
+    expected = run_savedmodel(exported / "savedmodel")["TensorFlow"](*pair)
+    np.testing.assert_allclose(flow, expected, atol=1e-3)

@@ -1,6 +1,6 @@
 """Weights from a network of another size or with other levels: what is taken, and what is not."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,9 @@ def test_a_finer_level_starts_from_the_finest_that_the_source_has(
     assert transfer.partial == {"estimator2/conv0/kernel": list(taken)}
     assert not transfer.fresh
     assert not transfer.unused
+    text = transfer.summary()
+    assert "context2 from context3, estimator2 from estimator3" in text
+    assert "in part: estimator2 (1)" in text and "\n" not in text
 
 
 @pytest.mark.parametrize("dense", ["true", "false"])
@@ -198,13 +201,6 @@ def test_what_has_another_shape_stays_fresh_and_is_listed(build: Build, tmp_path
     assert "fresh: context2 (8); not used: context2 (4)" in transfer.summary()
 
 
-def test_the_summary_says_which_level_started_from_which(build: Build, tmp_path: Path) -> None:
-    text = transferred(build(COARSE), build(), tmp_path).summary()
-    assert "context2 from context3, estimator2 from estimator3" in text
-    assert "in part: estimator2 (1)" in text
-    assert "\n" not in text
-
-
 def test_a_network_without_a_level_takes_those_it_has(build: Build, tmp_path: Path) -> None:
     source, target = build("model.context=none"), build(COARSE, "model.context=none")
     theirs = values(source)
@@ -227,21 +223,14 @@ def test_the_same_network_is_taken_whole(build: Build, tmp_path: Path) -> None:
     assert not (transfer.fresh or transfer.partial or transfer.renamed or transfer.unused)
 
 
-def test_a_network_with_nothing_in_common_is_refused(build: Build, tmp_path: Path) -> None:
-    names: Mapping[str, tuple[int, ...]] = {"model/pwcnet/pyramid/conv1a/kernel": (3, 3, 3, 5)}
-    arrays = {name: np.zeros(shape, np.float32) for name, shape in names.items()}
+def test_a_network_with_nothing_in_common_or_nan_is_refused(build: Build, tmp_path: Path) -> None:
+    arrays = {"model/pwcnet/pyramid/conv1a/kernel": np.zeros((3, 3, 3, 5), np.float32)}
     safetensors.numpy.save_file(arrays, tmp_path / "other.safetensors")
-    target = build()
+    source, target = build(COARSE), build()
     before = values(target)
     with pytest.raises(DataError, match="other.safetensors must have a variable in common"):
         transfer_weights(target, tmp_path / "other.safetensors")
-    assert all(np.array_equal(value, before[name]) for name, value in values(target).items())
-
-
-def test_a_weight_that_is_not_finite_is_refused_with_overlap_too(
-    build: Build, tmp_path: Path
-) -> None:
-    source, target = build(COARSE), build()
     source.variables[0].assign(np.full(source.variables[0].shape, np.nan))
     with pytest.raises(DataError, match="NaN"):
         transferred(source, target, tmp_path)
+    assert all(np.array_equal(value, before[name]) for name, value in values(target).items())

@@ -14,15 +14,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import PIL.Image
 import tensorflow as tf
 
-from pwc_exp import storage
 from pwc_exp.build import build_augment, build_source
 from pwc_exp.config.commands import PipelineConfig
 from pwc_exp.config.data import Split, SyntheticConfig
 from pwc_exp.config.schema import VARIANTS
 from pwc_exp.data.augmentation import Augment, basic
-from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo
 from pwc_exp.data.pipeline import train_feed
 from pwc_exp.data.sample import Example, Sample, Source
@@ -72,15 +71,17 @@ def measure(works: Mapping[str, Work], *, seconds: float) -> dict[str, float]:
 
 def _sources(config: PipelineConfig, folder: Path) -> dict[str, Source]:
     """Files, generated scenes, and the same scenes from a cache."""
-    scenes, sources = SyntheticConfig(crop=config.crop), {}
-    if isinstance(config.data, SyntheticConfig):
-        scenes = config.data
-    elif config.data is not None:
-        source = build_source(config.data, Split.all)
-        sources[source.name] = source
-    else:
-        sources["flyingchairs"] = _make_files(folder / "chairs", (384, 512), ".ppm")
-        sources["sintel"] = _make_files(folder / "sintel", (436, 1024), ".png")
+    scenes = SyntheticConfig(crop=config.crop)
+    sources: dict[str, Source] = {}
+    match config.data:
+        case SyntheticConfig():
+            scenes = config.data
+        case None:
+            sources["flyingchairs"] = _make_files(folder / "chairs", (384, 512), ".ppm")
+            sources["sintel"] = _make_files(folder / "sintel", (436, 1024), ".png")
+        case data:
+            source = build_source(data, Split.all)
+            sources[source.name] = source
     cached = replace(scenes, cache=str(folder / "cache"), train_size=CACHED)
     sources["generated"] = build_source(replace(scenes, cache=None), Split.train)
     sources["cached"] = build_source(cached, Split.train)
@@ -99,11 +100,7 @@ def _make_files(folder: Path, size: tuple[int, int], suffix: str) -> FileSource:
         paths = [folder / f"{name}_{part}" for part in (f"1{suffix}", f"2{suffix}", "flow.flo")]
         for path, frame in zip(paths[:2], example[:2], strict=True):
             pixels = tf.cast(tf.round(frame * 255), tf.uint8).numpy()
-            if suffix == ".ppm":
-                head = f"P6\n{size[1]} {size[0]}\n255\n".encode()
-                storage.write_file(path, head + pixels.tobytes())
-            else:
-                write_image(path, pixels)
+            PIL.Image.fromarray(pixels).save(path)
         write_flo(paths[2], example.flow.numpy())
         samples.append(Sample(name, name, paths[0], paths[1], paths[2]))
     return FileSource(folder.name, samples)
@@ -115,10 +112,6 @@ def _stages(name: str, source: Source, config: PipelineConfig) -> dict[str, Work
     crop_only = functools.partial(basic, flip_left_right=0.0, flip_up_down=0.0)
     augments = {"none": crop_only, chosen: build_augment(config.augment)}
 
-    def read(number: tf.Tensor) -> tf.Tensor:
-        paths = source.files(number % source.size)  # type: ignore[attr-defined]
-        return tf.stack([tf.io.read_file(paths[role]) for role in ("frame1", "frame2", "flow")])
-
     def example(number: tf.Tensor) -> Example:
         return source.example(number % source.size)
 
@@ -128,6 +121,11 @@ def _stages(name: str, source: Source, config: PipelineConfig) -> dict[str, Work
 
     works: dict[str, Work] = {}
     if isinstance(source, FileSource):
+
+        def read(number: tf.Tensor) -> tf.Tensor:
+            paths = source.files(number % source.size)
+            return tf.stack([tf.io.read_file(paths[role]) for role in ("frame1", "frame2", "flow")])
+
         works[f"{name}: bytes of the files"] = read
     works[f"{name}: example"] = example
     for kind, augment in augments.items():
@@ -138,18 +136,9 @@ def _stages(name: str, source: Source, config: PipelineConfig) -> dict[str, Work
 def _start_time(source: Source, config: PipelineConfig, step: int) -> float:
     """Seconds to the first batch of a run that begins at `step`."""
     augment = build_augment(config.augment)
+    feed = functools.partial(train_feed, batch_size=1, crop=config.crop, augment=augment, seed=0)
     started = time.perf_counter()
-    next(
-        train_feed(
-            source,
-            batch_size=1,
-            crop=config.crop,
-            augment=augment,
-            seed=0,
-            start_step=step,
-            steps=step + 1,
-        )
-    )
+    next(feed(source, start_step=step, steps=step + 1))
     return time.perf_counter() - started
 
 

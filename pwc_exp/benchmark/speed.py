@@ -31,19 +31,17 @@ from pwc_exp.config.composition import read_model
 from pwc_exp.config.data import DataConfig, Split, SyntheticConfig
 from pwc_exp.config.fields import check
 from pwc_exp.config.training import Precision, PrecisionConfig
-from pwc_exp.data.formats.images import read_frame
 from pwc_exp.data.pipeline import train_batches
 from pwc_exp.data.sample import Batch
-from pwc_exp.errors import ConfigError, DataError, MissingInputError
+from pwc_exp.errors import ConfigError, MissingInputError
 from pwc_exp.export.formats import CARD_FILE, engines_of, read_card
 from pwc_exp.export.parity import Shape, frames
-from pwc_exp.flow.metrics import endpoint_error
-from pwc_exp.flow.resize import pad, unpad
 from pwc_exp.flow.tensorflow_ops import on_cpu
 from pwc_exp.inference import Timing, Work, make_estimate, measure
-from pwc_exp.machine import processors
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.summary import total_flops
+from pwc_exp.prediction.estimation import Estimator
+from pwc_exp.prediction.sources import open_source
 from pwc_exp.training.step import make_train_step
 from pwc_exp.weights import load_weights
 
@@ -52,7 +50,8 @@ PRODUCTS = 8  # in one repeat
 PASSES = 3  # a training step: forward, and about as much for each of the two gradients
 PIPELINE_STEPS = 4  # batches in one repeat
 PAIRS = 8  # of a data set, at most, on which precisions are compared
-DTYPES = {Precision.fp32: tf.float32, Precision.bf16: tf.bfloat16, Precision.fp16: tf.float16}
+RANDOM = "the weights are random: of a trained network (run=, weights=) this says little"
+DTYPES = {Precision.fp32: tf.float32, Precision.bf16: tf.bfloat16}  # of the matrix products
 
 PRODUCT, INFERENCE, TRAINING, PIPELINE = (
     "matrix product",
@@ -85,39 +84,35 @@ def benchmark(config: BenchmarkConfig) -> None:
     """
     tf.get_logger().setLevel("ERROR")  # several networks are several traces, no reason to warn
     selection = _select(config)
-    if selection is not None:
-        config = dataclasses.replace(config, model=selection.model)
-    configs = [
-        config,
-        *(dataclasses.replace(config, model=read_model(name)) for name in config.models),
-    ]
-    names = [own.model.name for own in configs]
+    first = selection.model if selection else config.model
+    chosen = [first, *map(read_model, config.models)]
+    names = [model.name for model in chosen]
     check(len(set(names)) == len(names), "models", "must differ from each other and model", names)
     precisions = list(dict.fromkeys([Precision.fp32, config.precision.policy]))
     models = {
-        (own.model.name, precision): build_model(own.model, PrecisionConfig(policy=precision))
-        for own in configs
+        (model.name, precision): build_model(model, PrecisionConfig(policy=precision))
+        for model in chosen
         for precision in precisions
     }
     if selection is not None:
-        load_weights(models[names[0], Precision.fp32], selection.path)
+        load_weights(models[first.name, Precision.fp32], selection.path)
     for (name, _), model in models.items():
         model.set_weights(models[name, Precision.fp32].get_weights())
-    errors = ""
+    errors: list[str] = []
     if len(precisions) > 1:  # before training steps change the weights
-        both = [models[names[0], precision] for precision in precisions]
-        errors = _errors(config, both, trained=selection is not None)
+        errors.append(_error(config, [models[first.name, precision] for precision in precisions]))
+        if selection is None:
+            errors.append(RANDOM)
     rows = [
         *_products(),
         *(_inference(config, *key, model) for key, model in models.items()),
-        *_exports(config, models[names[0], Precision.fp32]),
+        *_exports(config, models[first.name, Precision.fp32]),
         *(_training(config, *key, model) for key, model in models.items()),
         *_pipelines(config),
     ]
     timings = measure({row.name: row.work for row in rows}, repeats=config.repeats)
-    print("\n".join([*_table(config, rows, timings), *_bottleneck(config, rows, timings)]))
-    if errors:
-        print(errors)
+    table = [*_table(config, rows, timings), *_bottleneck(config, rows, timings)]
+    print("\n".join([*table, *errors]))
 
 
 def _select(config: BenchmarkConfig) -> pretrained.Selection | None:
@@ -132,10 +127,21 @@ def _select(config: BenchmarkConfig) -> pretrained.Selection | None:
 
 def _products() -> Iterator[Row]:
     """The matrix products that this machine has the arithmetic for."""
-    size = f"{PRODUCTS} of {MATRIX_SIDE} x {MATRIX_SIDE}"
-    for precision in (Precision.fp32, Precision.bf16):
+    for precision, dtype in DTYPES.items():
         if precision == Precision.fp32 or has_bfloat16():
-            yield Row(PRODUCT, "", precision, size, _product(precision))
+            size = f"{PRODUCTS} of {MATRIX_SIDE} x {MATRIX_SIDE}"
+            yield Row(PRODUCT, "", precision, size, _product(dtype))
+
+
+def _product(dtype: tf.DType) -> Work:
+    left, right = tf.unstack(tf.cast(tf.random.normal([2, MATRIX_SIDE, MATRIX_SIDE]), dtype))
+    product = tf.function(lambda: tf.matmul(left, right))
+
+    def call() -> None:
+        for _ in range(PRODUCTS):
+            product().numpy()
+
+    return Work(call, PRODUCTS * 2.0 * MATRIX_SIDE**3)
 
 
 def has_bfloat16() -> bool:
@@ -146,27 +152,11 @@ def has_bfloat16() -> bool:
     return not on_cpu() or machine.has_bfloat16()
 
 
-def _product(precision: Precision) -> Work:
-    sides = [MATRIX_SIDE, MATRIX_SIDE]
-    left, right = (tf.cast(tf.random.normal(sides), DTYPES[precision]) for _ in range(2))
-    product = tf.function(lambda: tf.matmul(left, right))
-
-    def call() -> None:
-        for _ in range(PRODUCTS):
-            product().numpy()
-
-    return Work(call, PRODUCTS * 2.0 * MATRIX_SIDE**3)
-
-
 def _inference(config: BenchmarkConfig, name: str, precision: Precision, model: PWCNet) -> Row:
     height, width = config.inference_size
-    frame1, frame2 = (tf.random.uniform([1, height, width, 3]) for _ in range(2))
+    pair = [tf.random.uniform([1, height, width, 3]) for _ in range(2)]
     estimate = make_estimate(model, xla=config.xla)
-
-    def call() -> None:
-        estimate(frame1, frame2).numpy()
-
-    work = Work(call, total_flops(model, (height, width)))
+    work = Work(lambda: estimate(*pair).numpy(), total_flops(model, (height, width)))
     return Row(INFERENCE, name, precision, f"1 pair of {height} x {width}", work)
 
 
@@ -195,15 +185,10 @@ def _exports(config: BenchmarkConfig, model: PWCNet) -> Iterator[Row]:
 
 
 def _training(config: BenchmarkConfig, name: str, precision: Precision, model: PWCNet) -> Row:
-    height, width = config.train_size
-    count = config.train_batch_size
-    batch = Batch(
-        frame1=tf.random.uniform([count, height, width, 3]),
-        frame2=tf.random.uniform([count, height, width, 3]),
-        flow=tf.random.normal([count, height, width, 2]),
-        valid=tf.ones([count, height, width]),
-        index=tf.range(count, dtype=tf.int64),
-    )
+    count, (height, width) = config.train_batch_size, config.train_size
+    frame1, frame2, noise = tf.unstack(tf.random.uniform([3, count, height, width, 3]))
+    everywhere, index = tf.ones([count, height, width]), tf.range(count, dtype=tf.int64)
+    batch = Batch(frame1, frame2, noise[..., :2], everywhere, index)
     train_step = make_train_step(
         model,
         build_optimizer(config.optimizer, 1e-6, PrecisionConfig(policy=precision)),
@@ -235,58 +220,47 @@ def _pipelines(config: BenchmarkConfig) -> Iterator[Row]:
             seed=0,
             start_step=0,
             steps=PIPELINE_STEPS,
-            workers=data.workers or len(processors()),
+            workers=data.workers or len(machine.processors()),
         )
-        cached = ", cached" if data.cache else ""
+        name = f"{data.name}, cached" if data.cache else data.name
         size = f"{PIPELINE_STEPS * config.train_batch_size} samples"
-        yield Row(
-            PIPELINE,
-            f"{data.name}{cached}",
-            Precision.fp32,
-            size,
-            Work(functools.partial(collections.deque, batches, 0), 0.0),
-        )
+        work = Work(functools.partial(collections.deque, batches, 0), 0.0)
+        yield Row(PIPELINE, name, Precision.fp32, size, work)
 
 
-def _errors(config: BenchmarkConfig, models: Sequence[PWCNet], *, trained: bool) -> str:
+def _error(config: BenchmarkConfig, models: Sequence[PWCNet]) -> str:
     """How far the second model's flow is from that of the first, the same in float32."""
-    multiple = 2 ** models[0].levels
-    estimates = [make_estimate(model, xla=config.xla) for model in models]
+    estimators = [Estimator(model, xla=config.xla) for model in models]
     means, largest = [], 0.0
     what, pairs = _pairs(config)
     for frame1, frame2 in pairs:
-        height, width = frame1.shape[1:3]
-        padded = [pad(frame, multiple) for frame in (frame1, frame2)]
-        flows = [unpad(estimate(*padded), height, width) for estimate in estimates]
-        error = endpoint_error(*flows).numpy()
+        (exact,), (rounded,) = (estimate([frame1], [frame2]) for estimate in estimators)
+        error = np.linalg.norm(rounded - exact, axis=-1)
         means.append(float(error.mean()))
         largest = max(largest, float(error.max()))
-    policy = config.precision.policy
     worst = f", {max(means):.4f} px on the worst" if len(means) > 1 else ""
-    line = (
-        f"flow in {policy} against fp32 on {what}: differs by {np.mean(means):.4f} px on average"
-        f"{worst}, by {largest:.3f} px at most"
+    return (
+        f"flow in {config.precision.policy} against fp32 on {what}: differs by "
+        f"{np.mean(means):.4f} px on average{worst}, by {largest:.3f} px at most"
     )
-    random = "the weights are random: of a trained network (run=, weights=) this says little"
-    return line if trained else f"{line}\n{random}"
 
 
-def _pairs(config: BenchmarkConfig) -> tuple[str, Iterable[tuple[tf.Tensor, tf.Tensor]]]:
-    """What the pairs are, and their frames [1, H, W, 3]."""
+def _pairs(config: BenchmarkConfig) -> tuple[str, Iterable[tuple[np.ndarray, np.ndarray]]]:
+    """What the pairs are, and their frames [H, W, 3] in [0, 1]."""
     if config.frames is not None:
-        frames = [tf.constant(read_frame(Path(path))[None]) for path in config.frames]
-        if frames[0].shape != frames[1].shape:
-            raise DataError(f"frames must be of one size. Received: {' and '.join(config.frames)}")
-        return " and ".join(Path(path).name for path in config.frames), [(frames[0], frames[1])]
+        (pair,) = open_source(config.frames).pairs()
+        names = " and ".join(Path(path).name for path in config.frames)
+        return names, [(pair.frame1.pixels, pair.frame2.pixels)]
     if config.data is not None:
         source = build_source(config.data, Split.all)
         feed = build_eval_feed(
             config.data, source, batch_size=1, multiple=1, listed=None, limit=PAIRS
         )
-        return f"{len(feed.indices)} pairs of {source.name}", ((b.frame1, b.frame2) for b in feed)
+        pairs = ((batch.frame1[0].numpy(), batch.frame2[0].numpy()) for batch in feed)
+        return f"{len(feed.indices)} pairs of {source.name}", pairs
     left, right, _ = skimage.data.stereo_motorcycle()  # Middlebury 2014, 500 x 741
-    frames = [tf.constant(frame[None], tf.float32) / 255 for frame in (left, right)]
-    return "the pair stereo_motorcycle of scikit-image", [(frames[0], frames[1])]
+    frame1, frame2 = (frame.astype(np.float32) / 255 for frame in (left, right))
+    return "the pair stereo_motorcycle of scikit-image", [(frame1, frame2)]
 
 
 def _table(
@@ -331,9 +305,7 @@ def _bottleneck(
     step = next(row for row in rows if row.kind == TRAINING and row.precision == policy)
     rate = config.train_batch_size / timings[step.name].seconds
     yield f"training step, {step.model} {policy}: {rate:.2f} samples/s"
-    for row in rows:
-        if row.kind != PIPELINE:
-            continue
+    for row in [row for row in rows if row.kind == PIPELINE]:
         own = PIPELINE_STEPS * config.train_batch_size / timings[row.name].seconds
         slower = "input pipeline" if own < rate else "training step"
         line = (

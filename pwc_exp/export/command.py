@@ -5,10 +5,10 @@
 <out>/parity.json           the differences of all formats from the network
 """
 
-import importlib.metadata
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,12 @@ from pwc_exp import machine, storage
 from pwc_exp.config.commands import DEFAULT_FORMATS, ExportConfig, Format
 from pwc_exp.config.training import InferencePrecision
 from pwc_exp.export.formats import CARD_FILE, EXTRA, KINDS, network_runner
-from pwc_exp.export.parity import Difference, Shape, check, make_cases
+from pwc_exp.export.parity import Difference, Shape, check, make_case
+from pwc_exp.tracking.provenance import library_versions
 from pwc_exp.weights import Network, load_network
 
 PARITY_FILE = "parity.json"
 COPIES = 3  # of the weights, that a format takes at most
-LIBRARIES = ("tensorflow", "keras", "numpy", "onnx", "onnxruntime", "openvino", "mlflow")
 CONVENTIONS = {
     "input": "frame1, frame2: uint8 [batch, height, width, 3], RGB, consecutive frames",
     "output": "flow: float32 [batch, height, width, 2]",
@@ -54,14 +54,16 @@ def export(config: ExportConfig) -> None:
     )
     tf.get_logger().setLevel(logging.ERROR)  # it warns that each size is traced anew
     shapes = {
-        name: [Shape(*shape) for shape in (config.compared if kind.any_size else config.shapes)]
-        for name, kind in KINDS.items()
-        if name in formats
+        name: [
+            Shape(*each) for each in (config.compared if KINDS[name].any_size else config.shapes)
+        ]
+        for name in formats
     }
+    runner = network_runner(network.model)
     every = dict.fromkeys(shape for of_format in shapes.values() for shape in of_format)
-    cases = make_cases(network_runner(network.model), every)
-    needed = COPIES * len(shapes) * 4 * network.model.count_params()
+    cases = {shape: make_case(runner, shape) for shape in every}
     found: dict[Format, list[Difference]] = {}
+    needed = COPIES * len(formats) * 4 * network.model.count_params()
     with storage.folder(out, needed=needed) as folder:
         for name in tqdm(formats, desc="export", leave=False, disable=None):
             kind, place = KINDS[name], folder / name
@@ -69,11 +71,19 @@ def export(config: ExportConfig) -> None:
             kind.write(network.model, place, shapes[name])
             chosen = [cases[shape] for shape in shapes[name]]
             found[name] = check(name, kind.engines(place), chosen, kind.bound)
-            card = describe(network, name, shapes[name], found[name])
+            card = {
+                "format": name,
+                **CONVENTIONS,
+                "shapes": "any" if kind.any_size else shapes[name],
+                **describe_network(network),
+                "versions": _versions(),
+                "bound_px": kind.bound._asdict(),
+                "differences_px": [each._asdict() for each in found[name]],
+            }
             storage.write_file(place / CARD_FILE, json.dumps(card, indent=2).encode())
-        rows = [{"format": name, **row} for name in found for row in _rows(found[name])]
+        rows = [{"format": name, **each._asdict()} for name in found for each in found[name]]
         storage.write_file(folder / PARITY_FILE, json.dumps(rows, indent=2).encode())
-    print(table(found, {name: _megabytes(out / name) for name in found}))
+    print(_table(out, found))
     print(f"{out}: {', '.join(found)}")
 
 
@@ -90,28 +100,18 @@ def installed_formats() -> list[Format]:
     return formats
 
 
-def describe(
-    network: Network, name: Format, shapes: Sequence[Shape], differences: Sequence[Difference]
-) -> dict[str, Any]:
-    """The content of card.json: what the files of a format are."""
-    kind = KINDS[name]
-    return {
-        "format": name,
-        **CONVENTIONS,
-        "shapes": "any" if kind.any_size else [list(shape) for shape in shapes],
-        **describe_network(network),
-        "versions": {"pwc_exp": pwc_exp.__version__, **_versions()},
-        "bound_px": kind.bound._asdict(),
-        "differences_px": _rows(differences),
-    }
-
-
 def describe_network(network: Network) -> dict[str, Any]:
     """Which network, with which weights."""
     return {"model": network.model.get_config(), "weights": network.info.record()}
 
 
-def table(found: Mapping[Format, Sequence[Difference]], megabytes: Mapping[Format, float]) -> str:
+def _versions() -> dict[str, str]:
+    extra = [package for package in Format.onnx.packages if find_spec(package)]
+    versions = {package: version(package) for package in extra}
+    return {"pwc_exp": pwc_exp.__version__, **library_versions(), **versions}
+
+
+def _table(out: Path, found: Mapping[Format, Sequence[Difference]]) -> str:
     """The differences, a line for each batch."""
     lines = [
         "difference from the network, in pixels",
@@ -119,26 +119,9 @@ def table(found: Mapping[Format, Sequence[Difference]], megabytes: Mapping[Forma
         f"{'mean':>10}{'largest':>10}",
     ]
     for name, differences in found.items():
+        files = [path for path in (out / name).rglob("*") if path.is_file()]
+        size = f"{sum(path.stat().st_size for path in files) / 1e6:.2f}"
         for engine, shape, mean, largest in differences:
-            size = f"{megabytes[name]:.2f}"
             row = f"{name:<12}{size:>8}  {engine:<14}{shape!s:<24}{mean:>10.1e}{largest:>10.1e}"
             lines.append(row)
     return "\n".join(lines)
-
-
-def _rows(differences: Sequence[Difference]) -> list[dict[str, Any]]:
-    return [{**each._asdict(), "shape": list(each.shape)} for each in differences]
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for library in LIBRARIES:
-        try:
-            found[library] = importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _megabytes(folder: Path) -> float:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6

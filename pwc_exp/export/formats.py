@@ -29,25 +29,18 @@ from pwc_exp.machine import needed
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.tracking import model as mlflow_model
 
-INPUTS = ("frame1", "frame2")
 OUTPUT = "flow"
 CARD_FILE = "card.json"
 EXTRA = "export"
-ARCHIVE, TENSORS, ONNX = "flow.keras", "weights.safetensors", "flow.onnx"
+ONNX = "flow.onnx"
 SIGNATURE = "serving_default"
 ROUNDING = Bound(mean=1e-3, largest=0.1)  # float32, summed in another order
 HALF = Bound(mean=0.05, largest=5.0)  # weights of 11 bits
-_TFLITE = re.compile(r"flow_(\d+)x(\d+)x(\d+)\.tflite")  # batch, height, width
 
 
 def network_runner(model: PWCNet) -> Runner:
     """The network itself, with the operations that it is trained with; not compiled."""
-
-    def run(frame1: np.ndarray, frame2: np.ndarray) -> np.ndarray:
-        frames = (tf.constant(frame, tf.float32) / 255.0 for frame in (frame1, frame2))
-        return model.estimate(*frames).numpy()
-
-    return run
+    return lambda *pair: model.estimate(*(tf.constant(f, tf.float32) / 255.0 for f in pair)).numpy()
 
 
 def trace(model: PWCNet, shape: Sequence[int | None] = (None, None, None)) -> Any:
@@ -59,7 +52,7 @@ def trace(model: PWCNet, shape: Sequence[int | None] = (None, None, None)) -> An
         model: it stays the owner of the weights.
         shape: B, H and W; None for any.
     """
-    frames = tf.TensorSpec([*shape, 3], tf.uint8)
+    frame = tf.TensorSpec([*shape, 3], tf.uint8)
 
     @tf.function(autograph=False)
     def estimate(frame1: tf.Tensor, frame2: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -67,17 +60,13 @@ def trace(model: PWCNet, shape: Sequence[int | None] = (None, None, None)) -> An
         return {OUTPUT: model.estimate(*frames)}
 
     with portable_only():
-        return estimate.get_concrete_function(frames, frames)
+        return estimate.get_concrete_function(frame, frame)
 
 
 def graph_runner(model: PWCNet) -> Runner:
     """The traced network, for frames of any size, in this process."""
     function = trace(model)
-
-    def run(frame1: np.ndarray, frame2: np.ndarray) -> np.ndarray:
-        return function(tf.constant(frame1), tf.constant(frame2))[OUTPUT].numpy()
-
-    return run
+    return lambda frame1, frame2: function(tf.constant(frame1), tf.constant(frame2))[OUTPUT].numpy()
 
 
 def _owner(model: PWCNet) -> tf.Module:
@@ -92,15 +81,15 @@ def write_keras(model: PWCNet, folder: Path, shapes: Sequence[Shape]) -> None:
 
     `weights=` of every command reads the tensors too.
     """
-    model.save(folder / ARCHIVE)
+    model.save(folder / "flow.keras")
     state = checkpoints.named_state(model)
     tensors = {name: keras.ops.convert_to_numpy(variable) for name, variable in state.items()}
-    storage.write_file(folder / TENSORS, save(tensors))
+    storage.write_file(folder / "weights.safetensors", save(tensors))
 
 
 def run_keras(folder: Path) -> dict[str, Runner]:
     """The archive; in safe mode, the default, no code in it is run."""
-    return {"Keras": network_runner(keras.saving.load_model(folder / ARCHIVE))}
+    return {"Keras": network_runner(keras.saving.load_model(folder / "flow.keras"))}
 
 
 def write_savedmodel(model: PWCNet, folder: Path, shapes: Sequence[Shape]) -> None:
@@ -123,9 +112,8 @@ def run_savedmodel(folder: Path) -> dict[str, Runner]:
         raise DataError(f"{folder}: not a SavedModel of a network; {error}") from error
 
     def run(frame1: np.ndarray, frame2: np.ndarray) -> np.ndarray:
-        frames = dict(zip(INPUTS, map(tf.constant, (frame1, frame2)), strict=True))
-        # The signature does not keep its owner alive.
-        return loaded.signatures[SIGNATURE](**frames)[OUTPUT].numpy()
+        signature = loaded.signatures[SIGNATURE]  # which does not keep its owner alive
+        return signature(frame1=tf.constant(frame1), frame2=tf.constant(frame2))[OUTPUT].numpy()
 
     return {"TensorFlow": run}
 
@@ -147,20 +135,19 @@ def run_onnx(folder: Path) -> dict[str, Runner]:
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(str(folder / ONNX), "CPU", settings)
 
-    def run(frame1: np.ndarray, frame2: np.ndarray) -> np.ndarray:
-        return session.run(None, dict(zip(INPUTS, (frame1, frame2), strict=True)))[0]
-
-    def run_in_openvino(frame1: np.ndarray, frame2: np.ndarray) -> np.ndarray:
-        return compiled(dict(zip(INPUTS, (frame1, frame2), strict=True)))[0]
-
-    return {"ONNX Runtime": run, "OpenVINO": run_in_openvino}
+    return {
+        "ONNX Runtime": lambda frame1, frame2: session.run(
+            None, {"frame1": frame1, "frame2": frame2}
+        )[0],
+        "OpenVINO": lambda frame1, frame2: compiled({"frame1": frame1, "frame2": frame2})[0],
+    }
 
 
 def write_tflite(model: PWCNet, folder: Path, shapes: Sequence[Shape], *, half: bool) -> None:
     """A LiteRT (TensorFlow Lite) file for each of `shapes`; half: weights in float16."""
     for shape in shapes:
-        functions = [trace(model, shape)]
-        converter = tf.lite.TFLiteConverter.from_concrete_functions(functions, _owner(model))
+        graph = trace(model, shape)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([graph], _owner(model))
         if half:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
@@ -175,7 +162,7 @@ def run_tflite(folder: Path) -> dict[str, Runner]:
         # It is to leave TensorFlow for a package of its own, which reads the same files.
         warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
         for path in folder.iterdir():
-            if match := _TFLITE.fullmatch(path.name):
+            if match := re.fullmatch(r"flow_(\d+)x(\d+)x(\d+)\.tflite", path.name):
                 shape = Shape(*map(int, match.groups()))
                 interpreters[shape] = tf.lite.Interpreter(model_path=str(path), num_threads=2)
 
@@ -186,8 +173,7 @@ def run_tflite(folder: Path) -> dict[str, Runner]:
             raise DataError(
                 f"{folder} is for frames (batch x height x width) of {made}. Received: {shape}"
             )
-        call = interpreters[shape].get_signature_runner()
-        return call(**dict(zip(INPUTS, (frame1, frame2), strict=True)))[OUTPUT]
+        return interpreters[shape].get_signature_runner()(frame1=frame1, frame2=frame2)[OUTPUT]
 
     return {"LiteRT": run}
 
@@ -221,11 +207,7 @@ KINDS = {
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """Reads the description of the files in `folder`.
-
-    Raises:
-        DataError: there is none.
-    """
+    """Reads the description of the files in `folder`; refuses a folder that has none."""
     try:
         card = json.loads((folder / CARD_FILE).read_bytes())
         card["format"]
@@ -237,9 +219,5 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def engines_of(folder: Path) -> dict[str, Runner]:
-    """What runs the exported network in `folder`.
-
-    Raises:
-        DataError: there is none.
-    """
+    """What runs the exported network in `folder`, by name; refuses a folder that has none."""
     return KINDS[Format(read_card(folder)["format"])].engines(folder)

@@ -3,7 +3,7 @@
 Letters: B batch, H height, W width.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -51,13 +51,10 @@ class Case(NamedTuple):
     flow: np.ndarray  # float32 [B, H, W, 2], pixels
 
 
-def make_cases(network: Runner, shapes: Iterable[Shape]) -> dict[Shape, Case]:
-    """Frames of each shape, and their flow by the network itself."""
-    cases = {}
-    for shape in shapes:
-        frame1, frame2 = frames(shape)
-        cases[shape] = Case(frame1, frame2, network(frame1, frame2))
-    return cases
+def make_case(network: Runner, shape: Shape) -> Case:
+    """Frames of a shape, and their flow by the network itself."""
+    pair = frames(shape)
+    return Case(*pair, network(*pair))
 
 
 def frames(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
@@ -69,17 +66,13 @@ def frames(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
     pairs = []
     for number in range(shape.batch):
         picture = pictures[number % len(pictures)]
-        down, right = STEP[number % 2], STEP[(number + 1) % 2]
-        beyond = [
-            (0, max(0, length + step - present))
-            for length, step, present in zip(
-                (shape.height, shape.width), (down, right), picture.shape, strict=False
-            )
-        ]
-        whole = np.pad(picture, [*beyond, (0, 0)], mode="symmetric")
-        moved = whole[down:, right:]
-        pairs.append([each[: shape.height, : shape.width] for each in (moved, whole)])
-    return tuple(np.stack(frames) for frames in zip(*pairs, strict=True))  # type: ignore[return-value]
+        down, right = STEP if number % 2 == 0 else STEP[::-1]
+        bottom, end = shape.height + down, shape.width + right
+        missing = [max(0, bottom - picture.shape[0]), max(0, end - picture.shape[1]), 0]
+        whole = np.pad(picture, [(0, count) for count in missing], mode="symmetric")
+        pairs.append([whole[down:bottom, right:end], whole[: shape.height, : shape.width]])
+    frame1, frame2 = (np.stack(frames) for frames in zip(*pairs, strict=True))
+    return frame1, frame2
 
 
 def check(

@@ -11,6 +11,7 @@ Letters: H height, W width.
 
 import json
 import logging
+import math
 import shlex
 import sys
 from collections.abc import Mapping
@@ -75,9 +76,10 @@ def export_weights(config: ExportWeightsConfig) -> None:
     info = load_weights(model, source)
     if notice := info.notice():
         print(notice, file=sys.stderr)
-    halved = _halved(model, info.path)
+    state = checkpoints.named_state(model)
+    halved = {name: _halved(np.asarray(state[name]), name, info.path) for name in state}
     flow = _flow(model)
-    checkpoints.assign_weights(checkpoints.named_state(model), halved, source=str(out))
+    checkpoints.assign_weights(state, halved, source=str(out))
     moved = np.linalg.norm(_flow(model) - flow, axis=-1)  # px
     data = save(halved)
     storage.make_folder(out.parent)
@@ -154,18 +156,11 @@ def measure(config: CardConfig) -> None:
     )
 
 
-def _halved(model: PWCNet, source: Path) -> dict[str, np.ndarray]:
-    """The weights in float16, by the names of the variables.
-
-    Raises:
-        DataError: one is too large.
-    """
-    halved = {}
-    for name, variable in checkpoints.named_state(model).items():
-        with np.errstate(over="ignore"):
-            halved[name] = np.asarray(variable).astype(np.float16)
-        if not np.isfinite(halved[name]).all():
-            raise DataError(f"{source} holds a weight that is too large for float16, in {name}")
+def _halved(values: np.ndarray, name: str, source: Path) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        halved = values.astype(np.float16)
+    if not np.isfinite(halved).all():
+        raise DataError(f"{source} holds a weight that is too large for float16, in {name}")
     return halved
 
 
@@ -187,11 +182,8 @@ def _history(record: Mapping[str, Any]) -> _History:
     if record["format"] == "checkpoint" and (run_dir / CONFIG_FILE).is_file():
         return _training_run(run_dir, path, sha256)
     stage = Stage(run="/".join(path.parts[-3:]), weights_sha256=sha256)
-    parts = [text.partition(" (") for text in record["data"]]  # "name (licence)"
-    data = [
-        TrainingData(name=name, licence=licence.removesuffix(")") or UNSTATED)
-        for name, _, licence in parts
-    ]
+    parts = [text.removesuffix(")").partition(" (") for text in record["data"]]  # "name (licence)"
+    data = [TrainingData(name=name, licence=licence or UNSTATED) for name, _, licence in parts]
     return _History([stage], data, record["licence"])
 
 
@@ -201,11 +193,16 @@ def _training_run(run_dir: Path, checkpoint: Path, sha256: str) -> _History:
     # Without Hydra's own settings, which say where a run was and not what.
     arguments = shlex.split(record.about.get("command", ""))
     command = shlex.join(part for part in arguments if not part.startswith("hydra."))
+    try:
+        fingerprint = read_manifest(checkpoint).fingerprint
+        computer = f"{fingerprint.get('devices')}, {fingerprint.get('processor')}"
+    except UserError:  # the checkpoint is not there any more
+        computer = record.about.get("platform", "")  # what the run ran on last
     stage = Stage(
         run=record.name,
         steps=step,
         hours=round(_hours(run_dir, record, step), 3),
-        machine=_machine(checkpoint, record),
+        machine=computer,
         command=command or None,
         commit=record.about.get("commit"),
         weights_sha256=sha256,
@@ -232,38 +229,24 @@ def _training_data(config: DataConfig) -> list[TrainingData]:
         credit = f"{PHOTOGRAPHS} and the pictures in {Path(config.textures).name}"
         return [TrainingData(name=config.name, licence=UNSTATED, credit=credit)]
     name = config.name.removesuffix("_halfres")
-    known = [entry for key, entry in CATALOGUE.items() if key.startswith(name)]
-    if not known:
-        return [TrainingData(name=config.name, licence=UNSTATED)]
-    return [TrainingData(name=config.name, licence=known[0].licence, credit=known[0].page)]
+    for key, entry in CATALOGUE.items():
+        if key.startswith(name):
+            return [TrainingData(name=config.name, licence=entry.licence, credit=entry.page)]
+    return [TrainingData(name=config.name, licence=UNSTATED)]
 
 
 def _hours(run_dir: Path, record: Record, step: int) -> float:
     """Hours that a run computed until `step`, without the time between its interruptions."""
     points = journal.read(run_dir / journal.FILE) if (run_dir / journal.FILE).is_file() else []
-    total = 0
-    for start, end in zip(record.starts, [*record.starts[1:], None], strict=True):
-        times = [
-            point.time
-            for point in points
-            if point.step <= step and start <= point.time and (end is None or point.time < end)
-        ]
-        total += max(times, default=start) - start
+    times = [point.time for point in points if point.step <= step]
+    ends = [*record.starts[1:], math.inf]
+    total = sum(
+        max((time for time in times if start <= time < end), default=start) - start
+        for start, end in zip(record.starts, ends, strict=True)
+    )
     return total / 3_600_000
 
 
-def _machine(checkpoint: Path, record: Record) -> str:
-    """What computed: of the checkpoint, if it is still there, what its run ran on last."""
-    try:
-        fingerprint = read_manifest(checkpoint).fingerprint
-    except UserError:
-        return record.about.get("platform", "")
-    return f"{fingerprint.get('devices')}, {fingerprint.get('processor')}"
-
-
 def _environment() -> dict[str, str]:
-    return {
-        "pwc_exp": pwc_exp.__version__,
-        **library_versions(),
-        "processor": machine.model_name(),
-    }
+    processor = machine.model_name()
+    return {"pwc_exp": pwc_exp.__version__, **library_versions(), "processor": processor}

@@ -4,7 +4,6 @@ Features may be normalized before (UFlow, https://arxiv.org/abs/2006.04902).
 Letters: B batch, H height, W width, C channels, r search range.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 from keras import ops
@@ -14,6 +13,7 @@ from pwc_exp.flow.convolution import uses_tensorflow
 Tensor = Any  # a tensor of the Keras backend in use
 
 BLOCK = 8  # least number of pixels of a row in one matrix product
+VARIANCE_FLOOR = 1e-6  # of a channel that does not vary
 
 
 def cost_volume(features1: Tensor, warped2: Tensor, *, search_range: int) -> Tensor:
@@ -31,7 +31,7 @@ def cost_volume(features1: Tensor, warped2: Tensor, *, search_range: int) -> Ten
     if uses_tensorflow():
         from pwc_exp.flow import tensorflow_ops  # its own gradient: no 81 retained slices
 
-        return tensorflow_ops.cost_volume(features1, warped2, search_range=search_range)
+        return tensorflow_ops.make_cost_volume(search_range)(features1, warped2)
     return portable_cost_volume(features1, warped2, search_range=search_range)
 
 
@@ -66,13 +66,6 @@ def portable_cost_volume(features1: Tensor, warped2: Tensor, *, search_range: in
     return ops.cast(costs, features1.dtype)
 
 
-def displacements(search_range: int) -> Iterator[tuple[int, int]]:
-    """Offsets (y, x) into the padded map, in the order of the channels: rows first."""
-    for y in range(2 * search_range + 1):
-        for x in range(2 * search_range + 1):
-            yield y, x
-
-
 def _band(product: Tensor, count: int) -> Tensor:
     """Entries i, i … i + count - 1 of row i: [..., b, b + count - 1] -> [..., b, count].
 
@@ -82,9 +75,6 @@ def _band(product: Tensor, count: int) -> Tensor:
     flat = ops.reshape(product, (*outer, rows * columns))
     flat = ops.pad(flat, [(0, 0)] * len(outer) + [(0, rows)])
     return ops.reshape(flat, (*outer, rows, columns + 1))[..., :count]
-
-
-VARIANCE_FLOOR = 1e-6  # of a channel that does not vary
 
 
 def normalize(features: Tensor) -> Tensor:

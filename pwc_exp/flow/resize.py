@@ -109,14 +109,15 @@ def _average_blocks(
 
 def _interpolate(flow: Tensor, places: Sequence[float], *, axis: int) -> Tensor:
     """Puts, for every pixel, its value at each of `places` beside it along `axis`."""
-    beside = (slice(None),) * axis
-    first, last = flow[(*beside, slice(0, 1))], flow[(*beside, slice(-1, None))]
-    following = ops.concatenate([flow[(*beside, slice(1, None))], last], axis=axis)
+
+    def cut(*bounds: int | None) -> Tensor:
+        return flow[(*(slice(None),) * axis, slice(*bounds))]
+
+    following = ops.concatenate([cut(1, None), cut(-1, None)], axis=axis)
     steps = [flow + place * (following - flow) for place in places if place >= 0]
     if places[0] < 0:
-        previous = ops.concatenate([first, flow[(*beside, slice(0, -1))]], axis=axis)
-        back = [flow + place * (flow - previous) for place in places if place < 0]
-        steps = back + steps
+        previous = ops.concatenate([cut(0, 1), cut(0, -1)], axis=axis)
+        steps = [flow + place * (flow - previous) for place in places if place < 0] + steps
     shape = list(ops.shape(flow))
     shape[0], shape[axis] = -1, shape[axis] * len(places)
     return ops.reshape(ops.stack(steps, axis=axis + 1), shape)

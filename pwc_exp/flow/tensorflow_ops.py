@@ -1,4 +1,4 @@
-"""The three operations that TensorFlow runs much faster with hand-written gradients.
+"""The operations that TensorFlow runs much faster with hand-written gradients.
 
 Each equals its portable version (tests hold them to it). Why they exist: the automatic gradient of
 a cost volume or a warp moves many times the memory that it needs, a dilated convolution has none of
@@ -10,38 +10,25 @@ Letters: B batch, H height, W width, C channels, r search range.
 import functools
 import os
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from pwc_exp import machine
-from pwc_exp.flow.cost_volume import (
-    VARIANCE_FLOOR,
-    displacements,
-    portable_cost_volume,
-    portable_normalize,
-)
+from pwc_exp.flow.convolution import Geometry
+from pwc_exp.flow.cost_volume import VARIANCE_FLOOR, portable_cost_volume, portable_normalize
 from pwc_exp.flow.warp import cell_and_fraction, inside, target_coordinates
 
-
-def cost_volume(features1: tf.Tensor, warped2: tf.Tensor, *, search_range: int) -> tf.Tensor:
-    """See `pwc_exp.flow.cost_volume.cost_volume`."""
-    return _cost_volume_with_gradient(search_range)(features1, warped2)
-
-
-def backward_warp(features: tf.Tensor, flow: tf.Tensor, *, border: str) -> tf.Tensor:
-    """See `pwc_exp.flow.warp.backward_warp`."""
-    return _warp_with_gradient(border)(features, tf.cast(flow, tf.float32))
+Gradient = Callable[..., tuple[tf.Tensor, ...]]  # upstream -> that of each argument
 
 
 def convolution(
     parts: Sequence[tf.Tensor],
     kernel: tf.Tensor,
     bias: tf.Tensor,
+    geometry: Geometry,
     *,
-    stride: int,
-    dilation: int,
-    padding: str,
     leakiness: float | None,
 ) -> tf.Tensor:
     """See `pwc_exp.flow.convolution.convolution`; for a CPU.
@@ -50,18 +37,19 @@ def convolution(
     a GPU does: TensorFlow's own convolutions are then up to 30 times slower than float32.
     """
     dtype = parts[0].dtype
-    compute = dtype if _has_arithmetic(dtype) else tf.float32
+    native = dtype == tf.bfloat16 and machine.has_bfloat16()  # no CPU computes in float16
+    compute = dtype if native else tf.float32
     sizes = [part.shape[-1] for part in parts]
-    geometry = _Geometry(stride, dilation, padding.upper())
+    stride, dilation, padding = geometry
 
     @tf.custom_gradient
     def operation(
         kernel: tf.Tensor, bias: tf.Tensor, *parts: tf.Tensor
-    ) -> tuple[tf.Tensor, Callable[..., tuple[tf.Tensor, ...]]]:
+    ) -> tuple[tf.Tensor, Gradient]:
         kernels = tf.split(tf.cast(kernel, compute), sizes, axis=2)
         result, *others = [
             tf.nn.conv2d(
-                tf.cast(part, compute), part_kernel, stride, geometry.padding, dilations=dilation
+                tf.cast(part, compute), part_kernel, stride, padding.upper(), dilations=dilation
             )
             for part, part_kernel in zip(parts, kernels, strict=True)
         ]
@@ -96,11 +84,6 @@ def convolution(
     return operation(tf.convert_to_tensor(kernel), tf.convert_to_tensor(bias), *parts)
 
 
-def _has_arithmetic(dtype: tf.DType) -> bool:
-    """Whether this CPU computes convolutions in `dtype`; none does in float16."""
-    return dtype == tf.float32 or (dtype == tf.bfloat16 and machine.has_bfloat16())
-
-
 def _dilates_gradients() -> bool:
     """Whether TensorFlow's own convolution gradients, of oneDNN, are fastest and take dilations.
 
@@ -110,37 +93,27 @@ def _dilates_gradients() -> bool:
     return machine.has_avx512() and os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0"
 
 
-class _Geometry(NamedTuple):
-    """Of a 3 × 3 convolution; stride or dilation is 1."""
-
-    stride: int
-    dilation: int
-    padding: str
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """Of TensorFlow's own gradients."""
-        return {
-            "strides": [1, self.stride, self.stride, 1],
-            "dilations": [1, self.dilation, self.dilation, 1],
-            "padding": self.padding,
-        }
+def _attributes(geometry: Geometry) -> dict[str, Any]:
+    """Those of TensorFlow's own gradients."""
+    stride, dilation, padding = geometry
+    strides, dilations = [1, stride, stride, 1], [1, dilation, dilation, 1]
+    return {"strides": strides, "dilations": dilations, "padding": padding.upper()}
 
 
 def _input_gradient(
-    shape: tf.TensorShape, kernel: tf.Tensor, upstream: tf.Tensor, geometry: _Geometry
+    shape: tf.TensorShape, kernel: tf.Tensor, upstream: tf.Tensor, geometry: Geometry
 ) -> tf.Tensor:
     """The gradient [B, H, W, C in] of a convolution."""
     native = upstream.dtype == tf.bfloat16 and _dilates_gradients()
     if geometry.stride > 1 or native:
         return tf.raw_ops.Conv2DBackpropInput(
-            input_sizes=shape, filter=kernel, out_backprop=upstream, **geometry.attributes
+            input_sizes=shape, filter=kernel, out_backprop=upstream, **_attributes(geometry)
         )
     turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
     return tf.nn.conv2d(upstream, turned, 1, "SAME", dilations=geometry.dilation)
 
 
-def _filter_gradient(features: tf.Tensor, upstream: tf.Tensor, geometry: _Geometry) -> tf.Tensor:
+def _filter_gradient(features: tf.Tensor, upstream: tf.Tensor, geometry: Geometry) -> tf.Tensor:
     """The gradient [3, 3, C in, C out] of a convolution."""
     height, width, inputs = features.shape[1:]
     outputs, dilation = upstream.shape[-1], geometry.dilation
@@ -149,27 +122,20 @@ def _filter_gradient(features: tf.Tensor, upstream: tf.Tensor, geometry: _Geomet
             input=features,
             filter_sizes=[3, 3, inputs, outputs],
             out_backprop=upstream,
-            **geometry.attributes,
+            **_attributes(geometry),
         )
     if dilation > 1 and height % dilation == 0 and width % dilation == 0:
         # Of every d-th pixel, a dilated convolution is a plain one.
         features, upstream = _phases(features, dilation), _phases(upstream, dilation)
-        dilation = 1
-    return _filter_gradient_as_product(features, upstream, dilation)
-
-
-def _filter_gradient_as_product(
-    features: tf.Tensor, upstream: tf.Tensor, dilation: int
-) -> tf.Tensor:
-    """The same as one matrix product of the features with nine shifted copies of `upstream`."""
-    height, width, inputs = features.shape[1:]
-    outputs, d = upstream.shape[-1], dilation
+        dilation, height, width = 1, height // dilation, width // dilation
+    # One matrix product of the features with nine shifted copies of `upstream`.
+    d = dilation
     padded = tf.pad(upstream, [[0, 0], [d, d], [d, d], [0, 0]])
-    shifts = (2 * d, d, 0)
-    shifted = [padded[:, y : y + height, x : x + width] for y in shifts for x in shifts]
+    shifts = product((2 * d, d, 0), repeat=2)
+    shifted = [padded[:, y : y + height, x : x + width] for y, x in shifts]
     columns = tf.reshape(tf.concat(shifted, axis=-1), [-1, 9 * outputs])
-    product = tf.matmul(tf.reshape(features, [-1, inputs]), columns, transpose_a=True)
-    return tf.transpose(tf.reshape(product, [inputs, 3, 3, outputs]), [1, 2, 0, 3])
+    kernels = tf.matmul(tf.reshape(features, [-1, inputs]), columns, transpose_a=True)
+    return tf.transpose(tf.reshape(kernels, [inputs, 3, 3, outputs]), [1, 2, 0, 3])
 
 
 def _phases(values: tf.Tensor, step: int) -> tf.Tensor:
@@ -202,7 +168,8 @@ def on_cpu() -> bool:
 
 
 @functools.cache
-def _cost_volume_with_gradient(search_range: int) -> Callable[..., tf.Tensor]:
+def make_cost_volume(search_range: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """See `pwc_exp.flow.cost_volume.cost_volume`."""
     r = search_range
 
     @tf.function(jit_compile=True)
@@ -218,20 +185,16 @@ def _cost_volume_with_gradient(search_range: int) -> Callable[..., tf.Tensor]:
         padded1 = tf.pad(tf.cast(features1, tf.float32), border)
         padded_upstream = tf.pad(scaled, border)
         gradient1, gradient2 = 0.0, 0.0
-        for k, (y, x) in enumerate(displacements(r)):
-            shifted2 = padded2[:, y : y + height, x : x + width]
-            gradient1 += scaled[..., k : k + 1] * shifted2
-            back_y, back_x = 2 * r - y, 2 * r - x
-            back = slice(back_y, back_y + height), slice(back_x, back_x + width)
-            shifted1 = padded1[:, back[0], back[1]]
-            shifted_upstream = padded_upstream[:, back[0], back[1], k : k + 1]
-            gradient2 += shifted_upstream * shifted1
+        for k, (y, x) in enumerate(product(range(2 * r + 1), repeat=2)):
+            gradient1 += scaled[..., k : k + 1] * padded2[:, y : y + height, x : x + width]
+            rows = slice(2 * r - y, 2 * r - y + height)
+            columns = slice(2 * r - x, 2 * r - x + width)
+            shifted_upstream = padded_upstream[:, rows, columns, k : k + 1]
+            gradient2 += shifted_upstream * padded1[:, rows, columns]
         return tf.cast(gradient1, features1.dtype), tf.cast(gradient2, warped2.dtype)
 
     @tf.custom_gradient
-    def operation(
-        features1: tf.Tensor, warped2: tf.Tensor
-    ) -> tuple[tf.Tensor, Callable[..., tuple[tf.Tensor, tf.Tensor]]]:
+    def operation(features1: tf.Tensor, warped2: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
         costs = portable_cost_volume(features1, warped2, search_range=r)
         return costs, lambda upstream: backward(features1, warped2, upstream)
 
@@ -257,8 +220,7 @@ def _normalization_gradient(features: tf.Tensor, upstream: tf.Tensor) -> tf.Tens
     return tf.cast(into_values, features.dtype)
 
 
-def _mean(values: tf.Tensor) -> tf.Tensor:
-    """Of each channel of each frame: [B, H, W, C] -> [B, 1, 1, C]."""
+def _mean(values: tf.Tensor) -> tf.Tensor:  # [B, H, W, C] -> [B, 1, 1, C]
     return tf.reduce_mean(values, axis=(1, 2), keepdims=True)
 
 
@@ -275,7 +237,9 @@ class _Corners(NamedTuple):
 
 
 @functools.cache
-def _warp_with_gradient(border: str) -> Callable[..., tf.Tensor]:
+def make_backward_warp(border: str) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """See `pwc_exp.flow.warp.backward_warp`; the flow must be float32."""
+
     @tf.function(jit_compile=True)
     def forward(features: tf.Tensor, flow: tf.Tensor) -> tf.Tensor:
         corners = _corners(flow, border)
@@ -301,20 +265,13 @@ def _warp_with_gradient(border: str) -> Callable[..., tf.Tensor]:
         upper_left, upper_right, lower_left, lower_right = _gather(features, corners)
         by_x = (1 - ay) * (upper_right - upper_left) + ay * (lower_right - lower_left)
         by_y = (1 - ax) * (lower_left - upper_left) + ax * (lower_right - upper_right)
-        into_flow = tf.stack(
-            [
-                tf.reduce_sum(grad * by_x, axis=-1) * corners.free_x,
-                tf.reduce_sum(grad * by_y, axis=-1) * corners.free_y,
-            ],
-            axis=-1,
-        )
-        shaped = tf.cast(tf.reshape(into_features, features.shape), features.dtype)
-        return shaped, tf.reshape(into_flow, flow.shape)
+        into_x = tf.reduce_sum(grad * by_x, axis=-1) * corners.free_x
+        into_y = tf.reduce_sum(grad * by_y, axis=-1) * corners.free_y
+        into_flow = tf.reshape(tf.stack([into_x, into_y], axis=-1), flow.shape)
+        return tf.cast(tf.reshape(into_features, features.shape), features.dtype), into_flow
 
     @tf.custom_gradient
-    def operation(
-        features: tf.Tensor, flow: tf.Tensor
-    ) -> tuple[tf.Tensor, Callable[..., tuple[tf.Tensor, tf.Tensor]]]:
+    def operation(features: tf.Tensor, flow: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
         return forward(features, flow), lambda upstream: backward(features, flow, upstream)
 
     return operation
@@ -326,10 +283,8 @@ def _corners(flow: tf.Tensor, border: str) -> _Corners:
     x0, ax = cell_and_fraction(x, width)
     y0, ay = cell_and_fraction(y, height)
     rows = tf.reshape(tf.range(batch) * height, [-1, 1, 1]) + y0
-    if border == "zero":
-        seen = tf.cast(inside(x, y, height, width), tf.float32)
-    else:
-        seen = tf.ones_like(ax)
+    zero = border == "zero"
+    seen = tf.cast(inside(x, y, height, width), tf.float32) if zero else tf.ones_like(ax)
 
     def flat(values: tf.Tensor) -> tf.Tensor:
         return tf.reshape(values, [-1])

@@ -37,7 +37,7 @@ def backward_warp(features: Tensor, flow: Tensor, *, border: str = "zero") -> Te
     if uses_tensorflow():
         from pwc_exp.flow import tensorflow_ops  # its own gradient: 4 times less memory traffic
 
-        return tensorflow_ops.backward_warp(features, flow, border=border)
+        return tensorflow_ops.make_backward_warp(border)(features, ops.cast(flow, "float32"))
     return portable_backward_warp(features, flow, border=border)
 
 

@@ -9,13 +9,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from pwc_exp.flow.convolution import convolution
+from pwc_exp.flow.convolution import Geometry, convolution
 
 Tensor = Any  # a tensor of the Keras backend in use
 Shape = Sequence[Any]  # a size for each dimension, None where any will do
 
 LEAKINESS = 0.1  # slope of LeakyReLU below zero, everywhere in the network
-KERNEL = 3
 
 
 class Convolution(keras.layers.Layer):
@@ -26,7 +25,7 @@ class Convolution(keras.layers.Layer):
         stride: 1 or 2. At stride 2 the padding decides which pixels are read: "same" pads below and
             right as TensorFlow does, "symmetric" on all sides as PyTorch and Caffe do.
         dilation: distance of the pixels that the kernel reads.
-        linear: leave out the LeakyReLU, and draw the kernel as tfoptflow's flow heads do.
+        linear: leave out the LeakyReLU.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class Convolution(keras.layers.Layer):
 
     def build(self, input_shape: Shape) -> None:
         """Makes the kernel [3, 3, C in, C out] and the bias [C out]."""
-        shape = (KERNEL, KERNEL, input_shape[-1], self.channels)
+        shape = (3, 3, input_shape[-1], self.channels)
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self.initializer)
         self.bias = self.add_weight(name="bias", shape=(self.channels,), initializer="zeros")
 
@@ -61,15 +60,9 @@ class Convolution(keras.layers.Layer):
         if self.stride > 1 and self.padding == "symmetric":
             parts = [ops.pad(part, ((0, 0), (1, 1), (1, 1), (0, 0))) for part in parts]
             padding = "valid"
-        return convolution(
-            parts,
-            self.kernel,
-            self.bias,
-            stride=self.stride,
-            dilation=self.dilation,
-            padding=padding,
-            leakiness=None if self.linear else LEAKINESS,
-        )
+        geometry = Geometry(self.stride, self.dilation, padding)
+        leakiness = None if self.linear else LEAKINESS
+        return convolution(parts, self.kernel, self.bias, geometry, leakiness=leakiness)
 
 
 def upsampling(channels: int, *, name: str, dtype: str | None = None) -> keras.layers.Layer:
@@ -126,7 +119,7 @@ class FlowEstimator(keras.layers.Layer):
         self.convolutions = [
             Convolution(count, name=f"conv{i}") for i, count in enumerate(channels)
         ]
-        self.head = _flow_head("flow", initializer="glorot_uniform")
+        self.head = Convolution(2, linear=True, initializer="glorot_uniform", name="flow")
 
     def build(self, input_shape: Shape) -> None:
         """Builds all layers for inputs [B, H, W, C]."""
@@ -155,7 +148,7 @@ class ContextNetwork(keras.layers.Layer):
             Convolution(count, dilation=dilation, name=f"conv{i}")
             for i, (count, dilation) in enumerate(zip(channels, dilations, strict=True), start=1)
         ]
-        self.head = _flow_head(f"conv{len(channels) + 1}", initializer="he_normal")
+        self.head = Convolution(2, linear=True, name=f"conv{len(channels) + 1}")
 
     def build(self, input_shape: Shape) -> None:
         """Builds all layers for features [B, H, W, C]."""
@@ -170,7 +163,3 @@ class ContextNetwork(keras.layers.Layer):
         for layer in self.convolutions:
             activation = layer(activation)
         return self.head(activation)
-
-
-def _flow_head(name: str, *, initializer: str) -> Convolution:
-    return Convolution(2, linear=True, initializer=initializer, name=name)

@@ -3,6 +3,7 @@
 Letters: B batch, H height, W width, C channels.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,6 +25,14 @@ from pwc_exp.models.layers import (
 Tensor = Any  # a tensor of the Keras backend in use
 
 FLOW_SCALE = 20.0  # the paper's unit of flow inside the network, in full-resolution pixels
+CONVENTIONS = (  # arguments that weights must agree on beside their shapes
+    "warp_border",
+    "stride_padding",
+    "upsample_alignment",
+    "level_units",
+    "center_frames",
+    "normalize_features",
+)
 
 
 @keras.saving.register_keras_serializable(package="pwc_exp")
@@ -73,45 +82,23 @@ class PWCNet(keras.Model):
         center_frames: bool,
         normalize_features: bool,
     ) -> None:
+        arguments = dict(locals())
+        del arguments["self"], arguments["__class__"]
         super().__init__(name="pwcnet")
-        self.arguments = {
-            "levels": levels,
-            "output_level": output_level,
-            "search_range": search_range,
-            "feature_channels": list(feature_channels),
-            "pyramid_convolutions": pyramid_convolutions,
-            "estimator_channels": list(estimator_channels),
-            "context_channels": list(context_channels),
-            "context_dilations": list(context_dilations),
-            "dense": dense,
-            "context": str(context),
-            "warp_border": str(warp_border),
-            "stride_padding": str(stride_padding),
-            "upsample_alignment": str(upsample_alignment),
-            "level_units": str(level_units),
-            "center_frames": center_frames,
-            "normalize_features": normalize_features,
-        }
+        self._arguments = json.dumps(arguments)  # Keras would watch the lists in a dictionary
+        self.conventions = {name: arguments[name] for name in CONVENTIONS}
         self.levels = levels
         self.output_level = output_level
         self.search_range = search_range
-        self.conventions = {
-            "warp_border": warp_border,
-            "stride_padding": stride_padding,
-            "upsample_alignment": upsample_alignment,
-            "level_units": level_units,
-            "center_frames": center_frames,
-            "normalize_features": normalize_features,
-        }  # what weights must agree on beside their shapes
         self.warp_border = warp_border
         self.upsample_alignment = upsample_alignment
         self.center_frames = center_frames
         self.normalize_features = normalize_features
         estimating = range(levels, output_level - 1, -1)  # coarse to fine
-        self.units = {
-            level: FLOW_SCALE if level_units == "scaled" else 2.0**level for level in estimating
-        }  # full-resolution pixels per unit of a level's flow
-        self.unit_ratio = 1.0 if level_units == "scaled" else 2.0  # of a level to the next finer
+        scaled = level_units == "scaled"
+        # Full-resolution pixels per unit of a level's flow, and the ratio to the next finer level.
+        self.units = {level: FLOW_SCALE if scaled else 2.0**level for level in estimating}
+        self.unit_ratio = 1.0 if scaled else 2.0
         self.pyramid = FeaturePyramid(
             feature_channels,
             convolutions=pyramid_convolutions,
@@ -156,12 +143,7 @@ class PWCNet(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that this network was made with, for Keras's archives."""
-        return {
-            name: list(value)
-            if isinstance(value, list)
-            else value  # not the lists that Keras watches
-            for name, value in self.arguments.items()
-        }
+        return json.loads(self._arguments)
 
     def call(self, frames: tuple[Tensor, Tensor]) -> Pyramid:
         """Two frames [B, H, W, 3], RGB in [0, 1] -> {level: flow [B, H/2^level, W/2^level, 2]}.

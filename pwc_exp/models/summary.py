@@ -1,11 +1,10 @@
 """What a PWC-Net is made of: layers, parameters, and operations for frames of a given size."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import keras
 
-from pwc_exp.models.layers import KERNEL, Convolution
 from pwc_exp.models.pwcnet import PWCNet
 
 
@@ -22,24 +21,36 @@ class LayerSummary(NamedTuple):
 
 def summarize(model: PWCNet, size: tuple[int, int]) -> list[LayerSummary]:
     """All layers of `model` for a pair of frames of `size` (height, width)."""
-    rows = list(_pyramid(model, size))
+
+    def of_layer(
+        name: str, layer: keras.layers.Layer, level: int, *, scale: int = 1, frames: int = 1
+    ) -> LayerSummary:
+        """`scale`: of the result to what the layer reads, the grid of `level`."""
+        height, width = size[0] >> level, size[1] >> level
+        flops = 2.0 * frames * math.prod(layer.kernel.shape) * height * width
+        result = (scale * height, scale * width)
+        channels, parameters = layer.bias.shape[0], layer.count_params()
+        return LayerSummary(name, level, result, channels, parameters, flops)
+
+    rows = [
+        of_layer(f"{model.pyramid.name}/{layer.name}", layer, level, frames=2)
+        for level, block in enumerate(model.pyramid.blocks, start=1)
+        for layer in block
+    ]
     for level, estimator in model.estimators.items():
         height, width = size[0] >> level, size[1] >> level
         features = model.pyramid.blocks[level - 1][-1].channels
         displacements = (2 * model.search_range + 1) ** 2
         flops = 2.0 * displacements * features * height * width
-        rows.append(
-            LayerSummary(f"cost_volume{level}", level, (height, width), displacements, 0, flops)
-        )
-        convolutions = [*estimator.convolutions, estimator.head]
-        rows += [_convolution(estimator.name, layer, level, size) for layer in convolutions]
-        if level in model.contexts:
-            context = model.contexts[level]
-            layers = [*context.convolutions, context.head]
-            rows += [_convolution(context.name, layer, level, size) for layer in layers]
+        name = f"cost_volume{level}"
+        rows.append(LayerSummary(name, level, (height, width), displacements, 0, flops))
+        parts: list[Any] = [estimator, *filter(None, [model.contexts.get(level)])]
+        for part in parts:
+            layers = [*part.convolutions, part.head]
+            rows += [of_layer(f"{part.name}/{layer.name}", layer, level) for layer in layers]
         if level in model.up_flow:
-            ups = (model.up_flow[level], model.up_features[level])
-            rows += [_upsampling(layer, level, size) for layer in ups]
+            layers = [model.up_flow[level], model.up_features[level]]
+            rows += [of_layer(layer.name, layer, level, scale=2) for layer in layers]
     return rows
 
 
@@ -71,26 +82,3 @@ def description(model: PWCNet, size: tuple[int, int], *, name: str) -> str:
         "(height x width), multiplications and additions counted",
     ]
     return "\n".join(lines)
-
-
-def _pyramid(model: PWCNet, size: tuple[int, int]) -> Iterator[LayerSummary]:
-    for level, block in enumerate(model.pyramid.blocks, start=1):
-        for layer in block:
-            row = _convolution(model.pyramid.name, layer, level, size)
-            yield row._replace(flops=2 * row.flops)  # both frames
-
-
-def _convolution(block: str, layer: Convolution, level: int, size: tuple[int, int]) -> LayerSummary:
-    height, width = size[0] >> level, size[1] >> level
-    inputs = layer.kernel.shape[2]
-    flops = 2.0 * KERNEL**2 * inputs * layer.channels * height * width
-    name = f"{block}/{layer.name}"
-    return LayerSummary(name, level, (height, width), layer.channels, layer.count_params(), flops)
-
-
-def _upsampling(layer: keras.layers.Layer, level: int, size: tuple[int, int]) -> LayerSummary:
-    height, width = size[0] >> level, size[1] >> level  # of what it reads
-    rows, columns, outputs, inputs = layer.kernel.shape
-    flops = 2.0 * rows * columns * inputs * outputs * height * width
-    result = (2 * height, 2 * width)
-    return LayerSummary(layer.name, level, result, outputs, layer.count_params(), flops)

@@ -61,11 +61,13 @@ def convert(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if (name := weight_name(tf1_name)) is not None
     }
     for name in [name for name in weights if re.match(r"up_flow\d/", name)]:
-        weights[name] = _negate_and_swap(weights[name], axis=2 if name.endswith("kernel") else 0)
+        kernel = name.endswith("kernel")
+        weights[name] = -np.flip(weights[name], axis=2 if kernel else 0)
         level = int(name[len("up_flow")]) - 1
-        if name.endswith("kernel"):
-            for reader, axis in _readers(weights, level):
-                weights[reader] = _negate_and_swap_inputs(weights[reader], axis)
+        for reader, axis in _readers(weights, level) if kernel else ():
+            moved = np.moveaxis(weights[reader].copy(), axis, -1)
+            moved[..., _FLOW_INPUTS] = -np.flip(moved[..., _FLOW_INPUTS], -1)
+            weights[reader] = np.moveaxis(moved, -1, axis)
     return weights
 
 
@@ -75,22 +77,7 @@ def _readers(weights: Mapping[str, np.ndarray], level: int) -> list[tuple[str, i
     inputs, outputs = weights[first].shape[2:]
     if weights[f"estimator{level}/conv1/kernel"].shape[2] != inputs + outputs:
         return [(first, 2)]  # not dense
-    readers = [f"estimator{level}/{layer}/kernel" for layer in _layers_of_estimator(weights, level)]
-    readers.append(f"context{level}/conv1/kernel")
-    axes = [(name, 2) for name in readers] + [(f"up_features{level}/kernel", 3)]
+    readers = [name for name in weights if re.fullmatch(rf"estimator{level}/\w+/kernel", name)]
+    axes = [(name, 2) for name in [*readers, f"context{level}/conv1/kernel"]]
+    axes.append((f"up_features{level}/kernel", 3))
     return [(name, axis) for name, axis in axes if name in weights]
-
-
-def _layers_of_estimator(weights: Mapping[str, np.ndarray], level: int) -> list[str]:
-    pattern = re.compile(rf"estimator{level}/(\w+)/kernel")
-    return [match[1] for name in weights if (match := pattern.fullmatch(name))]
-
-
-def _negate_and_swap(values: np.ndarray, axis: int) -> np.ndarray:
-    return -np.flip(values, axis)
-
-
-def _negate_and_swap_inputs(kernel: np.ndarray, axis: int) -> np.ndarray:
-    moved = np.moveaxis(kernel.copy(), axis, -1)
-    moved[..., _FLOW_INPUTS] = -np.flip(moved[..., _FLOW_INPUTS], -1)
-    return np.moveaxis(moved, -1, axis)

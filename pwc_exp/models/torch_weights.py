@@ -17,10 +17,9 @@ mmflow's cost volume is concerned:
 """
 
 import pickle
-import re
 import struct
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -117,9 +116,10 @@ class _Tensor(NamedTuple):
     @property
     def stop(self) -> int:
         """One more than the last element of the storage that is read."""
+        if 0 in self.shape:
+            return self.first
         steps = zip(self.shape, self.strides, strict=True)
-        empty = 0 in self.shape
-        return self.first + (0 if empty else 1 + sum((n - 1) * stride for n, stride in steps))
+        return self.first + 1 + sum((size - 1) * stride for size, stride in steps)
 
 
 def _make_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
@@ -229,6 +229,10 @@ class _Unpickler(pickle._Unpickler):
     )
     stack: list[Any]
 
+    def __init__(self, stream: BytesIO) -> None:
+        super().__init__(stream, encoding="latin-1")
+        self.storages: dict[str, _Storage] = {}  # those that it referred to
+
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in for a name; no module is imported."""
         full_name = f"{module}.{name}"
@@ -245,15 +249,16 @@ class _Unpickler(pickle._Unpickler):
             raise ValueError("it refers to something other than a storage")
         if not isinstance(key, str) or not _are_counts([size]):
             raise ValueError("a storage must have a key and a size")
-        if not views or views[0] is None:
-            return _Storage(key, dtype, size, 0, size)
-        (view,) = views  # (key of the view, start, length)
-        if not isinstance(view, tuple) or len(view) != 3 or not _are_counts(view[1:]):
-            raise ValueError("a view of a storage must have a start and a size")
-        start, length = view[1:]
+        start, length = 0, size
+        if views and views[0] is not None:  # (key of the view, start, length)
+            (view,) = views
+            if not isinstance(view, tuple) or len(view) != 3 or not _are_counts(view[1:]):
+                raise ValueError("a view of a storage must have a start and a size")
+            start, length = view[1:]
         if start + length > size:
             raise ValueError("a view reaches beyond its storage")
-        return _Storage(key, dtype, size, start, start + length)
+        self.storages[key] = _Storage(key, dtype, size, start, start + length)
+        return self.storages[key]
 
     def load_empty_dict(self) -> None:
         self.stack.append(_Dict())
@@ -268,10 +273,11 @@ class _Unpickler(pickle._Unpickler):
     dispatch[pickle.BUILD[0]] = load_build
 
 
-def _unpickle(stream: BytesIO) -> Any:
-    """Reads one pickle, and leaves `stream` after it."""
+def _unpickle(stream: BytesIO) -> tuple[Any, dict[str, _Storage]]:
+    """Reads one pickle, and leaves `stream` after it; also the storages that it refers to."""
+    unpickler = _Unpickler(stream)
     try:
-        return _Unpickler(stream, encoding="latin-1").load()
+        return unpickler.load(), unpickler.storages
     except (
         *(IndexError, KeyError, TypeError, AttributeError, OverflowError, EOFError, struct.error),
         pickle.UnpicklingError,
@@ -290,12 +296,10 @@ def _read_zip(data: bytes) -> tuple[Any, dict[str, memoryview]]:
                 raise ValueError("its byte order is not little")
             if archive.getinfo(f"{root}/data.pkl").file_size > MAX_PICKLE:
                 raise ValueError(f"its pickle has more than {MAX_PICKLE:,} bytes")
-            value = _unpickle(BytesIO(archive.read(f"{root}/data.pkl")))
+            value, _ = _unpickle(BytesIO(archive.read(f"{root}/data.pkl")))
             prefix = f"{root}/data/"
             storages = [name for name in names if name.startswith(prefix)]
-            return value, {
-                name.removeprefix(prefix): memoryview(archive.read(name)) for name in storages
-            }
+            return value, {name[len(prefix) :]: memoryview(archive.read(name)) for name in storages}
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
         raise ValueError(f"its zip is damaged ({' '.join(str(error).split())})") from None
 
@@ -333,14 +337,14 @@ def _read_legacy(data: bytes) -> tuple[Any, dict[str, memoryview]]:
     The pickles are a number, a version, the machine, the object and the keys of the storages.
     """
     stream = BytesIO(data)
-    number, version, machine = (_unpickle(stream) for _ in range(3))
+    number, version, machine = (_unpickle(stream)[0] for _ in range(3))
     little = isinstance(machine, dict) and machine.get("little_endian") is True
     if number != _LEGACY_NUMBER or version != 1001 or not little:
         raise ValueError("its head is not that of a PyTorch file")
-    value, keys = _unpickle(stream), _unpickle(stream)
+    value, used = _unpickle(stream)
+    keys, _ = _unpickle(stream)
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise ValueError("its list of storages is damaged")
-    used = {storage.key: storage for storage in _storages(value)}
     found: dict[str, memoryview] = {}
     start = stream.tell()
     for key in keys:
@@ -353,18 +357,6 @@ def _read_legacy(data: bytes) -> tuple[Any, dict[str, memoryview]]:
         found[key] = memoryview(data)[start + 8 : end]
         start = end
     return value, found
-
-
-def _storages(value: Any) -> Iterator[_Storage]:
-    """The storages of all tensors in a value; each object is visited once."""
-    seen, waiting = set(), [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, _Tensor):
-            yield item.storage
-        elif isinstance(item, dict | list | tuple) and id(item) not in seen:
-            seen.add(id(item))
-            waiting.extend(item.values() if isinstance(item, dict) else item)
 
 
 def _to_arrays(value: Any, storages: Mapping[str, memoryview]) -> dict[str, np.ndarray]:
@@ -402,26 +394,39 @@ def _to_array(tensor: _Tensor, storages: Mapping[str, memoryview]) -> np.ndarray
     return np.lib.stride_tricks.as_strided(elements, tensor.shape, strides, writeable=False)
 
 
-_OUTPUT_LEVEL = 2
+_LEVELS = range(2, 7)  # that estimate a flow
+_PARTS = ("a", "aa", "b")
 _FIRST = "pyramid/conv1a/kernel"
 _UNUSED = "deconv2."  # NVlabs' network has it, and never uses it
-_NVLABS = (
-    (r"conv(\d)(a|aa|b)\.0", r"pyramid/conv\1\2"),
-    (r"conv(\d)_(\d)\.0", r"estimator\1/conv\2"),
-    (r"predict_flow(\d)", r"estimator\1/flow"),
-    (r"deconv(\d)", r"up_flow\1"),
-    (r"upfeat(\d)", r"up_features\1"),
-    (r"dc_conv(\d)(?:\.0)?", rf"context{_OUTPUT_LEVEL}/conv\1"),
-)
+# {layer of the file: our layer}
+_NVLABS = {
+    **{f"conv{k}{part}.0": f"pyramid/conv{k}{part}" for k in range(1, 7) for part in _PARTS},
+    **{f"conv{k}_{i}.0": f"estimator{k}/conv{i}" for k in _LEVELS for i in range(5)},
+    **{f"predict_flow{k}": f"estimator{k}/flow" for k in _LEVELS},
+    **{f"deconv{k}": f"up_flow{k}" for k in _LEVELS},
+    **{f"upfeat{k}": f"up_features{k}" for k in _LEVELS},
+    **{f"dc_conv{i}.0": f"context2/conv{i}" for i in range(1, 7)},
+    "dc_conv7": "context2/conv7",
+}
 _SWAPPED = {"conv6aa.0": "pyramid/conv6a", "conv6a.0": "pyramid/conv6aa"}
-_MMFLOW = (
-    (r"encoder\.layers\.(\d)\.layers\.([012])\.conv", "pyramid"),
-    (r"decoder\.decoders\.level(\d)\.dense_net\.layers\.(\d)\.layers\.conv", r"estimator\1/conv\2"),
-    (r"decoder\.decoders\.level(\d)\.predict_layer", r"estimator\1/flow"),
-    (r"decoder\.decoders\.level(\d)\.upflow_layer", r"up_flow\1"),
-    (r"decoder\.decoders\.level(\d)\.upfeat_layer", r"up_features\1"),
-    (r"decoder\.post_processor\.layers\.(\d)(?:\.conv)?", "context"),
-)
+_DECODER = "decoder.decoders.level"
+_MMFLOW = {
+    **{
+        f"encoder.layers.{k - 1}.layers.{i}.conv": f"pyramid/conv{k}{part}"
+        for k in range(1, 7)
+        for i, part in enumerate(_PARTS)
+    },
+    **{
+        f"{_DECODER}{k}.dense_net.layers.{i}.layers.conv": f"estimator{k}/conv{i}"
+        for k in _LEVELS
+        for i in range(5)
+    },
+    **{f"{_DECODER}{k}.predict_layer": f"estimator{k}/flow" for k in _LEVELS},
+    **{f"{_DECODER}{k}.upflow_layer": f"up_flow{k}" for k in _LEVELS},
+    **{f"{_DECODER}{k}.upfeat_layer": f"up_features{k}" for k in _LEVELS},
+    **{f"decoder.post_processor.layers.{i}.conv": f"context2/conv{i + 1}" for i in range(6)},
+    "decoder.post_processor.layers.6": "context2/conv7",
+}
 _LAYOUTS = (
     "NVlabs/PWC-Net and ptlflow (conv1a.0.weight, …, predict_flow2.bias), "
     "mmflow (encoder.layers.0.layers.0.conv.weight, …)"
@@ -445,8 +450,8 @@ def convert(tensors: Mapping[str, np.ndarray], *, source: str) -> Converted:
     try:
         if {"conv1a.0.weight", "conv6_0.0.weight"} <= tensors.keys():
             return _convert_nvlabs(tensors, source)
-        if "decoder.decoders.level6.dense_net.layers.0.layers.conv.weight" in tensors:
-            weights = _renamed(tensors, _mmflow_layer, source)
+        if f"{_DECODER}6.dense_net.layers.0.layers.conv.weight" in tensors:
+            weights = _renamed(tensors, _MMFLOW, source)
             weights[_FIRST] = weights[_FIRST][:, :, ::-1]  # from BGR to RGB
             return Converted(_with_mean_cost(weights), MMFLOW, "official")
     except KeyError as error:
@@ -461,9 +466,8 @@ def _convert_nvlabs(tensors: Mapping[str, np.ndarray], source: str) -> Converted
     used = {name: value for name, value in tensors.items() if not name.startswith(_UNUSED)}
     project = NVLABS if len(used) < len(tensors) else PTLFLOW
     three = "conv1aa.0.weight" in used  # convolutions at each level of the pyramid
-    swapped = _SWAPPED if three else {}
-    weights = _renamed(used, lambda name: swapped.get(name) or _matched(name, _NVLABS), source)
-    context = f"context{_OUTPUT_LEVEL}/conv1/kernel" in weights
+    weights = _renamed(used, _NVLABS | (_SWAPPED if three else {}), source)
+    context = "context2/conv1/kernel" in weights
     # ptlflow feeds RGB to its pwcnet, and BGR to pwcnet_nodc (bgr_to_rgb in pwcnet.py).
     if not (project == PTLFLOW and context):
         weights[_FIRST] = weights[_FIRST][:, :, ::-1]
@@ -473,49 +477,34 @@ def _convert_nvlabs(tensors: Mapping[str, np.ndarray], source: str) -> Converted
 
 
 def _renamed(
-    tensors: Mapping[str, np.ndarray], layer_of: Callable[[str], str | None], source: str
+    tensors: Mapping[str, np.ndarray], layers: Mapping[str, str], source: str
 ) -> dict[str, np.ndarray]:
     weights = {}
     for name, value in tensors.items():
         layer, _, kind = name.rpartition(".")
-        renamed = layer_of(layer)
-        if renamed is None or kind not in ("weight", "bias"):
+        if layer not in layers or kind not in ("weight", "bias"):
             raise DataError(f"{source} holds {name[:60]!r}, which no PWC-Net of its layout has")
         if value.dtype.kind not in "fV" or value.ndim != (4 if kind == "weight" else 1):
             received = f"{value.dtype} {value.shape}"
             raise DataError(f"{source}: {name} must be numbers of a {kind}. Received: {received}")
         numbers = np.asarray(value, np.float32)
         if kind == "weight":
-            weights[f"{renamed}/kernel"] = numbers.transpose(2, 3, 1, 0)
+            weights[f"{layers[layer]}/kernel"] = numbers.transpose(2, 3, 1, 0)
         else:
-            weights[f"{renamed}/bias"] = numbers
+            weights[f"{layers[layer]}/bias"] = numbers
     return weights
-
-
-def _mmflow_layer(layer: str) -> str | None:
-    kind = _matched(layer, _MMFLOW)
-    numbers = [int(digit) for digit in re.findall(r"\.(\d)", layer)]
-    if kind == "pyramid":
-        return f"pyramid/conv{numbers[0] + 1}{('a', 'aa', 'b')[numbers[1]]}"
-    if kind == "context":
-        return f"context{_OUTPUT_LEVEL}/conv{numbers[0] + 1}"
-    return kind
-
-
-def _matched(layer: str, patterns: Sequence[tuple[str, str]]) -> str | None:
-    matches = ((re.fullmatch(pattern, layer), name) for pattern, name in patterns)
-    return next((match.expand(name) for match, name in matches if match), None)
 
 
 def _with_mean_cost(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Kernels for the mean over channels from kernels for the sum."""
     scaled = dict(weights)
-    for level in _levels(weights):
+    cost_channels = weights[f"estimator{_LEVELS[-1]}/conv0/kernel"].shape[2]
+    for level in _LEVELS:
         channels = weights[f"pyramid/conv{level}b/kernel"].shape[3]
         for name, axis, parts in _readers(weights, level):
             kernel = np.moveaxis(scaled[name].copy(), axis, -1)
             start = sum(parts[:-1])
-            kernel[..., start : start + _cost_channels(weights)] *= channels
+            kernel[..., start : start + cost_channels] *= channels
             scaled[name] = np.moveaxis(kernel, -1, axis)
     return scaled
 
@@ -523,7 +512,7 @@ def _with_mean_cost(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _with_new_order(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Kernels that read activations newest first, from those of PWCDCNet_old."""
     ordered = dict(weights)
-    for level in _levels(weights):
+    for level in _LEVELS:
         for name, axis, parts in _readers(weights, level):
             count = len(parts) - 1  # of the activations; the inputs are the part number `count`
             later = range(count - 3, -1, -1)  # from the third activation on
@@ -536,30 +525,17 @@ def _with_new_order(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return ordered
 
 
-def _levels(weights: Mapping[str, np.ndarray]) -> list[int]:
-    return [level for level in range(1, 10) if f"estimator{level}/flow/kernel" in weights]
-
-
-def _cost_channels(weights: Mapping[str, np.ndarray]) -> int:
-    coarsest = max(_levels(weights))
-    return weights[f"estimator{coarsest}/conv0/kernel"].shape[2]
-
-
 def _readers(weights: Mapping[str, np.ndarray], level: int) -> Iterator[tuple[str, int, list[int]]]:
     """The kernels that read what an estimator was given and made.
 
     For each its name, the axis of what it reads, and the channels of the parts of that: the
     activations, newest first, and then the inputs.
     """
-    first = weights[f"estimator{level}/conv0/kernel"]
-    parts = [first.shape[2]]
-    yield f"estimator{level}/conv0/kernel", 2, parts
-    number = 0
-    while (name := f"estimator{level}/conv{number}/kernel") in weights:
+    parts = [weights[f"estimator{level}/conv0/kernel"].shape[2]]
+    for number in range(5):
+        name = f"estimator{level}/conv{number}/kernel"
+        yield name, 2, parts
         parts = [weights[name].shape[3], *parts]
-        number += 1
-        if (name := f"estimator{level}/conv{number}/kernel") in weights:
-            yield name, 2, parts
     ends = ((f"estimator{level}/flow", 2), (f"up_features{level}", 3), (f"context{level}/conv1", 2))
     for layer, axis in ends:
         if f"{layer}/kernel" in weights:

@@ -12,12 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-Shape = tuple[int, ...]
 Parts = dict[str, int]  # what a kernel reads, in order: {input: channels}
 
 _LEVEL = re.compile(r"(estimator|context|up_flow|up_features)(\d+)/(.+)")
-_CONVOLUTION = re.compile(r"conv(\d+)/kernel")
-_UP = 2 + 2  # channels of up_flow and up_features
 
 
 class Transfer(NamedTuple):
@@ -42,8 +39,9 @@ class Transfer(NamedTuple):
         text = f"took {len(self.values)} of {total} variables"
         if self.partial:
             text += f", in part: {_by_layer(self.partial)}"
-        if layers := _mapped_layers(self.renamed):
-            text += f"; {layers}"
+        layers = {tuple(name.partition("/")[0] for name in pair) for pair in self.renamed.items()}
+        if layers:
+            text += f"; {', '.join(f'{mine} from {theirs}' for mine, theirs in sorted(layers))}"
         text += f"; fresh: {_by_layer(self.fresh) or 'none'}"
         return text + (f"; not used: {_by_layer(self.unused)}" if self.unused else "")
 
@@ -72,8 +70,7 @@ def match_overlap(
         unit_ratio: a level's unit of flow in units of the next finer level: 1 if all levels have
             the same unit, 2 if each has the pixels of its own grid.
     """
-    reads = _inputs_of({name: value.shape for name, value in source.items()})
-    inputs = _inputs_of({name: value.shape for name, value in target.items()})
+    reads, inputs = _inputs_of(source), _inputs_of(target)
     source_name = _naming(source)
     found = Transfer({}, {}, {}, [], [])
     used = set()
@@ -110,9 +107,8 @@ def match_overlap(
 def _naming(source: Mapping[str, np.ndarray]) -> Callable[[str], str]:
     """name of a variable -> name of its counterpart in `source`, which may not have it."""
     finest: dict[str, int] = {}
-    for name in source:
-        if level := _LEVEL.match(name):
-            finest[level[1]] = min(int(level[2]), finest.get(level[1], int(level[2])))
+    for level in filter(None, map(_LEVEL.match, source)):
+        finest[level[1]] = min(int(level[2]), finest.get(level[1], int(level[2])))
     if finest.get("context") != finest.get("estimator"):
         finest.pop("context", None)  # it refines what is not passed on: the features of another
 
@@ -125,42 +121,36 @@ def _naming(source: Mapping[str, np.ndarray]) -> Callable[[str], str]:
     return source_name
 
 
-def _inputs_of(shapes: Mapping[str, Shape]) -> dict[str, Parts]:
+def _inputs_of(weights: Mapping[str, np.ndarray]) -> dict[str, Parts]:
     """What each kernel reads that has inputs of several kinds, of all estimating levels."""
-    matches = [_LEVEL.match(name) for name in shapes]
-    levels = sorted({int(match[2]) for match in matches if match}, reverse=True)
+    shapes = {name: value.shape for name, value in weights.items()}
+    levels = {int(match[2]) for match in map(_LEVEL.match, shapes) if match}
     found: dict[str, Parts] = {}
     for level in levels:
-        place = f"estimator{level}/"
-        kernels = [place + name for name in _convolutions(shapes, place)]
-        if not kernels or f"{place}flow/kernel" not in shapes:
+        kernels = _convolutions(shapes, f"estimator{level}")
+        head = f"estimator{level}/flow/kernel"
+        if not kernels or head not in shapes:
             continue
-        reads = _estimator_inputs(shapes, level, shapes[kernels[0]][2], coarsest=level == levels[0])
-        following = [*kernels[1:], f"{place}flow/kernel"]
-        dense = shapes[following[0]][2] != shapes[kernels[0]][3]
+        channels = shapes[kernels[0]][2]
+        features = shapes.get(f"pyramid/conv{level}b/bias", (0,))[0]
+        cost = channels - features - 2 - 2
+        reads = {"cost": cost, "features": features, "up_flow": 2, "up_features": 2}
+        if level == max(levels) or cost < 1:
+            reads = {"cost": channels}
+        dense = shapes[[*kernels, head][1]][2] != shapes[kernels[0]][3]
         for kernel in kernels:
             found[kernel] = reads
-            convolution = kernel.removeprefix(place).removesuffix("/kernel")
-            reads = {convolution: shapes[kernel][3], **(reads if dense else {})}
-        for reader in (f"{place}flow", f"context{level}/conv1", f"up_features{level}"):
-            found[f"{reader}/kernel"] = reads
+            reads = {kernel.split("/")[1]: shapes[kernel][3], **(reads if dense else {})}
+        found |= dict.fromkeys(
+            (head, f"context{level}/conv1/kernel", f"up_features{level}/kernel"), reads
+        )
     return found
 
 
-def _convolutions(shapes: Mapping[str, Shape], place: str) -> list[str]:
-    names = [name.removeprefix(place) for name in shapes if name.startswith(place)]
-    numbered = {name: int(match[1]) for name in names if (match := _CONVOLUTION.fullmatch(name))}
-    return sorted(numbered, key=lambda name: numbered[name])
-
-
-def _estimator_inputs(
-    shapes: Mapping[str, Shape], level: int, channels: int, *, coarsest: bool
-) -> Parts:
-    features = shapes.get(f"pyramid/conv{level}b/bias", (0,))[0]
-    cost = channels - features - _UP
-    if coarsest or cost < 1:
-        return {"cost": channels}
-    return {"cost": cost, "features": features, "up_flow": 2, "up_features": 2}
+def _convolutions(names: Iterable[str], layer: str) -> list[str]:
+    """The kernels of a layer's convolutions, in order."""
+    matches = (re.fullmatch(rf"{layer}/conv(\d+)/kernel", name) for name in names)
+    return [match[0] for match in sorted(filter(None, matches), key=lambda match: int(match[1]))]
 
 
 def _channels(parts: Parts, part: str) -> slice:
@@ -169,26 +159,18 @@ def _channels(parts: Parts, part: str) -> slice:
     return slice(start, start + parts[part])
 
 
-def _unit_factor(
-    name: str, origin: str, target: Mapping[str, np.ndarray], unit_ratio: float
-) -> float:
+def _unit_factor(name: str, origin: str, target: Iterable[str], unit_ratio: float) -> float:
     """By what a layer of another level is multiplied, so that its flow has this level's unit."""
     mine, theirs = _LEVEL.match(name), _LEVEL.match(origin)
     if mine is None or theirs is None:
         return 1.0
     ratio = unit_ratio ** (int(theirs[2]) - int(mine[2]))
-    layer = mine[3].partition("/")[0]
-    convolutions = _convolutions({n: v.shape for n, v in target.items()}, f"context{mine[2]}/")
-    if mine[1] == "estimator" and layer == "flow":
-        return ratio
-    if mine[1] == "context" and f"{layer}/kernel" == convolutions[-1]:
+    heads = {f"estimator{mine[2]}/flow"}
+    if convolutions := _convolutions(target, f"context{mine[2]}"):
+        heads.add(convolutions[-1].removesuffix("/kernel"))
+    if name.rpartition("/")[0] in heads:
         return ratio
     return 1 / ratio if name.startswith("up_flow") and name.endswith("kernel") else 1.0
-
-
-def _mapped_layers(renamed: Mapping[str, str]) -> str:
-    pairs = {(name.partition("/")[0], origin.partition("/")[0]) for name, origin in renamed.items()}
-    return ", ".join(f"{mine} from {theirs}" for mine, theirs in sorted(pairs))
 
 
 def _by_layer(names: Iterable[str]) -> str:

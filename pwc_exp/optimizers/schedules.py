@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
@@ -10,45 +11,38 @@ from keras import ops
 Tensor = Any  # a tensor of the Keras backend in use
 
 
-class Constant(keras.optimizers.schedules.LearningRateSchedule):
-    """The same rate at every step.
+class _Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A dataclass that maps a step to a rate."""
 
-    Args:
-        rate: the learning rate. As a number, Keras would make it a variable of the optimizer.
-    """
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that this schedule was made with."""
+        return asdict(self)
 
-    def __init__(self, *, rate: float) -> None:
-        self.rate = rate
+
+@dataclass(eq=False, kw_only=True)
+class Constant(_Schedule):
+    """The same rate at every step. A number, Keras would make a variable of the optimizer."""
+
+    rate: float
 
     def __call__(self, step: Tensor) -> Tensor:
         """The rate, whatever the step."""
         return ops.convert_to_tensor(self.rate, "float32")
 
-    def get_config(self) -> dict[str, Any]:
-        """What makes the same schedule again."""
-        return {"rate": self.rate}
 
-
-class Cyclic(keras.optimizers.schedules.LearningRateSchedule):
+@dataclass(eq=False, kw_only=True)
+class Cyclic(_Schedule):
     """Triangles between two rates (Smith, https://arxiv.org/abs/1506.01186).
 
-    Args:
-        base: lowest rate, at the start of each triangle.
-        peak: rate at the top of the first triangle.
-        half_cycle: steps from the start of a triangle to its top.
-        policy: what becomes of the height. "triangular": it stays; "triangular2": it is halved
-            from one triangle to the next; "exp_range": it is multiplied by `gamma` at every step.
-        gamma: factor of "exp_range".
+    policy: what becomes of the height. "triangular": it stays; "triangular2": it is halved from one
+    triangle to the next; "exp_range": it is multiplied by `gamma` at every step.
     """
 
-    def __init__(
-        self, *, base: float, peak: float, half_cycle: int, policy: str, gamma: float
-    ) -> None:
-        self.base = base
-        self.peak = peak
-        self.half_cycle = half_cycle
-        self.policy = str(policy)
-        self.gamma = gamma
+    base: float  # lowest rate, at the start of each triangle
+    peak: float  # rate at the top of the first triangle
+    half_cycle: int  # steps from the start of a triangle to its top
+    policy: str
+    gamma: float
 
     def __call__(self, step: Tensor) -> Tensor:
         """The rate at `step`."""
@@ -72,48 +66,21 @@ class Cyclic(keras.optimizers.schedules.LearningRateSchedule):
                     f"policy must be triangular, triangular2 or exp_range. Received: {self.policy}"
                 )
 
-    def get_config(self) -> dict[str, Any]:
-        """What makes the same schedule again."""
-        return {
-            "base": self.base,
-            "peak": self.peak,
-            "half_cycle": self.half_cycle,
-            "policy": self.policy,
-            "gamma": self.gamma,
-        }
 
-
-class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
+@dataclass(eq=False, kw_only=True)
+class OneCycle(_Schedule):
     """Up once, then down to next to nothing (Smith and Topin, https://arxiv.org/abs/1708.07120).
 
     The rates are those of PyTorch's `OneCycleLR` with two phases: the peak comes after
     `warmup_share * total - 1` steps, the last rate after `total - 1`, and then it stays.
-
-    Args:
-        peak: highest rate.
-        total: steps of the whole cycle.
-        warmup_share: share of `total` that goes up; 0: it starts at the peak.
-        start_divisor: the first rate is peak / start_divisor.
-        final_divisor: the last rate is the first one / final_divisor.
-        anneal: "linear", or "cosine" for half a wave in each phase.
     """
 
-    def __init__(
-        self,
-        *,
-        peak: float,
-        total: int,
-        warmup_share: float,
-        start_divisor: float,
-        final_divisor: float,
-        anneal: str,
-    ) -> None:
-        self.peak = peak
-        self.total = total
-        self.warmup_share = warmup_share
-        self.start_divisor = start_divisor
-        self.final_divisor = final_divisor
-        self.anneal = str(anneal)
+    peak: float  # highest rate
+    total: int  # steps of the whole cycle
+    warmup_share: float  # share of `total` that goes up; 0: it starts at the peak
+    start_divisor: float  # the first rate is peak / start_divisor
+    final_divisor: float  # the last rate is the first one / final_divisor
+    anneal: str  # "linear", or "cosine" for half a wave in each phase
 
     def __call__(self, step: Tensor) -> Tensor:
         """The rate at `step`."""
@@ -139,34 +106,18 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
             case _:
                 raise ValueError(f"anneal must be linear or cosine. Received: {self.anneal}")
 
-    def get_config(self) -> dict[str, Any]:
-        """What makes the same schedule again."""
-        return {
-            "peak": self.peak,
-            "total": self.total,
-            "warmup_share": self.warmup_share,
-            "start_divisor": self.start_divisor,
-            "final_divisor": self.final_divisor,
-            "anneal": self.anneal,
-        }
 
-
-class Restarts(keras.optimizers.schedules.LearningRateSchedule):
+@dataclass(eq=False, kw_only=True)
+class Restarts(_Schedule):
     """Rounds of equal length: each starts at a rate of its own, which is halved again and again.
 
     Steps count as in Caffe: the update after `halvings[i]` others of its round is the first with
     the lower rate. After the last round its last rate stays.
-
-    Args:
-        bases: rate at the start of each round.
-        round_steps: steps of a round.
-        halvings: steps of a round at which the rate is halved, increasing.
     """
 
-    def __init__(self, *, bases: Sequence[float], round_steps: int, halvings: Sequence[int]):
-        self.bases = list(bases)
-        self.round_steps = round_steps
-        self.halvings = list(halvings)
+    bases: Sequence[float]  # rate at the start of each round
+    round_steps: int  # steps of a round
+    halvings: Sequence[int]  # steps of a round at which the rate is halved, increasing
 
     def __call__(self, step: Tensor) -> Tensor:
         """The rate at `step`."""
@@ -176,14 +127,6 @@ class Restarts(keras.optimizers.schedules.LearningRateSchedule):
         halved = _passed(step - self.round_steps * finished, self.halvings)
         base = ops.take(ops.convert_to_tensor(self.bases, "float32"), ops.cast(finished, "int32"))
         return base / 2**halved
-
-    def get_config(self) -> dict[str, Any]:
-        """What makes the same schedule again."""
-        return {
-            "bases": self.bases,
-            "round_steps": self.round_steps,
-            "halvings": self.halvings,
-        }
 
 
 def _passed(step: Tensor, marks: Sequence[int]) -> Tensor:

@@ -1,8 +1,10 @@
 """The command: every pair of a source goes through the network, and its results are written."""
 
+import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +12,15 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pwc_exp import storage
-from pwc_exp.config.commands import Direction, PredictConfig
+from pwc_exp.config.commands import PredictConfig
 from pwc_exp.errors import DataError
-from pwc_exp.prediction.estimation import GIGABYTE, Estimator, find_max_speed
-from pwc_exp.prediction.outputs import SCALED, Estimated, Outputs, Videos
+from pwc_exp.prediction.estimation import Estimator, find_max_speed
+from pwc_exp.prediction.outputs import SCALED, Outputs, Videos
 from pwc_exp.prediction.sources import OF_ONE_PAIR, Pair, Source, open_source
-from pwc_exp.weights import load_network
+from pwc_exp.weights import Network, load_network
 
 LISTED = 10  # pairs at most whose files are listed on the terminal
+Flows = dict[str, dict[bool, np.ndarray]]  # by name of the pair, and whether it is backward flow
 
 
 def predict(config: PredictConfig) -> None:
@@ -35,66 +38,59 @@ def predict(config: PredictConfig) -> None:
         model=config.model,
         precision=config.precision.policy,
     )
-    out = Path(config.out or f"outputs/predict/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
-    settings = {
-        "model": config.model.name if config.model else None,
-        "precision": network.model.dtype_policy.name,
-        "resize": config.resize,
-        "scale": config.scale,
-        "occlusion": [config.occlusion_relative, config.occlusion_absolute],
-        "max_speed": config.max_speed,
-        "legend": config.legend,
-    }
-    made_with = {"weights": network.info.record(), "settings": settings}
-    outputs = Outputs(config, out, made_with)
-    outputs.check_names(source)
-    estimator = Estimator(
-        network.model,
-        size=(config.resize[0], config.resize[1]) if config.resize else None,
-        scale=config.scale,
-        batch_size=config.batch_size,
-        memory_limit=config.memory_limit and config.memory_limit * GIGABYTE,
-        xla=config.xla,
-    )
-    storage.make_folder(out)
-    with Videos(config, out, source, made_with) as videos:
-        prediction = _Prediction(config, source, estimator, outputs, videos)
+    prediction = _Prediction(config, source, network)
+    storage.make_folder(prediction.outputs.out)
+    with prediction.videos:
         prediction.run()
-        videos.finish(gaps=bool(prediction.failures), max_speed=prediction.max_speed)
     prediction.report()
 
 
 class _Prediction:
     """The pairs of a source on their way to results."""
 
-    def __init__(
-        self,
-        config: PredictConfig,
-        source: Source,
-        estimator: Estimator,
-        outputs: Outputs,
-        videos: Videos,
-    ) -> None:
+    def __init__(self, config: PredictConfig, source: Source, network: Network) -> None:
         self.config = config
         self.source = source
-        self.estimator = estimator
-        self.outputs = outputs
-        self.videos = videos
+        settings = {
+            "model": config.model.name if config.model else None,
+            "precision": network.model.dtype_policy.name,
+            "resize": config.resize,
+            "scale": config.scale,
+            "occlusion": [config.occlusion_relative, config.occlusion_absolute],
+            "max_speed": config.max_speed,
+            "legend": config.legend,
+        }
+        made_with = {"weights": network.info.record(), "settings": settings}
+        out = Path(config.out or f"outputs/predict/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+        self.outputs = Outputs(config, out, made_with)
+        self.outputs.check_names(source)
+        self.videos = Videos(config, out, source, made_with)
+        self.estimator = Estimator(
+            network.model,
+            size=(config.resize[0], config.resize[1]) if config.resize else None,
+            scale=config.scale,
+            batch_size=config.batch_size,
+            memory_limit=config.memory_limit,
+            xla=config.xla,
+        )
         self.failures: list[str] = []
         self.written = 0
         self.found = 0
         self.max_speed = config.max_speed
-        self._lists_files = source.total is not None and source.total <= LISTED
-        self._draws = not SCALED.isdisjoint(config.kinds)
+        self.first = self.outputs.backward[0]
 
     def run(self) -> None:
         """Takes every pair of the source, in order; lists those that failed, also if stopped."""
         bar = tqdm(total=self.source.total, desc="predict", unit="pair", leave=False, disable=None)
         try:
             with bar:
-                for batch in self._batches(self._missing(bar)):
-                    self._take(batch)
-                    bar.update(len(batch))
+                # Consecutive pairs of one size. The next pair of a stream may come late: it is not
+                # waited for when a batch is full.
+                for _, group in groupby(self._missing(bar), key=_size):
+                    while batch := list(islice(group, self.config.batch_size)):
+                        self._take(batch)
+                        bar.update(len(batch))
+            self.videos.finish(gaps=bool(self.failures), max_speed=self.max_speed)
         finally:
             for failure in self.failures:
                 print(f"failed: {failure}", file=sys.stderr)
@@ -116,107 +112,71 @@ class _Prediction:
 
     def _missing(self, bar: tqdm) -> Iterator[Pair]:
         """The pairs whose results do not exist; all of them, if a video is to be made."""
-        pairs = self.source.pairs()
-        while True:
-            try:
-                pair = next(pairs, None)
-            except OF_ONE_PAIR as error:  # the rest of a damaged video cannot be read
-                self._fail(self.source.title, error)
-                return
-            if pair is None:
-                return
-            if self.videos.wanted or self.config.overwrite or not self.outputs.exist(pair):
-                yield pair
-            else:
-                self.found += 1
-                bar.update()
-
-    def _batches(self, pairs: Iterator[Pair]) -> Iterator[list[Pair]]:
-        """Consecutive pairs of one size; the last batch may be smaller."""
-        batch: list[Pair] = []
-        for pair in pairs:
-            try:
-                size = pair.size
-            except OF_ONE_PAIR as error:
-                if batch:
-                    yield batch
-                batch = []
-                self._fail(str(pair), error)
-                self.videos.add_gap()
-                yield []
-                continue
-            if batch and batch[0].size != size:
-                yield batch
-                batch = []
-            batch.append(pair)
-            if len(batch) == self.config.batch_size:
-                yield batch  # at once: the next pair of a stream may come late
-                batch = []
-        if batch:
-            yield batch
+        try:
+            for pair in self.source.pairs():
+                if self.videos.wanted or self.config.overwrite or not self.outputs.exist(pair):
+                    yield pair
+                else:
+                    self.found += 1
+                    bar.update()
+        except OF_ONE_PAIR as error:  # the rest of a damaged video cannot be read
+            self._fail(self.source.title, error)
 
     def _take(self, batch: list[Pair]) -> None:
         """Estimates and writes what does not exist, and adds the whole batch to the videos."""
-        stored = {}
-        if self.videos.wanted and not self.config.overwrite:
-            flows = ((pair.name, self.outputs.stored_flow(pair)) for pair in batch)
-            stored = {name: flow for name, flow in flows if flow is not None}
-        missing = [pair for pair in batch if pair.name not in stored]
+        stored: Flows = {}
+        estimated: Flows = {}
         try:
-            estimates = self._estimate(missing) if missing else {}
+            _ = batch[0].size  # a pair that cannot be read, or is of two sizes, is alone
+            stored = self._stored(batch)
+            if missing := [pair for pair in batch if pair.name not in stored]:
+                estimated = self._estimate(missing)
         except OF_ONE_PAIR as error:
-            for pair in missing:
-                self._fail(str(pair), error)
-            estimates = {}
+            for pair in batch:
+                if pair.name not in stored:
+                    self._fail(str(pair), error)
+        self.found += len(stored)
         for pair in batch:
-            flow = stored.get(pair.name)
-            if pair.name in estimates:
-                flow = estimates[pair.name][0].flow
-                self._write(pair, estimates[pair.name])
-            elif flow is not None:
-                self.found += 1
-            self._add_to_videos(pair, flow)
+            if pair.name in estimated:
+                self._write(pair, estimated[pair.name])
+            self._add_to_videos(pair, (stored | estimated).get(pair.name))
 
-    def _add_to_videos(self, pair: Pair, flow: np.ndarray | None) -> None:
-        if flow is None:
+    def _stored(self, batch: Sequence[Pair]) -> Flows:
+        """The flows that exist, which only videos need."""
+        if not self.videos.wanted or self.config.overwrite:
+            return {}
+        flows = ((pair.name, self.outputs.stored_flow(pair)) for pair in batch)
+        return {name: {self.first: flow} for name, flow in flows if flow is not None}
+
+    def _estimate(self, pairs: Sequence[Pair]) -> Flows:
+        """The flows of pairs of one size."""
+        flows: Flows = {pair.name: {} for pair in pairs}
+        for backward in self.outputs.needed:
+            frames = zip(*(pair.frames(backward=backward) for pair in pairs), strict=True)
+            found = self.estimator(*([frame.pixels for frame in each] for each in frames))
+            for pair, flow in zip(pairs, found, strict=True):
+                flows[pair.name][backward] = flow
+        return flows
+
+    def _add_to_videos(self, pair: Pair, flows: dict[bool, np.ndarray] | None) -> None:
+        if flows is None:
             self.videos.add_gap()
         elif self.videos.wanted:
-            backward = self.outputs.directions[0] is Direction.backward
-            frame = pair.frame2 if backward else pair.frame1
+            frame, _ = pair.frames(backward=self.first)
+            flow = flows[self.first]
             self.videos.add(frame.pixels, flow, max_speed=self._full_speed(flow))
 
-    def _estimate(self, pairs: Sequence[Pair]) -> dict[str, list[Estimated]]:
-        """The flows of each pair by its name, in the requested directions."""
-        frames1 = [pair.frame1.pixels for pair in pairs]
-        frames2 = [pair.frame2.pixels for pair in pairs]
-        asked = set(self.outputs.directions)
-        forward = backward = None
-        if Direction.forward in asked or self.outputs.compares:
-            forward = self.estimator(frames1, frames2)
-        if Direction.backward in asked or self.outputs.compares:
-            backward = self.estimator(frames2, frames1)
-        account = self.estimator.account(*pairs[0].size)
-        results: dict[str, list[Estimated]] = {pair.name: [] for pair in pairs}
-        for direction in self.outputs.directions:
-            swap = direction is Direction.backward
-            flows, opposites = (backward, forward) if swap else (forward, backward)
-            for number, pair in enumerate(pairs):
-                opposite = opposites[number] if opposites else None
-                estimated = Estimated(pair, direction, (flows or [])[number], opposite, account)
-                results[pair.name].append(estimated)
-        return results
-
-    def _write(self, pair: Pair, estimates: Sequence[Estimated]) -> None:
-        paths: list[Path] = []
+    def _write(self, pair: Pair, flows: dict[bool, np.ndarray]) -> None:
         try:
-            for estimated in estimates:
-                speed = self._full_speed(estimated.flow) if self._draws else None
-                paths += self.outputs.write(estimated, max_speed=speed)
+            draws = not SCALED.isdisjoint(self.config.kinds)
+            speed = self._full_speed(flows[self.first]) if draws else None
+            network = self.estimator.account(*pair.size)
+            paths = self.outputs.write(pair, flows, network=network, max_speed=speed)
         except OF_ONE_PAIR as error:
             self._fail(str(pair), error)
             return
         self.written += 1
-        if paths and self._lists_files:
+        if paths and (self.source.total or math.inf) <= LISTED:
             tqdm.write(f"{pair}: {', '.join(map(str, paths))}")
 
     def _full_speed(self, flow: np.ndarray) -> float:
@@ -228,8 +188,16 @@ class _Prediction:
             first = next(iter(self.source.sample(1)), None)
             self.max_speed = self.outputs.max_speed(first) if first else None
         if self.max_speed is None:
-            self.max_speed = find_max_speed(self.source, self.estimator.model, [flow])
+            self.max_speed = find_max_speed(self.source, self.estimator.model, flow)
         return self.max_speed
 
     def _fail(self, what: str, error: Exception) -> None:
         self.failures.append(f"{what}: {' '.join(str(error).split())}")
+
+
+def _size(pair: Pair) -> Hashable:
+    """What pairs of a batch share; a pair that cannot be read is alone, and fails in its turn."""
+    try:
+        return pair.size
+    except OF_ONE_PAIR:
+        return object()

@@ -14,13 +14,13 @@ import tensorflow as tf
 
 from pwc_exp.errors import DeviceMemoryError
 from pwc_exp.flow.resize import padded_size, resize_flow, resize_frames
+from pwc_exp.flow.tensorflow_ops import on_cpu
 from pwc_exp.inference import Estimate, make_estimate
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.prediction.sources import OF_ONE_PAIR, Source
 from pwc_exp.prediction.tiling import TiledEstimate, whole_bytes
 
 KEPT_SIZES = 8  # sizes whose compiled functions are kept: many sizes must not fill the memory
-GIGABYTE = 1e9
 SAMPLED_PAIRS = 9  # from which the speed of full colour is found
 SAMPLED_SIDE = 512  # px; larger frames are made smaller for that
 FULL_COLOUR = 99  # percent of their pixels that are not faster than full colour
@@ -37,17 +37,16 @@ class _Plan(NamedTuple):
 class Estimator:
     """Frames [H, W, 3] float32 RGB in [0, 1] -> flow [H, W, 2] float32, in pixels.
 
-    Frames are padded with zeros, below and right, to multiples of 2^levels, and what that added is
-    cut off again: a frame smaller than that is padded as well, and has little for the network to
-    go by.
+    Frames are padded with zeros, below and right, to multiples of 2^levels; what that added is cut
+    off again.
 
     Args:
         model: the network.
         size: (height, width) at which the network sees the frames; None: their own.
         scale: the same as a share of their own size.
         batch_size: pairs that go through the network together.
-        memory_limit: bytes that this process must not exceed; frames that would need more are
-            decoded in tiles. None: what does not fit in the free memory is refused.
+        memory_limit: GB that this process must not exceed; frames that would need more are decoded
+            in tiles. None: what does not fit in the free memory is refused.
         xla: let XLA compile the decoder, where that pays.
     """
 
@@ -77,11 +76,8 @@ class Estimator:
         Raises:
             DeviceMemoryError: they do not fit in the memory.
         """
-        if not frames1:
-            return []
         height, width = frames1[0].shape[:2]
-        seen = self._seen(height, width)
-        padded = padded_size(*seen, 2**self.model.levels)
+        seen, padded = self._sizes(height, width)
         plan = self._plan(padded)
         flows: list[np.ndarray] = []
         for start in range(0, len(frames1), plan.batch_size):
@@ -98,22 +94,20 @@ class Estimator:
 
     def account(self, height: int, width: int) -> dict[str, Any]:
         """How frames of this size went through the network, for the record."""
-        seen = self._seen(height, width)
-        padded = padded_size(*seen, 2**self.model.levels)
-        plan = self._plan(padded)
+        seen, padded = self._sizes(height, width)
+        tiles = self._plan(padded).tiles
         return {
             "resized_to": list(seen) if seen != (height, width) else None,
             "padded_to": list(padded),
-            "tiles_of_levels": plan.tiles and {str(k): count for k, count in plan.tiles.items()},
+            "tiles_of_levels": tiles and {str(level): count for level, count in tiles.items()},
         }
 
-    def _seen(self, height: int, width: int) -> tuple[int, int]:
-        """The size at which the network sees frames, before they are padded."""
-        if self.size:
-            return self.size
+    def _sizes(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The size at which the network sees frames, before and after they are padded."""
+        seen = self.size or (height, width)
         if self.scale:
-            return max(1, round(height * self.scale)), max(1, round(width * self.scale))
-        return height, width
+            seen = max(1, round(height * self.scale)), max(1, round(width * self.scale))
+        return seen, padded_size(*seen, 2**self.model.levels)
 
     def _plan(self, padded: tuple[int, int]) -> _Plan:
         if padded not in self._plans:
@@ -125,20 +119,21 @@ class Estimator:
 
     def _make_plan(self, padded: tuple[int, int]) -> _Plan:
         needed = whole_bytes(self.model, *padded)
+        together = self.batch_size
         if self.memory_limit is None:
-            if needed > psutil.virtual_memory().available and not _on_gpu():
+            if needed > psutil.virtual_memory().available and on_cpu():
                 raise self._too_large(padded)
-            return _Plan(make_estimate(self.model, xla=self.xla), self.batch_size, None)
-        room = int(0.95 * self.memory_limit - psutil.Process().memory_info().rss)
-        if needed <= room:
-            together = min(self.batch_size, room // needed)
-            return _Plan(make_estimate(self.model, xla=self.xla), together, None)
-        tiled = TiledEstimate(self.model, *padded, memory=room)
-        return _Plan(tiled, 1, tiled.tiles)
+        else:
+            room = int(0.95e9 * self.memory_limit - psutil.Process().memory_info().rss)
+            if needed > room:
+                tiled = TiledEstimate(self.model, *padded, memory=room)
+                return _Plan(tiled, 1, tiled.tiles)
+            together = min(together, room // needed)
+        return _Plan(make_estimate(self.model, xla=self.xla), together, None)
 
     def _too_large(self, padded: tuple[int, int]) -> DeviceMemoryError:
         height, width = padded
-        needed = self.batch_size * whole_bytes(self.model, *padded) / GIGABYTE
+        needed = self.batch_size * whole_bytes(self.model, *padded) / 1e9
         return DeviceMemoryError(
             f"{self.batch_size} pair(s) of {height} x {width} (height x width, padded) need about "
             f"{needed:.1f} GB, more than is free: set memory_limit=<GB> (tiles, the same result), "
@@ -146,13 +141,10 @@ class Estimator:
         )
 
 
-def find_max_speed(source: Source, model: PWCNet, flows: Sequence[np.ndarray]) -> float:
+def find_max_speed(source: Source, model: PWCNet, flow: np.ndarray) -> float:
     """The speed of full colour, in px, from a few small pairs of a source.
 
-    Args:
-        source: the pairs.
-        model: the network.
-        flows: used where the source has no sample, as a stream.
+    flow: used where the source has no sample, as a stream.
     """
     found = []
     estimators: dict[float, Estimator] = {}
@@ -163,7 +155,7 @@ def find_max_speed(source: Source, model: PWCNet, flows: Sequence[np.ndarray]) -
             found += estimate([pair.frame1.pixels], [pair.frame2.pixels])
         except OF_ONE_PAIR:
             continue  # reported when its turn comes
-    return full_speed(found or flows)
+    return full_speed(found or [flow])
 
 
 def full_speed(flows: Sequence[np.ndarray]) -> float:
@@ -185,10 +177,5 @@ def _batch(
     if frames[0].shape[:2] != seen:
         frames = [resize_frames(frame[None], *seen)[0].numpy() for frame in frames]
     batch = np.zeros((len(frames), *padded, 3), np.float32)
-    for place, frame in zip(batch, frames, strict=True):
-        place[: seen[0], : seen[1]] = frame
+    batch[:, : seen[0], : seen[1]] = frames
     return tf.constant(batch)
-
-
-def _on_gpu() -> bool:
-    return bool(tf.config.list_physical_devices("GPU"))

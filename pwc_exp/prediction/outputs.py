@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import PIL.Image
@@ -33,7 +33,7 @@ from pwc_exp.data.formats.io import (
 from pwc_exp.errors import ConfigError, DataError
 from pwc_exp.flow.colour import flow_to_colour, legend
 from pwc_exp.flow.warp import backward_warp, confidence, occlusion
-from pwc_exp.prediction.sources import Frame, Pair, Source
+from pwc_exp.prediction.sources import Pair, Source
 from pwc_exp.prediction.video import VideoWriter
 
 TAILS = {
@@ -48,12 +48,12 @@ TAILS = {
     Output.occlusion: "_occlusion.png",
     Output.confidence: "_confidence.png",
 }
-WRITERS: dict[Output, Callable[..., None]] = {  # (path, flow, valid=None)
-    Output.flo: write_flo,
-    Output.npy: write_npy,
-    Output.kitti: write_kitti_png,
-    Output.flo5: write_flo5,
-    Output.pfm: write_pfm,
+WRITERS: dict[str, Callable[..., None]] = {  # {suffix: (path, flow, valid=None) -> None}
+    ".flo": write_flo,
+    ".npy": write_npy,
+    ".png": write_kitti_png,
+    ".flo5": write_flo5,
+    ".pfm": write_pfm,
 }
 VIDEOS = {Output.flow_video: "_flow.mp4", Output.side_by_side: "_side_by_side.mp4"}
 SCALED = {Output.picture, Output.arrows, *VIDEOS}  # by a speed that is the same for all pairs
@@ -66,160 +66,143 @@ HIDDEN = np.array([255, 0, 255])  # the colour that is mixed into hidden pixels,
 _RECORD = ".json"
 
 
-class Estimated(NamedTuple):
-    """A flow and what belongs to it."""
-
-    pair: Pair
-    direction: Direction  # forward or backward
-    flow: np.ndarray  # [H, W, 2], in pixels
-    opposite: np.ndarray | None  # the flow of the swapped frames, where an output needs it
-    account: Mapping[str, Any]  # how the frames went through the network
-
-    @property
-    def frames(self) -> tuple[Frame, Frame]:
-        """The frame whose pixels the flow moves, and the frame that it leads to."""
-        frame1, frame2 = self.pair.frame1, self.pair.frame2
-        return (frame2, frame1) if self.direction is Direction.backward else (frame1, frame2)
-
-
 class Outputs:
     """The results of pairs, below one folder; results that were made otherwise are made again.
 
-    Args:
-        config: kinds of results, directions, and how they are drawn; videos are ignored.
-        out: the folder.
-        made_with: the record of the weights, and the settings.
+    made_with: the record of the weights, and the settings.
     """
 
     def __init__(self, config: PredictConfig, out: Path, made_with: Mapping[str, Any]) -> None:
         self.out = out
         self.kinds = [kind for kind in dict.fromkeys(config.kinds) if kind in TAILS]
-        both = (Direction.forward, Direction.backward)
-        self.directions = both if config.direction is Direction.both else (config.direction,)
-        self.compares = not COMPARING.isdisjoint(self.kinds)
-        self._bound = {
-            "relative": config.occlusion_relative,
-            "absolute": config.occlusion_absolute,
-        }
-        self._wheel = config.legend
+        self._config = config
         self._made_with = made_with
+        one = [config.direction is Direction.backward]
+        self.backward = [False, True] if config.direction is Direction.both else one
+        compares = not COMPARING.isdisjoint(self.kinds)
+        self.needed = [False, True] if compares else self.backward  # flows: forward, backward
 
     def check_names(self, source: Source) -> None:
         """Refuses results that would replace a frame, or each other, where names are known."""
         results: set[Path] = set()
-        for name in source.names:
-            for path in self._refuse_replacing(name, source.inputs):
+        for name, backward in product(source.names, self.backward):
+            for path in self._paths(name, backward, source.inputs):
                 if path in results:
                     raise ConfigError(f"frames: two pairs would both have the result {path}")
                 results.add(path)
 
     def exist(self, pair: Pair) -> bool:
         """Whether all results of a pair exist, as they would be made now."""
-        return not self.kinds or all(self._record(pair, each) for each in self.directions)
+        return not self.kinds or all(self._record(pair, backward) for backward in self.backward)
 
     def stored_flow(self, pair: Pair) -> np.ndarray | None:
         """The flow of the first direction, [H, W, 2], if a file of the results holds it exactly."""
         kind = next((kind for kind in EXACT if kind in self.kinds), None)
         if kind is None or not self.exist(pair):
             return None
-        return read_flow(self._path(pair.name, self.directions[0], TAILS[kind]))[0]
+        return read_flow(self._path(pair.name, self.backward[0], TAILS[kind]))[0]
 
     def max_speed(self, pair: Pair) -> float | None:
         """The speed of full colour that existing results of a pair were drawn with."""
-        return self._record(pair, self.directions[0]).get("max_speed")
+        return self._record(pair, self.backward[0]).get("max_speed")
 
-    def write(self, estimated: Estimated, *, max_speed: float | None) -> list[Path]:
-        """Writes all results of one flow, and their record last; returns their paths."""
-        if not self.kinds:
-            return []
-        pair, direction = estimated.pair, estimated.direction
-        self._refuse_replacing(pair.name, [file.resolve() for file in pair.files])
-        paths = {kind: self._path(pair.name, direction, TAILS[kind]) for kind in self.kinds}
-        for kind, path in paths.items():
-            storage.make_folder(path.parent)
-            if kind in WRITERS:
-                WRITERS[kind](path, estimated.flow)
-            else:
-                write_image(path, self._picture(kind, estimated, max_speed or 1.0))
-        frame, other = estimated.frames
-        height, width = estimated.flow.shape[:2]
-        content = {
-            "flow": {
-                "direction": direction.value,
-                "from": frame.title,
-                "to": other.title,
-                "unit": "pixels of the frame",
-                "components": ["x, right", "y, down"],
-                "height": height,
-                "width": width,
-            },
-            "max_speed": max_speed,
-            "network": dict(estimated.account),
-            **self._made_with,
-            "frames": [pair.frame1.title, pair.frame2.title],
-            "files": {kind.value: path.name for kind, path in paths.items()},
-        }
-        record = self._path(pair.name, direction, _RECORD)
-        write_record(record, content)
-        return [*paths.values(), record]
+    def write(
+        self,
+        pair: Pair,
+        flows: Mapping[bool, np.ndarray],
+        *,
+        network: Mapping[str, Any],
+        max_speed: float | None,
+    ) -> list[Path]:
+        """Writes all results of a pair, for each direction the record last; returns their paths.
 
-    def _record(self, pair: Pair, direction: Direction) -> dict[str, Any]:
-        """The record of existing results; {} if they must be made."""
-        made_with = {**self._made_with, "frames": [pair.frame1.title, pair.frame2.title]}
-        path = self._path(pair.name, direction, _RECORD)
-        return read_record(path, made_with, self.kinds, pair.files)
+        Args:
+            pair: the frames.
+            flows: {whether it is the backward flow: [H, W, 2], in pixels}.
+            network: how the frames went through the network, for the record.
+            max_speed: of full colour, in pixels, where an output needs it.
+        """
+        written: list[Path] = []
+        inputs = [file.resolve() for file in pair.files]
+        for backward in self.backward if self.kinds else []:
+            *paths, record = self._paths(pair.name, backward, inputs)
+            for kind, path in zip(self.kinds, paths, strict=True):
+                storage.make_folder(path.parent)
+                if TAILS[kind] in WRITERS:
+                    WRITERS[TAILS[kind]](path, flows[backward])
+                else:
+                    write_image(path, self._picture(kind, pair, flows, backward, max_speed or 1.0))
+            frame, other = pair.frames(backward=backward)
+            height, width = flows[backward].shape[:2]
+            content = {
+                "flow": {
+                    "direction": str(Direction.backward if backward else Direction.forward),
+                    "from": frame.title,
+                    "to": other.title,
+                    "unit": "pixels of the frame",
+                    "components": ["x, right", "y, down"],
+                    "height": height,
+                    "width": width,
+                },
+                "max_speed": max_speed,
+                "network": network,
+                **self._made_with,
+                "frames": [pair.frame1.title, pair.frame2.title],
+                "files": {kind: path.name for kind, path in zip(self.kinds, paths, strict=True)},
+            }
+            write_record(record, content)
+            written += [*paths, record]
+        return written
 
-    def _path(self, name: str, direction: Direction, tail: str) -> Path:
-        middle = "_backward" if direction is Direction.backward else ""
-        return self.out / f"{name}{middle}{tail}"
+    def _path(self, name: str, backward: bool, tail: str) -> Path:
+        return self.out / f"{name}{'_backward' * backward}{tail}"
 
-    def _refuse_replacing(self, name: str, inputs: Collection[Path]) -> list[Path]:
-        """The paths of a pair's results, none of which may be one of `inputs`."""
+    def _paths(self, name: str, backward: bool, inputs: Collection[Path]) -> list[Path]:
+        """The paths of a pair's results, none of which may be one of `inputs`; the record last."""
         tails = [*(TAILS[kind] for kind in self.kinds), _RECORD]
-        paths = [
-            self._path(name, direction, tail) for direction in self.directions for tail in tails
-        ]
+        paths = [self._path(name, backward, tail) for tail in tails]
         for path in paths:
             if path.resolve() in inputs:
                 raise ConfigError(f"out: {path} is one of the frames; choose another folder")
         return paths
 
-    def _picture(self, kind: Output, estimated: Estimated, max_speed: float) -> np.ndarray:
-        flow, (frame, other) = estimated.flow, estimated.frames
-        match kind:
-            case Output.picture:
-                return coloured(flow, max_speed=max_speed, wheel=self._wheel)
-            case Output.arrows:
-                return with_arrows(frame.pixels, flow, max_speed=max_speed)
-            case Output.warped:
-                return warped(other.pixels, flow, self._compare(occlusion, estimated))
-            case Output.occlusion:
-                return to_bytes(self._compare(occlusion, estimated)[..., None])
-            case Output.confidence:
-                return to_bytes(self._compare(confidence, estimated)[..., None])
-            case _:
-                raise ValueError(f"not a result of one pair: {kind}")
+    def _record(self, pair: Pair, backward: bool) -> dict[str, Any]:
+        """The record of existing results; {} if they must be made."""
+        made_with = {**self._made_with, "frames": [pair.frame1.title, pair.frame2.title]}
+        path = self._path(pair.name, backward, _RECORD)
+        return read_record(path, made_with, self.kinds, pair.files)
 
-    def _compare(self, function: Callable[..., Any], estimated: Estimated) -> np.ndarray:
-        """A map [H, W] from the flow and its opposite."""
-        flow, opposite = estimated.flow, estimated.opposite
-        if opposite is None:
-            raise ValueError("the opposite flow is needed")
+    def _picture(
+        self,
+        kind: Output,
+        pair: Pair,
+        flows: Mapping[bool, np.ndarray],
+        backward: bool,
+        max_speed: float,
+    ) -> np.ndarray:
+        flow, (frame, other) = flows[backward], pair.frames(backward=backward)
+        if kind is Output.picture:
+            return coloured(flow, max_speed=max_speed, wheel=self._config.legend)
+        if kind is Output.arrows:
+            return with_arrows(frame.pixels, flow, max_speed=max_speed)
         if min(flow.shape[:2]) < 2:
             raise DataError("occlusion, confidence and warped need frames of at least 2 x 2 pixels")
-        return np.asarray(function(flow[None], opposite[None], **self._bound))[0]
+        compare = confidence if kind is Output.confidence else occlusion
+        relative, absolute = self._config.occlusion_relative, self._config.occlusion_absolute
+        both = flow[None], flows[not backward][None]
+        values = np.asarray(compare(*both, relative=relative, absolute=absolute))[0]
+        return (
+            warped(other.pixels, flow, values)
+            if kind is Output.warped
+            else to_bytes(values[..., None])
+        )
 
 
 class Videos:
     """Videos that appear when `finish` is called; without that, nothing is left of them.
 
     An existing video that would be made as before is not made again.
-
-    Args:
-        config: which of them, and how they are drawn.
-        out: their folder.
-        source: the pairs; its title begins their names, and no input is replaced.
-        made_with: the record of the weights, and the settings.
+    made_with: the record of the weights, and the settings.
     """
 
     def __init__(
@@ -230,20 +213,17 @@ class Videos:
         rate = source.frame_rate or Fraction(FRAME_RATE)
         if config.frame_rate:
             rate = Fraction(config.frame_rate).limit_denominator(1001)
-        direction = {"direction": config.direction.value}
+        settings = {**made_with["settings"], "direction": config.direction.value}
         about = {"frame_rate": str(rate), "frames": source.title}
-        self._made_with = {**about, **made_with, "settings": {**made_with["settings"], **direction}}
+        self._made_with = {**about, **made_with, "settings": settings}
         self._writers: dict[Output, VideoWriter] = {}
-        for kind, tail in VIDEOS.items():
-            path = out / f"{source.title}{tail}"
-            record = path.with_suffix(_RECORD)
-            if kind not in config.kinds:
-                continue
+        for kind in [kind for kind in VIDEOS if kind in config.kinds]:
+            path = out / f"{source.title}{VIDEOS[kind]}"
             if path.resolve() in source.inputs:
                 raise ConfigError(f"out: {path} is the input; choose another folder")
-            if not config.overwrite and read_record(record, self._made_with, [kind], source.inputs):
-                continue
-            self._writers[kind] = VideoWriter(path, frame_rate=rate)
+            record = path.with_suffix(_RECORD)
+            if config.overwrite or not read_record(record, self._made_with, [kind], source.inputs):
+                self._writers[kind] = VideoWriter(path, frame_rate=rate)
 
     @property
     def wanted(self) -> bool:
@@ -268,16 +248,14 @@ class Videos:
     def finish(self, *, gaps: bool, max_speed: float | None) -> None:
         """Completes the videos; one without a picture is not written.
 
-        Args:
-            gaps: some pairs have no flow; then there is no record, and the videos are made again.
-            max_speed: the speed of full colour, in pixels.
+        gaps: some pairs have no flow; then there is no record, and the videos are made again.
         """
         for kind, writer in self._writers.items():
             if not writer.finish():
                 continue
             self.paths.append(writer.path)
             if not gaps:
-                files = {kind.value: writer.path.name}
+                files = {kind: writer.path.name}
                 content = {"max_speed": max_speed, **self._made_with, "files": files}
                 write_record(writer.path.with_suffix(_RECORD), content)
 
@@ -300,37 +278,34 @@ def read_record(
 ) -> dict[str, Any]:
     """The record of results that need not be made again; {} if they must be.
 
-    Args:
-        made_with: what must be as it is in the record; of "weights" only their sha256.
-        kinds: results that must exist.
-        inputs: files that must not be newer than the record; none, as of a stream: it is not known
-            whether the frames are the same.
+    All `kinds` must exist and be made with the same settings and weights, and `inputs` must not be
+    newer; of a stream there are none, and it is not known whether the frames are the same.
     """
     try:
         record = json.loads(path.read_bytes())
-        files = {kind: path.with_name(name) for kind, name in record["files"].items()}
-        sha256 = record["weights"]["sha256"]
         written = path.stat().st_mtime_ns
-        same = inputs and all(file.stat().st_mtime_ns <= written for file in inputs)
+        same = (
+            bool(inputs)
+            and all(file.stat().st_mtime_ns <= written for file in inputs)
+            and all(path.with_name(record["files"][kind]).is_file() for kind in kinds)
+            and record["weights"]["sha256"] == made_with["weights"]["sha256"]
+            and all(record[key] == made_with[key] for key in made_with.keys() - {"weights"})
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-    same = same and all(files[kind].is_file() for kind in kinds if kind in files)
-    same = same and set(kinds) <= files.keys() and sha256 == made_with["weights"]["sha256"]
-    others = made_with.keys() - {"weights"}
-    return record if same and all(record.get(key) == made_with[key] for key in others) else {}
+    return record if same else {}
 
 
-def to_bytes(frame: np.ndarray) -> np.ndarray:
+def to_bytes(values: np.ndarray) -> np.ndarray:
     """Values in [0, 1] as uint8."""
-    return (255 * frame.clip(0, 1)).round().astype(np.uint8)
+    return (255 * values.clip(0, 1)).round().astype(np.uint8)
 
 
 def coloured(flow: np.ndarray, *, max_speed: float, wheel: bool) -> np.ndarray:
     """`flow`, [H, W, 2] in pixels, in Middlebury's colours: [H, W, 3] uint8.
 
-    Args:
-        max_speed: of full colour, in pixels; faster motion is darker.
-        wheel: draw the colour wheel into the lower right corner, labelled with that speed.
+    max_speed: of full colour, in pixels; faster motion is darker. wheel: draw the colour wheel into
+    the lower right corner, labelled with that speed.
     """
     picture = flow_to_colour(flow, max_speed=max_speed)
     side = min(picture.shape[:2]) // 4
@@ -350,16 +325,10 @@ def coloured(flow: np.ndarray, *, max_speed: float, wheel: bool) -> np.ndarray:
 
 
 def with_arrows(frame: np.ndarray, flow: np.ndarray, *, max_speed: float) -> np.ndarray:
-    """Arrows on a darkened frame; each begins at the pixel whose motion it shows.
+    """Arrows on a darkened frame; each begins at the pixel whose motion it shows: [H, W, 3] uint8.
 
-    Args:
-        frame: [H, W, 3] RGB in [0, 1].
-        flow: [H, W, 2] in pixels.
-        max_speed: in pixels; if an arrow of this speed would not reach the next one, all arrows are
-            lengthened by a whole factor.
-
-    Returns:
-        [H, W, 3] uint8.
+    frame: [H, W, 3] RGB in [0, 1]; flow: [H, W, 2] in pixels. If an arrow of `max_speed`, in
+    pixels, would not reach the next one, all arrows are lengthened by a whole factor.
     """
     height, width = flow.shape[:2]
     step = max(8, -(-max(height, width) // ARROWS))
@@ -388,13 +357,8 @@ def warped(other: np.ndarray, flow: np.ndarray, hidden: np.ndarray) -> np.ndarra
     Pixels that are hidden in the other frame are tinted: without that, whatever hides them would
     be seen twice.
 
-    Args:
-        other: [H, W, 3] RGB in [0, 1], the frame that the flow leads to.
-        flow: [H, W, 2] in pixels.
-        hidden: [H, W], 1 where a pixel is hidden in the other frame.
-
-    Returns:
-        [H, W, 3] uint8.
+    other: [H, W, 3] RGB in [0, 1], the frame that the flow leads to; flow: [H, W, 2] in pixels;
+    hidden: [H, W], 1 where a pixel is hidden in the other frame. Returns [H, W, 3] uint8.
     """
     sampled = to_bytes(np.asarray(backward_warp(other[None], flow[None], border="edge"))[0])
     tinted = (0.5 * sampled + 0.5 * HIDDEN).round()

@@ -11,6 +11,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from itertools import groupby, pairwise
@@ -32,23 +33,18 @@ IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm")
 _TEXT_MAGIC = b"YUV4MPEG2"  # a raw video that begins as text
 
 
+@dataclass(eq=False)
 class Frame:
-    """An image, read when its pixels are first asked for.
+    """An image, read when its pixels are first asked for."""
 
-    Attributes:
-        title: names it in messages and records.
-        file: the file it comes from; None: a stream.
-    """
-
-    def __init__(self, title: str, read: Callable[[], np.ndarray], file: Path | None) -> None:
-        self.title = title
-        self.file = file
-        self._read = read
+    title: str  # names it in messages and records
+    read: Callable[[], np.ndarray]
+    file: Path | None  # that it comes from; None: a stream
 
     @cached_property
     def pixels(self) -> np.ndarray:
         """[H, W, 3] float32 RGB in [0, 1]."""
-        return self._read()
+        return self.read()
 
 
 class Pair(NamedTuple):
@@ -57,6 +53,10 @@ class Pair(NamedTuple):
     name: str
     frame1: Frame
     frame2: Frame
+
+    def frames(self, *, backward: bool) -> tuple[Frame, Frame]:
+        """The frame whose pixels a flow moves, and the frame that it leads to."""
+        return (self.frame2, self.frame1) if backward else (self.frame1, self.frame2)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -102,35 +102,29 @@ class _Listed(NamedTuple):
 def open_source(places: Sequence[str]) -> Source:
     """Finds the frames that `places` name.
 
-    Args:
-        places: image files, at least two: consecutive frames. Or one of: a folder, a pattern with
-            wildcards, a list (.txt, .csv), a video, "-".
+    They are image files, at least two: consecutive frames. Or one of: a folder, a pattern with
+    wildcards, a list (.txt, .csv), a video, "-".
 
     Raises:
         ConfigError: two pairs would have one name.
         MissingInputError, DataError: there are no frames.
     """
+    path = Path(places[0])
     if len(places) > 1:
-        return _images([Path(place) for place in places])
-    (place,) = places
-    path = Path(place)
-    if place == STANDARD_INPUT:
+        paths = [Path(place) for place in places]
+        if folders := [each for each in paths if each.is_dir()]:
+            raise ConfigError(f"frames: of several, each must be an image. Received: {folders[0]}")
+        return _files([_Listed(*pair) for pair in pairwise(paths)], title=path.stem)
+    if places[0] == STANDARD_INPUT:
         return _standard_input(sys.stdin.buffer)  # type: ignore[arg-type]
     if path.is_dir():
         listed = [_Listed(sample.frame1, sample.frame2) for sample in unlabelled(path)]
         return _files(listed, title=path.resolve().name)
     if not path.exists():
-        return _files(_match_images(place), title="frames")
-    readers = {".csv": _read_csv, ".txt": _read_text_list}
-    if read := readers.get(path.suffix.lower()):
+        return _files(_match_images(places[0]), title="frames")
+    if read := {".csv": _read_csv, ".txt": _read_text_list}.get(path.suffix.lower()):
         return _files(read(path), title=path.stem)
     return _video(path)
-
-
-def _images(paths: Sequence[Path]) -> Source:
-    if folders := [path for path in paths if path.is_dir()]:
-        raise ConfigError(f"frames: of several, each must be an image. Received: {folders[0]}")
-    return _files([_Listed(*pair) for pair in pairwise(paths)], title=paths[0].stem)
 
 
 def _files(listed: Sequence[_Listed], *, title: str) -> Source:
@@ -153,15 +147,14 @@ def _files(listed: Sequence[_Listed], *, title: str) -> Source:
 
 
 def _pairs_of_files(listed: Iterable[tuple[_Listed, str]]) -> Iterator[Pair]:
+    def frame(path: Path) -> Frame:
+        return Frame(str(path), lambda: read_frame(path), path)
+
     before: Frame | None = None
     for (path1, path2, _), name in listed:
-        frame1 = before if before and before.file == path1 else _file(path1)
-        before = _file(path2)
+        frame1 = before if before and before.file == path1 else frame(path1)
+        before = frame(path2)
         yield Pair(name, frame1, before)
-
-
-def _file(path: Path) -> Frame:
-    return Frame(str(path), lambda: read_frame(path), path)
 
 
 def _names(listed: Sequence[_Listed]) -> list[str]:
@@ -173,9 +166,9 @@ def _names(listed: Sequence[_Listed]) -> list[str]:
         or (Path(folder).relative_to(shared) / item.frame1.name).with_suffix("").as_posix()
         for item, folder in zip(listed, folders, strict=True)
     ]
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise ConfigError(f"frames: names must differ. Received: {name} twice")
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise ConfigError(f"frames: names must differ. Received: {name} twice")
     return names
 
 
@@ -206,15 +199,15 @@ def _read_csv(path: Path) -> list[_Listed]:
     return pairs
 
 
+def _read_text_list(path: Path) -> list[_Listed]:
+    return list(_read_lines(_read_text(path).splitlines(), path.parent, str(path)))
+
+
 def _read_lines(lines: Iterable[str], folder: Path, title: str) -> Iterator[_Listed]:
     """Pairs of lines: "frame1 frame2", "frame1 frame2 name", or one path: the next frame.
 
     Tabs or white space separate; a line that is the path of a file is that path. Empty lines and
-    lines that begin with # are skipped.
-
-    Args:
-        folder: that relative paths start from.
-        title: of the list, for messages.
+    lines that begin with # are skipped. Relative paths start from `folder`.
     """
     before: Path | None = None
     for number, line in enumerate(lines, start=1):
@@ -226,18 +219,14 @@ def _read_lines(lines: Iterable[str], folder: Path, title: str) -> Iterator[_Lis
         if len(words) > 3:
             raise DataError(f"{where}: one or two paths and a name are expected. Received: {text}")
         frame1, *others = (word.strip() for word in words)
-        if not others:
-            if before is not None:
-                yield _Listed(before, folder / frame1)
-            before = folder / frame1
-        else:
+        if others:
             name = _checked_name(others[1] if len(others) > 1 else None, where)
             yield _Listed(folder / frame1, folder / others[0], name)
             before = None
-
-
-def _read_text_list(path: Path) -> list[_Listed]:
-    return list(_read_lines(_read_text(path).splitlines(), path.parent, str(path)))
+            continue
+        if before is not None:
+            yield _Listed(before, folder / frame1)
+        before = folder / frame1
 
 
 def _checked_name(name: str | None, where: str) -> str | None:
@@ -255,26 +244,25 @@ def _read_text(path: Path) -> str:
 
 
 def _video(path: Path) -> Source:
-    header = read_header(path)
+    frames, frame_rate = read_header(path)
 
     def sample(count: int) -> Iterator[Pair]:
         for pair in sample_video(path, count):
             yield Pair("", *(_decoded(str(path), pixels, path) for pixels in pair))
 
     def pairs() -> Iterator[Pair]:
-        found = False
+        pair = None
         for pair in _consecutive(read_video(path, str(path)), str(path), path.stem, path):
-            found = True
             yield pair
-        if not found:
+        if pair is None:
             raise DataError(f"{path}: a video of at least two frames is needed")
 
     return Source(
         title=path.stem,
         pairs=pairs,
         sample=sample,
-        total=header.frames and header.frames - 1,
-        frame_rate=header.frame_rate,
+        total=frames and frames - 1,
+        frame_rate=frame_rate,
         inputs=frozenset({path.resolve()}),
     )
 
@@ -299,7 +287,11 @@ def _standard_input(stream: io.BufferedReader) -> Source:
     head = stream.peek(64)[:64]
     if not head:
         raise MissingInputError("frames: standard input is empty")
-    if b"\0" in head or head.startswith(_TEXT_MAGIC) or not _is_text(head):
+    try:  # step by step, as a character may be cut at the end
+        is_text = "\0" not in codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        is_text = False
+    if not is_text or head.startswith(_TEXT_MAGIC):
         images = read_video(stream, "standard input")
         return Source("frames", lambda: _consecutive(images, "standard input", "frame", None))
 
@@ -312,13 +304,3 @@ def _standard_input(stream: io.BufferedReader) -> Source:
             yield listed, name if times[name] == 1 else f"{name}_{times[name]}"
 
     return Source("frames", lambda: _pairs_of_files(named()))
-
-
-def _is_text(head: bytes) -> bool:
-    # Decoded step by step, as a character may be cut at the end.
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        decoder.decode(head)
-    except UnicodeDecodeError:
-        return False
-    return True

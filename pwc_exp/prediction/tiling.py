@@ -9,7 +9,6 @@ flow is that of the whole frame, to rounding.
 Letters: B batch, H height, W width, C channels; of a level's grid, unless said otherwise.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -31,26 +30,13 @@ class Span(NamedTuple):
     kept_stop: int
 
 
-class Grid(NamedTuple):
-    """The tiles of a level: every row with every column."""
-
-    rows: list[Span]
-    columns: list[Span]
-
-    @property
-    def cells(self) -> int:
-        """Pixels of the level that one tile reads."""
-        height, width = (spans[0].stop - spans[0].start for spans in self)
-        return height * width
+Grid = tuple[list[Span], list[Span]]  # the tiles of a level: every row with every column
 
 
 class TiledEstimate:
     """Frames [1, H, W, 3] of one size, multiples of 2^levels -> flow [1, H, W, 2], in pixels.
 
-    Args:
-        model: the network.
-        height, width: of the frames, in pixels.
-        memory: bytes that this may take beside the frames, about.
+    memory: bytes that this may take beside the frames, about.
 
     Raises:
         DeviceMemoryError: even the smallest tiles take more.
@@ -70,16 +56,12 @@ class TiledEstimate:
             level: _grid(size, reach(model, level), most=room // decoding_bytes(model, level))
             for level, size in sizes.items()
         }
+        self.tiles = {k: len(rows) * len(columns) for k, (rows, columns) in self.grids.items()}
         self._encode = tf.function(model.frame_features)
         # One function for each level, so that each is traced once.
         self._compare = {k: tf.function(partial(model.compared, k)) for k in self.grids}
         self._decode = {k: tf.function(partial(model.decode_level, k)) for k in self.grids}
         self._finish = tf.function(model.full_resolution)
-
-    @property
-    def tiles(self) -> dict[int, int]:
-        """The number of tiles of each level."""
-        return {level: len(rows) * len(columns) for level, (rows, columns) in self.grids.items()}
 
     def __call__(self, frame1: tf.Tensor, frame2: tf.Tensor) -> tf.Tensor:
         """The flow from `frame1` to `frame2`."""
@@ -89,27 +71,23 @@ class TiledEstimate:
             features1, features2 = pyramid1.pop(level), pyramid2.pop(level)
             compared = self._compare[level](features1, features2, from_coarser)
             del features2
-            flow, from_coarser = self._decode_tiles(
-                level, grid, [features1, *compared, *from_coarser]
-            )
+            inputs = [features1, *compared, *from_coarser]
+            flow, *from_coarser = self._decode_tiles(level, grid, inputs)
         return self._finish({level: flow})
 
-    def _decode_tiles(
-        self, level: int, grid: Grid, inputs: Sequence[tf.Tensor]
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    def _decode_tiles(self, level: int, grid: Grid, inputs: list[tf.Tensor]) -> list[tf.Tensor]:
         """`decode_level` on each tile of its inputs, [1, H, W, C] each, put together."""
+        rows, columns = grid
         bands = []
-        for row in grid.rows:
+        for row in rows:
             band = []
-            for column in grid.columns:
+            for column in columns:
                 area = np.s_[:, row.start : row.stop, column.start : column.stop]
-                parts = [values[area] for values in inputs]
-                features1, compared, from_coarser = parts[0], tuple(parts[1:3]), parts[3:]
-                flow, to_finer = self._decode[level](features1, compared, from_coarser)
+                features1, cost1, cost2, *from_coarser = (values[area] for values in inputs)
+                flow, to_finer = self._decode[level](features1, (cost1, cost2), from_coarser)
                 band.append([_keep(values, row, column) for values in (flow, *to_finer)])
             bands.append([tf.concat(parts, axis=2) for parts in zip(*band, strict=True)])
-        flow, *to_finer = (tf.concat(parts, axis=1) for parts in zip(*bands, strict=True))
-        return flow, to_finer
+        return [tf.concat(parts, axis=1) for parts in zip(*bands, strict=True)]
 
 
 def reach(model: PWCNet, level: int) -> int:
@@ -148,11 +126,9 @@ def _grid(size: tuple[int, int], border: int, *, most: int) -> Grid:
     """Few tiles of at most so many cells, about square; the smallest tile has no more."""
     inner = list(size)
     while True:
-        grid = Grid(
-            *(spans(length, part, border) for length, part in zip(size, inner, strict=True))
-        )
-        if grid.cells <= most:
-            return grid
+        rows, columns = (spans(*axis, border) for axis in zip(size, inner, strict=True))
+        if (rows[0].stop - rows[0].start) * (columns[0].stop - columns[0].start) <= most:
+            return rows, columns
         longer = int(inner[1] > inner[0])
         inner[longer] = max(LEAST_TILE, inner[longer] * 7 // 8)
 
@@ -160,11 +136,8 @@ def _grid(size: tuple[int, int], border: int, *, most: int) -> Grid:
 def _keep(values: tf.Tensor, row: Span, column: Span) -> tf.Tensor:
     """The inner part of a tile, at the tile's resolution or twice that."""
     factor = values.shape[1] // (row.stop - row.start)
-    top, bottom, left, right = (
-        factor * (edge - span.start)
-        for span, edges in ((row, row[2:]), (column, column[2:]))
-        for edge in edges
-    )
+    top, bottom = (factor * (edge - row.start) for edge in (row.kept_start, row.kept_stop))
+    left, right = (factor * (edge - column.start) for edge in (column.kept_start, column.kept_stop))
     return values[:, top:bottom, left:right]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -21,17 +21,10 @@ _QUALITY = {"libx264": {"crf": "18", "preset": "medium"}}
 _BITS_PER_PIXEL = 0.25  # for the other encoders, which have no constant quality
 
 
-class VideoHeader(NamedTuple):
-    """What the header of a video says, which may be wrong."""
-
-    frames: int | None
-    frame_rate: Fraction | None  # per second, on average
-
-
-def read_header(path: Path) -> VideoHeader:
-    """Reads the header of a video; refuses other files."""
+def read_header(path: Path) -> tuple[int | None, Fraction | None]:
+    """How many frames a video has, and how many per second, by its header, which may be wrong."""
     with _opened(path, str(path)) as (_, stream):
-        return VideoHeader(stream.frames or None, stream.average_rate)
+        return stream.frames or None, stream.average_rate
 
 
 def read_video(source: Path | BinaryIO, title: str) -> Iterator[np.ndarray]:
@@ -60,12 +53,7 @@ def sample_video(path: Path, count: int) -> Iterator[tuple[np.ndarray, np.ndarra
 
 
 class VideoWriter:
-    """An MP4 that appears under its name when it is complete.
-
-    Args:
-        path: the file; what is there is replaced at the end.
-        frame_rate: per second.
-    """
+    """An MP4 that appears under its name, and replaces what is there, when it is complete."""
 
     def __init__(self, path: Path, *, frame_rate: Fraction) -> None:
         self.path = path
@@ -120,8 +108,7 @@ class VideoWriter:
         self._stream.pix_fmt = "yuv420p"
         self._stream.options = _QUALITY.get(encoder, {})
         if encoder not in _QUALITY:
-            bits = _BITS_PER_PIXEL * height * width * self._frame_rate
-            self._stream.bit_rate = int(bits)
+            self._stream.bit_rate = int(_BITS_PER_PIXEL * height * width * self._frame_rate)
 
 
 @contextmanager

@@ -76,27 +76,35 @@ def rows_of(printed: str, kind: str) -> list[list[str]]:
     ]
 
 
+SIZES = ("inference_size=[16,32]", "train_size=[16,16]", "train_batch_size=2")
+SMALL = (*SMALLEST, *SIZES, "repeats=1", "xla=false", "augment=none")
+
+
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
-    """Overrides that make everything quick to time."""
-    monkeypatch.setattr(speed, "MATRIX_SIDE", 64)
-    monkeypatch.setattr(speed, "PIPELINE_STEPS", 1)
-    sizes = ("inference_size=[16,32]", "train_size=[16,16]", "train_batch_size=2")
-    return (*SMALLEST, *sizes, "repeats=1", "xla=false", "augment=none")
-
-
-def test_a_precision_is_timed_beside_float32_and_against_both_matrix_products(
-    small: tuple[str, ...],
+def timed(
     configure: Callable[..., Any],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., str]:
+    """(*overrides) -> what the command prints, everything being quick to time."""
+    monkeypatch.setattr(speed, "MATRIX_SIDE", 64)
+    monkeypatch.setattr(speed, "PIPELINE_STEPS", 1)
+
+    def call(*overrides: str) -> str:
+        benchmark(configure("benchmark", *SMALL, *overrides))
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_a_precision_is_timed_beside_float32_and_against_both_matrix_products(
+    timed: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speed, "has_bfloat16", lambda: True)
     left, right, _ = skimage.data.stereo_motorcycle()
     pair = (left[:64, :64], right[:64, :64], None)
     monkeypatch.setattr(skimage.data, "stereo_motorcycle", lambda: pair)
-    benchmark(configure("benchmark", *small, "precision=bf16"))
-    printed = capsys.readouterr().out
+    printed = timed("precision=bf16")
     assert [row[:5] for row in rows_of(printed, "matrix product")] == [
         [precision, "8", "of", "64", "x"] for precision in ("fp32", "bf16")
     ]
@@ -112,48 +120,28 @@ def test_a_precision_is_timed_beside_float32_and_against_both_matrix_products(
     assert "the weights are random" in printed
 
 
-def test_no_bfloat16_product_is_timed_where_there_is_no_such_arithmetic(
-    small: tuple[str, ...],
-    configure: Callable[..., Any],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+def test_other_models_are_timed_in_the_same_run_and_their_speed_is_relative_to_the_first(
+    timed: Callable[..., str], configure: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speed, "has_bfloat16", lambda: False)
-    benchmark(configure("benchmark", *small))
-    printed = capsys.readouterr().out
+    other = configure("describe", *SMALLEST, "model.feature_channels=[64,128]").model
+    monkeypatch.setattr(speed, "read_model", lambda name: replace(other, name=name))
+    printed = timed("models=[large]")
+    for kind in ("inference", "training step  "):
+        tiny, large = rows_of(printed, kind)
+        assert (tiny[0], large[0]) == ("tiny", "large")
+        assert tiny[-2] == "1.00" and float(large[-2]) > 0
     (product,) = rows_of(printed, "matrix product")
     assert product[0] == "fp32" and product[-2] == "1.00"
     assert "bf16 matrix product: not timed, as this processor has no bfloat16" in printed
     assert "against fp32" not in printed
 
 
-def test_other_models_are_timed_in_the_same_run_and_their_speed_is_relative_to_the_first(
-    small: tuple[str, ...],
-    configure: Callable[..., Any],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    other = configure("describe", *SMALLEST, "model.feature_channels=[64,128]").model
-    monkeypatch.setattr(speed, "read_model", lambda name: replace(other, name=name))
-    benchmark(configure("benchmark", *small, "models=[large]"))
-    printed = capsys.readouterr().out
-    for kind in ("inference", "training step  "):
-        tiny, large = rows_of(printed, kind)
-        assert (tiny[0], large[0]) == ("tiny", "large")
-        assert tiny[-2] == "1.00" and float(large[-2]) > 0
-
-
 def test_the_samples_of_the_pipeline_stand_beside_those_of_the_training_step(
-    small: tuple[str, ...],
-    configure: Callable[..., Any],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    timed: Callable[..., str], tmp_path: Path
 ) -> None:
-    data = ("data=flyingchairs", f"data.root={write_chairs(tmp_path, 3)}", "data.cache=cache")
-    config = configure("benchmark", *small, *data)
-    config.data.cache = str(tmp_path / "cache")
-    benchmark(config)
-    printed = capsys.readouterr().out
+    root, cache = write_chairs(tmp_path, 3), tmp_path / "cache"
+    printed = timed("data=flyingchairs", f"data.root={root}", f"data.cache={cache}")
     (step,) = re.findall(r"training step, tiny fp32: ([\d.]+) samples/s", printed)
     found = re.findall(r"input pipeline, (.+): ([\d.]+) samples/s, ([\d.]+) times", printed)
     assert [name for name, _, _ in found] == ["flyingchairs, cached", "synthetic"]
@@ -161,48 +149,28 @@ def test_the_samples_of_the_pipeline_stand_beside_those_of_the_training_step(
         assert float(ratio) == pytest.approx(float(rate) / float(step), abs=0.1)
         slower = "training step" if float(rate) > float(step) else "input pipeline"
         assert f"the {slower} is the bottleneck" in line
-    assert any((tmp_path / "cache").iterdir())
+    assert any(cache.iterdir())
 
 
 def test_the_error_of_a_precision_is_that_of_the_given_weights_on_the_given_pairs(
-    small: tuple[str, ...],
-    configure: Callable[..., Any],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    timed: Callable[..., str], configure: Callable[..., Any], tmp_path: Path
 ) -> None:
-    config = configure("benchmark", *small, "precision=bf16")
+    config = configure("benchmark", *SMALL)
     model = build_model(config.model, PrecisionConfig(policy=Precision.fp32))
     for variable in model.trainable_variables:
         variable.assign(0 * variable.value)  # a flow of zero in any precision
-    checkpoints.save(
-        tmp_path / "saved",
-        step=1,
-        state=checkpoints.named_state(model),
-        metrics={},
-        fingerprint={},
-    )
+    state = checkpoints.named_state(model)
+    weights = checkpoints.save(tmp_path / "w", step=1, state=state, metrics={}, fingerprint={})
     root = write_chairs(tmp_path / "chairs", 3)
-    config = configure(
-        "benchmark",
-        *small,
-        "precision=bf16",
-        f"weights={tmp_path}/saved/step-00000001",
-        "data=flyingchairs",
-        f"data.root={root}",
-    )
-    benchmark(config)
-    printed = capsys.readouterr().out
+    data = ("data=flyingchairs", f"data.root={root}")
+    printed = timed("precision=bf16", f"weights={weights}", *data)
     line = "flow in bf16 against fp32 on 3 pairs of flyingchairs: differs by 0.0000 px on average"
     assert line in printed
     assert "random" not in printed
 
 
 def test_exported_formats_that_take_the_size_are_timed_beside_the_network(
-    small: tuple[str, ...],
-    configure: Callable[..., Any],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    timed: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     formats = {"onnx": "any", "tflite": [[1, 16, 32]], "tflite_fp16": [[2, 16, 32]], "keras": "any"}
     for name, shapes in formats.items():
@@ -212,33 +180,21 @@ def test_exported_formats_that_take_the_size_are_timed_beside_the_network(
     called = []
     engines = {"here": lambda *frames: called.append([frame.shape for frame in frames])}
     monkeypatch.setattr(speed, "engines_of", lambda folder: engines)
-    benchmark(configure("benchmark", *small, f"exported={tmp_path}"))
-    printed = capsys.readouterr().out
+    printed = timed(f"exported={tmp_path}")
     found = [row[:2] for row in rows_of(printed, "inference")]
     assert found == [["tiny", "fp32"], ["onnx,", "here"], ["tflite,", "here"]]
     assert called == [[(1, 16, 32, 3)] * 2] * 2 * (WARM_UPS + 1)
-    other = configure("benchmark", *small, "inference_size=[16,16]", f"exported={tmp_path}/tflite")
     with pytest.raises(MissingInputError, match="no format for frames of 1 x 16 x 16"):
-        benchmark(other)
+        timed("inference_size=[16,16]", f"exported={tmp_path}/tflite")
 
 
-@pytest.mark.parametrize(
-    ("overrides", "line"),
-    [
-        (["run=a", "weights=b"], "run or weights"),
-        (["frames=[a]"], "frames must be two"),
-    ],
-)
-def test_impossible_inputs_are_refused(
-    overrides: list[str], line: str, configure: Callable[..., Any]
-) -> None:
-    with pytest.raises(ConfigError, match=line):
-        configure("benchmark", *overrides)
-
-
-def test_unknown_models_are_told_the_known_before_anything_is_built(
+def test_impossible_choices_are_refused_before_anything_is_built(
     configure: Callable[..., Any], tmp_path: Path
 ) -> None:
+    with pytest.raises(ConfigError, match="run or weights"):
+        configure("benchmark", "run=a", "weights=b")
+    with pytest.raises(ConfigError, match="frames must be two"):
+        configure("benchmark", "frames=[a]")
     with pytest.raises(ConfigError, match=r"unknown choice 'nosuch', not one of .*lg.*tiny"):
         check_places(configure("benchmark", "models=[sm,nosuch]"), tmp_path)
 

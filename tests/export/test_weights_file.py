@@ -54,25 +54,19 @@ def model(configure: Configure) -> PWCNet:
     return build_model(config.model, config.precision)
 
 
-def scaled(model: PWCNet, factor: float) -> dict[str, np.ndarray]:
-    return {
-        name: factor * np.asarray(variable)
-        for name, variable in checkpoints.named_state(model).items()
-    }
-
-
 def make_run(
     folder: Path, model: PWCNet, config: Any, about: Mapping[str, str] | None = None
 ) -> Path:
     """A run that was interrupted for hours: steps 2 (best) and 5 are kept, 9 was the last."""
     (folder / "checkpoints").mkdir(parents=True)
     (folder / CONFIG_FILE).write_text(to_yaml(config))
-    for step, error, factor in ((2, 1.0, 1.0), (5, 2.0, 2.0)):
+    state = checkpoints.named_state(model)
+    for step, factor in ((2, 1.0), (5, 2.0)):
         checkpoints.save(
             folder / "checkpoints",
             step=step,
-            state=scaled(model, factor),
-            metrics={BEST_KEY: error},
+            state={name: factor * np.asarray(variable) for name, variable in state.items()},
+            metrics={BEST_KEY: factor},
             fingerprint={"devices": "1 CPU", "processor": "some"},
         )
     for step, hour in ((2, "10:30"), (3, "11:00"), (5, "20:30"), (9, "23:00")):
@@ -170,32 +164,28 @@ def test_weights_that_saw_other_pictures_or_data_are_not_under_the_licence_of_th
     assert exported(configure, tmp_path / "mine.safetensors", *chosen).licence == "mine"
 
 
-def test_a_file_that_is_there_is_left_alone(
-    run_dir: Path, configure: Configure, tmp_path: Path
+def test_what_cannot_be_written_is_refused_and_leaves_nothing(
+    run_dir: Path, model: PWCNet, configure: Configure, tmp_path: Path
 ) -> None:
     (tmp_path / "net.yaml").write_text("mine")
     with pytest.raises(OutputError, match="net.yaml is there already"):
         exported(configure, tmp_path / "net.safetensors", f"run={run_dir}")
-    assert not (tmp_path / "net.safetensors").exists()
-
-
-def test_a_weight_that_float16_cannot_hold_is_refused(
-    model: PWCNet, configure: Configure, tmp_path: Path
-) -> None:
     model.variables[0].assign(np.full(model.variables[0].shape, 1e5))
     run = make_run(tmp_path / "large", model, configure("train", *SMALL))
     with pytest.raises(DataError, match="too large for float16, in model/pwcnet/"):
-        exported(configure, tmp_path / "net.safetensors", f"run={run}")
-    assert not (tmp_path / "net.safetensors").exists()
+        exported(configure, tmp_path / "other.safetensors", f"run={run}")
+    assert not list(tmp_path.glob("*.safetensors"))
 
 
-def test_choices_that_mean_nothing_are_refused(configure: Configure) -> None:
+def test_choices_that_mean_nothing_are_refused(configure: Configure, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"out must be a file that ends with .safetensors"):
         configure("export_weights", "run=r", "out=net")
     with pytest.raises(ConfigError, match="checkpoint can only be chosen with run="):
         configure("export_weights", "weights=w", "out=n.safetensors", "checkpoint=last")
     with pytest.raises(ConfigError, match="data must be chosen"):
         configure("export_card", "weights=w")
+    with pytest.raises(DataError, match=r"must have a card, .*bare.yaml"):
+        measure(configure("export_card", "data=synthetic", f"weights={tmp_path}/bare.safetensors"))
 
 
 def test_the_errors_of_a_card_are_those_of_evaluate(
@@ -228,8 +218,3 @@ def test_the_errors_of_a_card_are_those_of_evaluate(
     assert (result.name, result.pairs, result.pixels) == ("noise", 2, 2 * 33 * 50)
     assert card.bfloat16_error == result.bfloat16_error > 0
     assert json.loads((folder / "metrics.json").read_text())["precision"] == "float32"
-
-
-def test_weights_without_a_card_cannot_be_measured(configure: Configure, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"must have a card, .*bare.yaml"):
-        measure(configure("export_card", "data=synthetic", f"weights={tmp_path}/bare.safetensors"))

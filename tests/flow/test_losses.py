@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from pwc_exp.flow.losses import (
+    Levels,
     compat_robust_loss,
     full_resolution_loss,
     l2_norm,
@@ -17,11 +18,8 @@ from pwc_exp.flow.losses import (
     robust_loss,
 )
 
-OPTIONS: dict[str, Any] = {
-    "level_weights": [0.5, 2.0],
-    "units": {2: 20.0, 1: 20.0},
-    "alignment": "center",
-}
+LEVELS = Levels(weights=[0.5, 2.0], units={2: 20.0, 1: 20.0}, alignment="center")
+OPTIONS: dict[str, Any] = {"levels": LEVELS}
 ROBUST: dict[str, Any] = {**OPTIONS, "q": 0.5, "epsilon": 0.0}
 # What level 2 hands on to level 1: its flow, of two pixels for each.
 PLUS_UP: dict[str, Any] = {
@@ -38,51 +36,41 @@ def setting() -> tuple[dict[int, tf.Tensor], tf.Tensor, tf.Tensor]:
     return flows, target, tf.ones([2, 4, 8])
 
 
-def test_multiscale_weighs_each_levels_sum_of_errors() -> None:
-    # 2 pixels at the coarser level, 8 at the finer, each off by 5 units.
-    assert multiscale_loss(*setting(), **OPTIONS).numpy() == pytest.approx(0.5 * 10 + 2 * 40)
-
-
-def test_robust_takes_the_power_of_each_pixel() -> None:
-    expected = (0.5 * 2 + 2 * 8) * 7**0.5
-    assert robust_loss(*setting(), **ROBUST).numpy() == pytest.approx(expected)
-
-
-def test_compat_robust_takes_the_power_of_each_levels_sum() -> None:
-    expected = 0.5 * 14**0.5 + 2 * 56**0.5
-    assert compat_robust_loss(*setting(), **ROBUST).numpy() == pytest.approx(expected)
+@pytest.mark.parametrize(
+    ("loss", "options", "expected"),
+    [
+        # 2 pixels at the coarser level, 8 at the finer, each off by 5 units.
+        (multiscale_loss, OPTIONS, 0.5 * 10 + 2 * 40),
+        # The power of each pixel's 3 + 4 units, or of each level's sum.
+        (robust_loss, ROBUST, (0.5 * 2 + 2 * 8) * 7**0.5),
+        (compat_robust_loss, ROBUST, 0.5 * 14**0.5 + 2 * 56**0.5),
+        # 2 pixels of level 2, off by 5 units; 32 of the target, off by 3 + 4 units.
+        (plus_loss, ROBUST, 0.5 * 2 * 5 + 2 * 32 * 7**0.5),
+        # Level 2 hands on 8 pixels of level 1, off by 6 + 8 units of 10 px.
+        (plus_up_loss, PLUS_UP, 0.5 * 8 * 14**0.5 + 2 * 32 * 7**0.5),
+    ],
+)
+def test_a_loss_is_its_formula(loss: Callable, options: dict[str, Any], expected: float) -> None:
+    assert loss(*setting(), **options).numpy() == pytest.approx(expected)
 
 
 def test_full_resolution_compares_every_pixel_of_the_target() -> None:
     flows, target, valid = setting()
-    options: dict[str, Any] = {"unit": 20.0, "alignment": "center", "q": 0.5, "epsilon": 2.0}
-    value = full_resolution_loss(flows[1], target, valid, **options)
-    assert value.numpy() == pytest.approx(4 * 8 * (7 + 2) ** 0.5)
-    estimate = flows[1] + tf.constant([3.0, 4.0])  # what the target is
-    value = full_resolution_loss(estimate, target, valid, **options)
-    assert value.numpy() == pytest.approx(4 * 8 * 2**0.5)
+    options: dict[str, Any] = {"levels": LEVELS, "q": 0.5, "epsilon": 2.0}
+    value = full_resolution_loss(flows, target, valid, **options)
+    assert value.numpy() == pytest.approx(2 * 4 * 8 * (7 + 2) ** 0.5)
+    flows[1] += tf.constant([3.0, 4.0])  # what the target is
+    value = full_resolution_loss(flows, target, valid, **options)
+    assert value.numpy() == pytest.approx(2 * 4 * 8 * 2**0.5)
 
 
 def test_full_resolution_interpolates_the_flow() -> None:
     flow = tf.reshape(tf.constant([0.0, 0.0, 4.0, 0.0]), [1, 1, 2, 2])  # u is 0 and 4
     target, valid = tf.zeros([1, 2, 4, 2]), tf.ones([1, 2, 4])
     for alignment, row in (("center", [0, 1, 3, 4]), ("corner", [0, 2, 4, 4])):
-        value = full_resolution_loss(
-            flow, target, valid, unit=1.0, alignment=alignment, q=1.0, epsilon=0.0
-        )
+        levels = Levels([1.0], {1: 1.0}, alignment)
+        value = full_resolution_loss({1: flow}, target, valid, levels=levels, q=1.0, epsilon=0.0)
         assert value.numpy() == pytest.approx(2 * sum(row))
-
-
-def test_plus_is_l2_of_the_coarse_levels_and_robust_at_full_resolution() -> None:
-    # 2 pixels of level 2, off by 5 units; 32 of the target, off by 3 + 4 units.
-    expected = 0.5 * 2 * 5 + 2 * 32 * 7**0.5
-    assert plus_loss(*setting(), **ROBUST).numpy() == pytest.approx(expected)
-
-
-def test_plus_up_is_robust_in_what_levels_hand_on() -> None:
-    # Level 2 hands on 8 pixels of level 1, off by 6 + 8 units of 10 px.
-    expected = 0.5 * 8 * 14**0.5 + 2 * 32 * 7**0.5
-    assert plus_up_loss(*setting(), **PLUS_UP).numpy() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +88,7 @@ def test_invalid_pixels_count_for_nothing_whatever_they_hold(
     loss: Callable, options: dict[str, Any], reach: int, alignment: str
 ) -> None:
     flows, target, valid = setting()
-    options = {**options, "alignment": alignment}
+    options = {**options, "levels": LEVELS._replace(alignment=alignment)}
     half = valid.numpy()
     half[:, :, 4:] = 0
     unknown = target.numpy()
@@ -116,11 +104,6 @@ def test_invalid_pixels_count_for_nothing_whatever_they_hold(
         assert not gradient.numpy()[:, :, gradient.shape[2] // 2 + reach :].any()
 
 
-def test_a_batch_without_any_valid_pixel_has_zero_loss() -> None:
-    flows, target, valid = setting()
-    assert multiscale_loss(flows, target, 0 * valid, **OPTIONS).numpy() == 0
-
-
 def test_the_norm_has_a_gradient_where_it_is_zero() -> None:
     vectors = tf.constant([[0.0, 0.0], [3.0, 4.0]])
     with tf.GradientTape() as tape:
@@ -130,7 +113,8 @@ def test_the_norm_has_a_gradient_where_it_is_zero() -> None:
     np.testing.assert_allclose(tape.gradient(norms, vectors), [[0.0, 0.0], [0.6, 0.8]])
 
 
-def test_a_level_without_a_weight_is_refused() -> None:
+def test_without_a_valid_pixel_the_loss_is_0_and_without_a_weight_it_is_refused() -> None:
     flows, target, valid = setting()
+    assert multiscale_loss(flows, target, 0 * valid, levels=LEVELS).numpy() == 0
     with pytest.raises(ValueError, match="zip"):
-        multiscale_loss(flows, target, valid, **{**OPTIONS, "level_weights": [1.0]})
+        multiscale_loss(flows, target, valid, levels=LEVELS._replace(weights=[1.0]))

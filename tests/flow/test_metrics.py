@@ -4,18 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.flow.metrics import endpoint_error, error_sums, mean_of_sums
+from pwc_exp.flow.metrics import error_sums, mean_of_sums
 
 
 def rows(estimate: np.ndarray, target: np.ndarray, valid: np.ndarray) -> list[dict[str, float]]:
     sums = error_sums(*(tf.constant(v, tf.float32) for v in (estimate, target, valid)))
     count = len(estimate)
     return [{name: float(values[i]) for name, values in sums.items()} for i in range(count)]
-
-
-def test_the_endpoint_error_is_a_distance() -> None:
-    error = endpoint_error(tf.constant([[[[3.0, 0.0]]]]), tf.constant([[[[0.0, -4.0]]]]))
-    np.testing.assert_allclose(error, [[[5.0]]])
 
 
 def test_an_outlier_is_off_by_3_px_and_5_percent() -> None:

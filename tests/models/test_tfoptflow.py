@@ -1,5 +1,6 @@
 """tfoptflow's weights, converted: the outputs are those that tfoptflow itself computed."""
 
+import functools
 import runpy
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -33,18 +34,16 @@ def network(
     original: Callable[[str], dict[str, np.ndarray]], configure: Callable[..., Any]
 ) -> Callable[[str], PWCNet]:
     """(sm or lg) -> the network with the original's weights."""
-    built: dict[str, PWCNet] = {}
 
+    @functools.cache
     def get(name: str) -> PWCNet:
-        if name not in built:
-            config = configure("describe", f"model={name}").model
-            model = build_model(config, PrecisionConfig(policy=Precision.fp32))
-            weights = convert(original(name))
-            for variable in model.variables:
-                variable.assign(weights.pop(variable.path.removeprefix("pwcnet/")))
-            assert not weights
-            built[name] = model
-        return built[name]
+        config = configure("describe", f"model={name}").model
+        model = build_model(config, PrecisionConfig(policy=Precision.fp32))
+        weights = convert(original(name))
+        for variable in model.variables:
+            variable.assign(weights.pop(variable.path.removeprefix("pwcnet/")))
+        assert not weights
+        return model
 
     return get
 

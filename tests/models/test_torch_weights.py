@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from hostile import hostile_files
 from hostile_programs import CALLS, live_pickle
-from torch_reference import LAYOUTS, NumpyOps, TorchOps, flows, random_state
+from torch_reference import LAYOUTS, flows, random_state
 from torch_writer import Weight, in_one_row, name, pickled, save_2018, save_zip, zipped
 
 from pwc_exp.build import build_model
@@ -159,16 +159,12 @@ def test_a_flipped_bit_changes_values_or_is_refused(save: Any, tmp_path: Path) -
     assert refused > 30
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_and_other_files_are_told_from_pytorchs(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="nosuch.pth"):
         read_state_dict(tmp_path / "nosuch.pth")
-
-
-def test_other_files_are_not_taken_for_pytorchs(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"<!DOCTYPE html>")
-    assert not is_torch_file(tmp_path / "a")
-    (tmp_path / "a").write_bytes(b"")
-    assert not is_torch_file(tmp_path / "a")
+    for content in (b"<!DOCTYPE html>", b""):
+        (tmp_path / "a").write_bytes(content)
+        assert not is_torch_file(tmp_path / "a")
 
 
 SIZES: dict[str, Any] = {
@@ -199,71 +195,55 @@ def original(name: str) -> dict[str, np.ndarray]:
     return state
 
 
-@pytest.fixture(scope="module")
-def frames() -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(3)
-    coarse = rng.random((2, 16, 24, 3)).astype(np.float32)
-    first, second = (np.kron(frame, np.ones((8, 8, 1), np.float32)) for frame in coarse)
-    return first, 0.5 * first + 0.5 * second
-
-
 @pytest.mark.parametrize("name", LAYOUTS)
-@pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_a_converted_network_gives_the_flows_of_the_original(
-    name: str, library: str, frames: tuple[np.ndarray, np.ndarray], configure: Callable[..., Any]
+    name: str, configure: Callable[..., Any]
 ) -> None:
-    ops = NumpyOps() if library == "numpy" else TorchOps(pytest.importorskip("torch"))
     state = original(name)
     converted = convert(state, source="file")
     assert converted.project == PROJECTS[name.partition(" ")[0]]
     assert converted.fits == MODELS[name]
     keras.config.set_dtype_policy("float32")
-    sizes = [
-        f"model.{part}_channels={list(SIZES[key])}"
-        for part, key in (
-            ("feature", "pyramid"),
-            ("estimator", "estimator"),
-            ("context", "context"),
-        )
-    ]
+    parts = {"feature": "pyramid", "estimator": "estimator", "context": "context"}
+    sizes = [f"model.{part}_channels={list(SIZES[key])}" for part, key in parts.items()]
     config = configure("describe", f"model={MODELS[name]}", *sizes).model
     model = build_model(config, PrecisionConfig(policy=Precision.fp32))
     variables = {v.path.removeprefix("pwcnet/"): v for v in model.variables}
     assert variables.keys() == converted.weights.keys()
     for key, variable in variables.items():
         variable.assign(converted.weights[key])
-    expected = flows(state, LAYOUTS[name], *frames, ops)
+    coarse = np.random.default_rng(3).random((2, 16, 24, 3)).astype(np.float32)
+    first, second = (np.kron(frame, np.ones((8, 8, 1), np.float32)) for frame in coarse)
+    frames = first, 0.5 * first + 0.5 * second
+    expected = flows(state, LAYOUTS[name], *frames)
     for level, flow in model(tuple(frame[None] for frame in frames)).items():
         target = expected[level].transpose(1, 2, 0)
         np.testing.assert_allclose(flow[0], target, atol=2e-5 * max(1.0, np.abs(target).max()))
         assert np.abs(target).max() > 0.05  # or later levels would not matter
 
 
-def test_a_network_of_the_right_size_takes_every_weight(configure: Callable[..., Any]) -> None:
-    sizes: dict[str, Any] = {
-        "pyramid": (16, 32, 64, 96, 128, 196),
-        "estimator": (128, 128, 96, 64, 32),
-        "context": (128, 128, 128, 96, 64, 32),
-    }
-    state = random_state(LAYOUTS["nvlabs"], **sizes)
+def test_a_network_of_the_right_size_takes_every_weight() -> None:
+    state = random_state(
+        LAYOUTS["nvlabs"],
+        pyramid=(16, 32, 64, 96, 128, 196),
+        estimator=(128, 128, 96, 64, 32),
+        context=(128, 128, 128, 96, 64, 32),
+    )
     weights = convert(state, source="file").weights
     assert sum(value.size for value in weights.values()) == 9_374_274
+
+
+FIRST = "conv1a.0.weight"
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (
-            lambda state: {"update.weight": state["conv1a.0.weight"]},
-            "PWC-Net as of .*update.weight",
-        ),
-        (lambda state: {**state, "fnet.0.weight": state["conv1a.0.weight"]}, "'fnet.0.weight'"),
-        (
-            lambda state: {**state, "conv1a.0.weight": np.ones((3, 3, 3, 3, 1))},
-            "conv1a.0.weight must",
-        ),
+        (lambda state: {"update.weight": state[FIRST]}, "PWC-Net as of .*update.weight"),
+        (lambda state: {**state, "fnet.0.weight": state[FIRST]}, "'fnet.0.weight'"),
+        (lambda state: {**state, FIRST: np.ones((3, 3, 3, 3, 1))}, f"{FIRST} must"),
         (lambda state: {**state, "conv1a.0.bias": np.ones(3, int)}, "conv1a.0.bias must"),
-        (lambda state: {k: v for k, v in state.items() if k != "conv1a.0.weight"}, "Received"),
+        (lambda state: {k: v for k, v in state.items() if k != FIRST}, "Received"),
     ],
     ids=["another network", "a further layer", "dimensions", "integers", "the first is missing"],
 )

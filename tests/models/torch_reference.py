@@ -1,4 +1,4 @@
-"""The networks of NVlabs, ptlflow and mmflow, from their own weights, in NumPy or PyTorch.
+"""The networks of NVlabs, ptlflow and mmflow, from their own weights, in NumPy.
 
 Written after their published code (NVlabs/PWC-Net PyTorch/models/PWCNet.py, ptlflow pwcnet.py,
 mmflow pwcnet_decoder.py), in their conventions: [C, H, W], frames in [0, 1].
@@ -6,7 +6,7 @@ Kernels are [out, in, 3, 3]. Nothing of pwc_exp is used.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -70,143 +70,96 @@ LAYOUTS = {
 DILATIONS = (1, 2, 4, 8, 16, 1, 1)
 
 
-class NumpyOps:
-    """The operations, by their definitions."""
-
-    def convolve(
-        self, x: np.ndarray, state: State, layer: str, stride: int = 1, dilation: int = 1
-    ) -> np.ndarray:
-        kernel, bias = state[f"{layer}.weight"].astype(np.float64), state[f"{layer}.bias"]
-        _, height, width = x.shape
-        padded = np.pad(x, ((0, 0), (dilation, dilation), (dilation, dilation)))
-        result = np.tile(bias.astype(np.float64)[:, None, None], (1, height, width))
-        for i in range(3):
-            for j in range(3):
-                part = padded[:, i * dilation :, j * dilation :][:, :height, :width]
-                result += np.einsum("oc,chw->ohw", kernel[:, :, i, j], part)
-        return result[:, ::stride, ::stride]
-
-    def enlarge(self, x: np.ndarray, state: State, layer: str) -> np.ndarray:
-        kernel, bias = state[f"{layer}.weight"].astype(np.float64), state[f"{layer}.bias"]
-        _, height, width = x.shape
-        result = np.zeros((kernel.shape[1], 2 * height + 2, 2 * width + 2))
-        for i in range(4):
-            for j in range(4):
-                spread = np.einsum("co,chw->ohw", kernel[:, :, i, j], x)
-                result[:, i : i + 2 * height : 2, j : j + 2 * width : 2] += spread
-        return result[:, 1:-1, 1:-1] + bias[:, None, None]
-
-    def warp(self, x: np.ndarray, flow: np.ndarray) -> np.ndarray:
-        _, height, width = x.shape
-        result = np.zeros_like(x)
-        for row in range(height):
-            for column in range(width):
-                u, v = column + flow[0, row, column], row + flow[1, row, column]
-                if 0 <= u <= width - 1 and 0 <= v <= height - 1:
-                    left, top = min(int(u), width - 2), min(int(v), height - 2)
-                    a, b = u - left, v - top
-                    corner = x[:, top : top + 2, left : left + 2]
-                    above = (1 - a) * corner[:, 0, 0] + a * corner[:, 0, 1]
-                    below = (1 - a) * corner[:, 1, 0] + a * corner[:, 1, 1]
-                    result[:, row, column] = (1 - b) * above + b * below
-        return result
-
-    def relu(self, x: np.ndarray) -> np.ndarray:
-        return np.where(x > 0, x, 0.1 * x)
-
-    def join(self, parts: list[np.ndarray]) -> np.ndarray:
-        return np.concatenate(parts)
-
-    def correlate(self, x: np.ndarray, other: np.ndarray) -> np.ndarray:
-        _, height, width = x.shape
-        padded = np.pad(other, ((0, 0), (4, 4), (4, 4)))
-        shifts = [(i, j) for i in range(9) for j in range(9)]
-        return np.stack([(x * padded[:, i : i + height, j : j + width]).sum(0) for i, j in shifts])
+def convolve(
+    x: np.ndarray, state: State, layer: str, stride: int = 1, dilation: int = 1
+) -> np.ndarray:
+    kernel, bias = state[f"{layer}.weight"].astype(np.float64), state[f"{layer}.bias"]
+    _, height, width = x.shape
+    padded = np.pad(x, ((0, 0), (dilation, dilation), (dilation, dilation)))
+    result = np.tile(bias.astype(np.float64)[:, None, None], (1, height, width))
+    for i in range(3):
+        for j in range(3):
+            part = padded[:, i * dilation :, j * dilation :][:, :height, :width]
+            result += np.einsum("oc,chw->ohw", kernel[:, :, i, j], part)
+    return result[:, ::stride, ::stride]
 
 
-class TorchOps(NumpyOps):
-    """The same by PyTorch's own functions, in float64."""
+def enlarge(x: np.ndarray, state: State, layer: str) -> np.ndarray:
+    kernel, bias = state[f"{layer}.weight"].astype(np.float64), state[f"{layer}.bias"]
+    _, height, width = x.shape
+    result = np.zeros((kernel.shape[1], 2 * height + 2, 2 * width + 2))
+    for i in range(4):
+        for j in range(4):
+            spread = np.einsum("co,chw->ohw", kernel[:, :, i, j], x)
+            result[:, i : i + 2 * height : 2, j : j + 2 * width : 2] += spread
+    return result[:, 1:-1, 1:-1] + bias[:, None, None]
 
-    def __init__(self, torch: Any) -> None:
-        self.torch = torch
-        self.functions = torch.nn.functional
 
-    def _tensor(self, x: np.ndarray) -> Any:
-        return self.torch.from_numpy(np.ascontiguousarray(x, np.float64))
+def warp(x: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    _, height, width = x.shape
+    result = np.zeros_like(x)
+    for row in range(height):
+        for column in range(width):
+            u, v = column + flow[0, row, column], row + flow[1, row, column]
+            if 0 <= u <= width - 1 and 0 <= v <= height - 1:
+                left, top = min(int(u), width - 2), min(int(v), height - 2)
+                a, b = u - left, v - top
+                corner = x[:, top : top + 2, left : left + 2]
+                above = (1 - a) * corner[:, 0, 0] + a * corner[:, 0, 1]
+                below = (1 - a) * corner[:, 1, 0] + a * corner[:, 1, 1]
+                result[:, row, column] = (1 - b) * above + b * below
+    return result
 
-    def convolve(
-        self, x: np.ndarray, state: State, layer: str, stride: int = 1, dilation: int = 1
-    ) -> np.ndarray:
-        return self.functions.conv2d(
-            self._tensor(x)[None],
-            self._tensor(state[f"{layer}.weight"]),
-            self._tensor(state[f"{layer}.bias"]),
-            stride=stride,
-            padding=dilation,
-            dilation=dilation,
-        )[0].numpy()
 
-    def enlarge(self, x: np.ndarray, state: State, layer: str) -> np.ndarray:
-        return self.functions.conv_transpose2d(
-            self._tensor(x)[None],
-            self._tensor(state[f"{layer}.weight"]),
-            self._tensor(state[f"{layer}.bias"]),
-            stride=2,
-            padding=1,
-        )[0].numpy()
+def relu(x: np.ndarray) -> np.ndarray:
+    return np.where(x > 0, x, 0.1 * x)
 
-    def warp(self, x: np.ndarray, flow: np.ndarray) -> np.ndarray:
-        _, height, width = x.shape
-        rows, columns = np.mgrid[:height, :width]
-        grid = np.stack([columns + flow[0], rows + flow[1]], -1)
-        grid = self._tensor(2 * grid / (width - 1, height - 1) - 1)[None]
-        images = self._tensor(np.stack([x, np.ones_like(x)]))
-        sampled, mask = (
-            self.functions.grid_sample(image[None], grid, align_corners=True)[0] for image in images
-        )
-        return (sampled * (mask >= 0.9999)).numpy()
+
+def correlate(x: np.ndarray, other: np.ndarray) -> np.ndarray:
+    _, height, width = x.shape
+    padded = np.pad(other, ((0, 0), (4, 4), (4, 4)))
+    shifts = [(i, j) for i in range(9) for j in range(9)]
+    return np.stack([(x * padded[:, i : i + height, j : j + width]).sum(0) for i, j in shifts])
 
 
 def flows(
-    state: State, layout: Layout, frame1: np.ndarray, frame2: np.ndarray, ops: NumpyOps
+    state: State, layout: Layout, frame1: np.ndarray, frame2: np.ndarray
 ) -> dict[int, np.ndarray]:
     """Two frames [H, W, 3], RGB in [0, 1] -> {level: flow [2, H/2^level, W/2^level] / 20}."""
-    pyramid1, pyramid2 = (_pyramid(state, layout, frame, ops) for frame in (frame1, frame2))
+    pyramid1, pyramid2 = (_pyramid(state, layout, frame) for frame in (frame1, frame2))
     found: dict[int, np.ndarray] = {}
     coarser: list[np.ndarray] = []
     for level in LEVELS:
         features1, features2 = pyramid1[level], pyramid2[level]
         if coarser:
-            features2 = ops.warp(features2, coarser[0] * {5: 0.625, 4: 1.25, 3: 2.5, 2: 5.0}[level])
-        cost = ops.correlate(features1, features2)
-        cost = ops.relu(cost / len(features1) if layout.mean_cost else cost)
-        x = ops.join([cost, features1, *coarser]) if coarser else cost
+            features2 = warp(features2, coarser[0] * {5: 0.625, 4: 1.25, 3: 2.5, 2: 5.0}[level])
+        cost = correlate(features1, features2)
+        cost = relu(cost / len(features1) if layout.mean_cost else cost)
+        x = np.concatenate([cost, features1, *coarser]) if coarser else cost
         for number in range(5):
-            activation = ops.relu(ops.convolve(x, state, layout.estimator(level, number)))
+            activation = relu(convolve(x, state, layout.estimator(level, number)))
             in_front = number == 1 or not layout.second_in_front_only
-            x = ops.join([activation, x] if in_front else [x, activation])
-        found[level] = ops.convolve(x, state, layout.head(level))
+            x = np.concatenate([activation, x] if in_front else [x, activation])
+        found[level] = convolve(x, state, layout.head(level))
         if level > 2:
             coarser = [
-                ops.enlarge(found[level], state, layout.up_flow(level)),
-                ops.enlarge(x, state, layout.up_features(level)),
+                enlarge(found[level], state, layout.up_flow(level)),
+                enlarge(x, state, layout.up_features(level)),
             ]
     for number in range(1, layout.contexts + 1):
-        x = ops.convolve(x, state, layout.context(number), dilation=DILATIONS[number - 1])
-        x = x if number == 7 else ops.relu(x)
+        x = convolve(x, state, layout.context(number), dilation=DILATIONS[number - 1])
+        x = x if number == 7 else relu(x)
     if layout.contexts:
         found[2] = found[2] + x
     return found
 
 
-def _pyramid(
-    state: State, layout: Layout, frame: np.ndarray, ops: NumpyOps
-) -> dict[int, np.ndarray]:
+def _pyramid(state: State, layout: Layout, frame: np.ndarray) -> dict[int, np.ndarray]:
     x = frame.transpose(2, 0, 1)[::-1] if layout.bgr else frame.transpose(2, 0, 1)
     levels = {}
     for level in range(1, 7):
         for number, layer in enumerate(layout.pyramid(level)):
-            x = ops.relu(ops.convolve(x, state, layer, stride=2 if number == 0 else 1))
+            x = relu(convolve(x, state, layer, stride=2 if number == 0 else 1))
         levels[level] = x
     return levels
 

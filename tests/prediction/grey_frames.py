@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,49 +33,41 @@ def grey(path: Path, level: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Pat
     return path
 
 
+class Model:
+    """What `BrightnessEstimator` notes, and what it raises."""
+
+    dtype_policy = SimpleNamespace(name="float32")
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[int, tuple[int, int]]] = []
+        self.fails: list[BaseException] = []
+
+
 class BrightnessEstimator:
     """Stands for the network: the flow is (d, d/2), if frame 2 is brighter by d levels.
 
     More than 200 levels count four times.
     """
 
-    def __init__(self, model: Any, **knobs: Any) -> None:
+    def __init__(self, model: Model, **settings: Any) -> None:
         self.model = model
-        self.knobs = knobs
+        self.settings = settings
 
     def __call__(
         self, frames1: Sequence[np.ndarray], frames2: Sequence[np.ndarray]
     ) -> list[np.ndarray]:
-        if "batch_size" in self.knobs:  # not the first pass
+        if "batch_size" in self.settings:  # not the first pass
             self.model.batches.append((len(frames1), frames1[0].shape[:2]))
         if self.model.fails:
             raise self.model.fails.pop()
-        flows = []
-        for frame1, frame2 in zip(frames1, frames2, strict=True):
-            step = 255 * float(frame2.mean() - frame1.mean())
-            step *= 4 if abs(step) > 200 else 1
-            flows.append(
-                np.broadcast_to(
-                    np.array([step, step / 2], np.float32), (*frame1.shape[:2], 2)
-                ).copy()
-            )
-        return flows
+        steps = [
+            255 * float(two.mean() - one.mean()) for one, two in zip(frames1, frames2, strict=True)
+        ]
+        steps = [4 * step if abs(step) > 200 else step for step in steps]
+        return [np.full((*frames1[0].shape[:2], 2), (d, d / 2), np.float32) for d in steps]
 
     def account(self, height: int, width: int) -> dict[str, Any]:
         return {"padded_to": [height, width]}
-
-
-class Model:
-    """What `BrightnessEstimator` notes."""
-
-    class Policy(NamedTuple):
-        name: str = "float32"
-
-    dtype_policy = Policy()
-
-    def __init__(self) -> None:
-        self.batches: list[tuple[int, tuple[int, int]]] = []
-        self.fails: list[BaseException] = []
 
 
 class Network(NamedTuple):
@@ -88,11 +81,10 @@ def without_network(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Model:
     weights = folder / "weights"
     weights.write_bytes(b"weights")
 
-    def load(**knobs: Any) -> Network:
+    def load(**settings: Any) -> Network:
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-        return Network(
-            model, WeightsInfo(path=weights, sha256=digest, format="", project="", licence="")
-        )
+        info = WeightsInfo(path=weights, sha256=digest, format="", project="", licence="")
+        return Network(model, info)
 
     monkeypatch.setattr(command, "load_network", load)
     for module in (command, estimation):

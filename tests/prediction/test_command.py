@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from grey_frames import HEIGHT, WIDTH, Model, grey, predicting, without_network
 
-from pwc_exp.data.formats.images import read_frame
+from pwc_exp.data.formats.images import read_frame, write_image
 from pwc_exp.data.formats.io import read_flow
 from pwc_exp.errors import ConfigError, DataError, DiskFullError
 from pwc_exp.flow.colour import flow_to_colour
 from pwc_exp.prediction import command
-from pwc_exp.prediction.estimation import full_speed
 
 Predict = Callable[..., Path]
 
@@ -26,7 +25,7 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Model:
 
 
 @pytest.fixture
-def predict(model: Model, configure: Callable[..., Any], tmp_path: Path) -> Callable[..., Path]:
+def predict(model: Model, configure: Callable[..., Any], tmp_path: Path) -> Predict:
     return predicting(configure, tmp_path)
 
 
@@ -41,13 +40,33 @@ def names(out: Path) -> list[str]:
     return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
 
 
-def test_a_folder_stands_for_its_images_by_the_numbers_in_their_names(
+def record(out: Path, name: str) -> dict[str, Any]:
+    return json.loads((out / f"{name}.json").read_text())
+
+
+def test_each_pair_has_its_flow_in_both_directions_and_records_that_say_what_it_means(
     predict: Predict, tmp_path: Path
 ) -> None:
-    out = predict(clip(tmp_path / "clip", 10, 13, 14), "outputs=[flo]")
-    assert names(out) == ["frame_8.flo", "frame_8.json", "frame_9.flo", "frame_9.json"]
-    for name, step in (("frame_8", 3), ("frame_9", 1)):
+    folder = clip(tmp_path / "clip", 10, 13, 14)
+    out = predict(folder, "outputs=[flo]", "direction=both")
+    steps = {"frame_8": 3, "frame_9": 1, "frame_8_backward": -3, "frame_9_backward": -1}
+    assert names(out) == sorted(f"{name}.{kind}" for name in steps for kind in ("flo", "json"))
+    for name, step in steps.items():
         np.testing.assert_allclose(read_flow(out / f"{name}.flo")[0][0, 0], (step, step / 2), 1e-4)
+    found = record(out, "frame_8_backward")
+    assert found["flow"] == {
+        "direction": "backward",
+        "from": f"{folder}/frame_9.png",
+        "to": f"{folder}/frame_8.png",
+        "unit": "pixels of the frame",
+        "components": ["x, right", "y, down"],
+        "height": HEIGHT,
+        "width": WIDTH,
+    }
+    assert found["frames"] == [f"{folder}/frame_8.png", f"{folder}/frame_9.png"]
+    assert found["files"] == {"flo": "frame_8_backward.flo"}
+    assert found["weights"]["path"] == f"{tmp_path}/weights"
+    assert len(found["weights"]["sha256"]) == 64
 
 
 def test_batches_are_of_one_size_and_the_last_pairs_are_not_lost(
@@ -74,6 +93,7 @@ def test_one_bad_pair_does_not_stop_the_rest(
     assert names(tmp_path / "out") == [f"frame_{n}.{s}" for n in (11, 8) for s in ("flo", "json")]
     told = capsys.readouterr().err
     assert f"failed: {folder}/frame_9.png -> {folder}/frame_10.png: Not an image" in told
+    assert f"failed: {folder}/frame_10.png -> {folder}/frame_11.png: Not an image" in told
 
 
 def test_a_flow_that_a_format_cannot_hold_fails_alone(predict: Predict, tmp_path: Path) -> None:
@@ -95,37 +115,38 @@ def test_a_full_disk_stops_all(
         predict(clip(tmp_path / "clip", 1, 2, 3), "outputs=[flo]")
 
 
-def test_results_that_are_there_are_not_made_again(
-    predict: Predict, model: Model, tmp_path: Path
-) -> None:
-    folder = clip(tmp_path / "clip", 1, 2, 3)
-    out = predict(folder)
-    assert len(model.batches) == 2
-    times = {path: path.stat().st_mtime_ns for path in out.iterdir()}
-    predict(folder)
-    assert len(model.batches) == 2
-    assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == times
-    predict(folder, "overwrite=true")
-    assert len(model.batches) == 4
-
-
-@pytest.mark.parametrize("change", ["frame", "result", "record", "weights", "setting", "output"])
-def test_what_has_changed_is_made_again(
-    predict: Predict, model: Model, tmp_path: Path, change: str
+@pytest.mark.parametrize(
+    ("change", "made"),
+    [
+        ("", 0),
+        ("overwrite=true", 2),
+        ("scale=0.5", 2),
+        ("outputs=[flo,npy]", 2),
+        ("frame", 1),
+        ("result", 1),
+        ("record", 1),
+        ("weights", 2),
+    ],
+)
+def test_only_what_has_changed_is_made_again(
+    predict: Predict, model: Model, tmp_path: Path, change: str, made: int
 ) -> None:
     folder = clip(tmp_path / "clip", 1, 2, 3)
     out = predict(folder, "outputs=[flo]")
-    if change == "frame":
-        grey(folder / "frame_8.png", 9)
-    elif change == "result":
-        (out / "frame_8.flo").unlink()
-    elif change == "record":
-        (out / "frame_8.json").write_text("{")
-    elif change == "weights":
-        (tmp_path / "weights").write_bytes(b"others")
-    more = {"setting": ["scale=0.5"], "output": ["outputs=[flo,npy]"]}.get(change, [])
-    predict(folder, "outputs=[flo]", *more)
-    assert len(model.batches) == 2 + (1 if change in ("frame", "result", "record") else 2)
+    times = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    match change:
+        case "frame":
+            grey(folder / "frame_8.png", 9)
+        case "result":
+            (out / "frame_8.flo").unlink()
+        case "record":
+            (out / "frame_8.json").write_text("{")
+        case "weights":
+            (tmp_path / "weights").write_bytes(b"others")
+    predict(folder, "outputs=[flo]", *([change] if "=" in change else []))
+    assert len(model.batches) == 2 + made
+    after = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert (after == times) == (made == 0)
 
 
 def test_an_interrupt_leaves_whole_files_only_and_the_next_call_makes_the_rest(
@@ -140,8 +161,6 @@ def test_an_interrupt_leaves_whole_files_only_and_the_next_call_makes_the_rest(
             raise KeyboardInterrupt
         write_image(path, image)
 
-    from pwc_exp.prediction.outputs import write_image
-
     command = (folder, "outputs=[flo,picture,side_by_side]", "max_speed=2")
     with monkeypatch.context() as patched:
         patched.setattr("pwc_exp.prediction.outputs.write_image", interrupted)
@@ -155,73 +174,30 @@ def test_an_interrupt_leaves_whole_files_only_and_the_next_call_makes_the_rest(
     assert "clip_side_by_side.mp4" in names(out)
 
 
-def test_both_directions_are_the_flows_of_the_swapped_frames(
-    predict: Predict, tmp_path: Path
-) -> None:
-    out = predict(clip(tmp_path / "clip", 10, 14), "outputs=[flo]", "direction=both")
-    forward, backward = (
-        read_flow(out / f"frame_8{middle}.flo")[0][0, 0] for middle in ("", "_backward")
-    )
-    np.testing.assert_allclose(forward, (4, 2), 1e-4)
-    np.testing.assert_allclose(backward, (-4, -2), 1e-4)
-    record = json.loads((out / "frame_8_backward.json").read_text())["flow"]
-    assert record["direction"] == "backward"
-    assert Path(record["from"]).name == "frame_9.png"
-    assert Path(record["to"]).name == "frame_8.png"
-
-
-def test_the_record_says_what_the_numbers_mean(predict: Predict, tmp_path: Path) -> None:
-    out = predict(clip(tmp_path / "clip", 10, 14), "outputs=[flo]")
-    record = json.loads((out / "frame_8.json").read_text())
-    assert record["flow"] | {"from": "", "to": ""} == {
-        "direction": "forward",
-        "from": "",
-        "to": "",
-        "unit": "pixels of the frame",
-        "components": ["x, right", "y, down"],
-        "height": HEIGHT,
-        "width": WIDTH,
-    }
-    assert record["files"] == {"flo": "frame_8.flo"}
-    assert record["weights"]["path"] == f"{tmp_path}/weights"
-    assert len(record["weights"]["sha256"]) == 64
-
-
-def test_one_colour_is_one_motion_in_all_pictures_of_a_sequence(
-    predict: Predict, tmp_path: Path
-) -> None:
-    out = predict(clip(tmp_path / "clip", 10, 12, 20), "outputs=[picture]")
-    speed = json.loads((out / "frame_8.json").read_text())["max_speed"]
-    assert (
-        speed == full_speed([np.array([[[8, 4]]], np.float32)]) == 9.0
-    )  # |(8, 4)| = 8.94, the fastest
-    for name, step in (("frame_8", 2), ("frame_9", 8)):
-        expected = flow_to_colour(np.array([[[step, step / 2]]], np.float32), max_speed=speed)[0, 0]
-        picture = read_frame(out / f"{name}_flow.png")
-        np.testing.assert_allclose(255 * picture, np.broadcast_to(expected, picture.shape), atol=1)
-    fixed = predict(tmp_path / "clip", "outputs=[picture]", "max_speed=4")
-    assert json.loads((fixed / "frame_8.json").read_text())["max_speed"] == 4
-
-
-def test_a_sequence_that_grows_keeps_its_colours(
+def test_one_colour_is_one_motion_in_all_pictures_of_a_sequence_also_when_it_grows(
     predict: Predict, model: Model, tmp_path: Path
 ) -> None:
-    folder = clip(tmp_path / "clip", 10, 12)
-    predict(folder, "outputs=[picture]")
-    grey(folder / "frame_10.png", 90)
+    folder = clip(tmp_path / "clip", 10, 12, 20)
     out = predict(folder, "outputs=[picture]")
-    speeds = [json.loads((out / f"frame_{n}.json").read_text())["max_speed"] for n in (8, 9)]
-    assert speeds == [2.3, 2.3]  # |(2, 1)|, rounded up
-    assert len(model.batches) == 2
+    assert record(out, "frame_8")["max_speed"] == 9.0  # |(8, 4)| = 8.94, the fastest, rounded up
+    for name, step in (("frame_8", 2), ("frame_9", 8)):
+        expected = flow_to_colour(np.array([[[step, step / 2]]], np.float32), max_speed=9)[0, 0]
+        picture = read_frame(out / f"{name}_flow.png")
+        np.testing.assert_allclose(255 * picture, np.broadcast_to(expected, picture.shape), atol=1)
+    grey(folder / "frame_11.png", 90)
+    predict(folder, "outputs=[picture]")
+    assert [record(out, f"frame_{n}")["max_speed"] for n in (8, 9, 10)] == [9, 9, 9]
+    assert len(model.batches) == 3
+    fixed = predict(folder, "outputs=[picture]", "max_speed=4")
+    assert record(fixed, "frame_8")["max_speed"] == 4
 
 
 def test_a_result_never_replaces_a_frame(predict: Predict, tmp_path: Path) -> None:
     folder = clip(tmp_path / "out", 1, 2)
     with pytest.raises(ConfigError, match="frame_8.png is one of the frames"):
         predict(folder, "outputs=[kitti]")
-    grey(tmp_path / "other/a.png", 1)
-    grey(tmp_path / "other/a_flow.png", 2)
-    grey(tmp_path / "other/b.png", 3)
+    for number, name in enumerate(("a.png", "a_flow.png", "b.png")):
+        grey(tmp_path / "other" / name, number)
     with pytest.raises(ConfigError, match="two pairs would both have the result"):
         predict(tmp_path / "other", "outputs=[picture,kitti]")
 

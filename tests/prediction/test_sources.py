@@ -2,13 +2,13 @@
 
 import io
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from grey_frames import grey
+from PIL import Image
 
 from pwc_exp.data.formats.images import read_frame
 from pwc_exp.errors import ConfigError, DataError, MissingInputError
@@ -88,26 +88,20 @@ def test_a_csv_file_names_pairs_relative_to_its_folder(at: Path) -> None:
     ]
 
 
-def give(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
-    stream = io.BufferedReader(io.BytesIO(data))
-    monkeypatch.setattr(sources.sys, "stdin", SimpleNamespace(buffer=stream))
-
-
 def test_standard_input_names_pairs_as_a_list_does(
     at: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    give(monkeypatch, LINES.encode())
+    for data in (b"", LINES.encode()):
+        stream = io.BufferedReader(io.BytesIO(data))
+        monkeypatch.setattr(sources.sys, "stdin", SimpleNamespace(buffer=stream))
+        if not data:
+            with pytest.raises(MissingInputError, match="standard input is empty"):
+                open_source(["-"])
     source = open_source(["-"])
     assert source.total is None
     found = listed(source)
     assert [pair[1:] for pair in found] == OF_LINES
     assert [pair[0] for pair in found] == ["1", "other/name", "1_2", "2", "last"]
-
-
-def test_an_empty_standard_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    give(monkeypatch, b"")
-    with pytest.raises(MissingInputError, match="standard input is empty"):
-        open_source(["-"])
 
 
 def test_a_frame_of_two_pairs_is_decoded_once_and_not_kept(
@@ -122,8 +116,7 @@ def test_a_frame_of_two_pairs_is_decoded_once_and_not_kept(
     monkeypatch.setattr(sources, "read_frame", noted)
     source = open_source(["a"])
     assert read == []
-    for pair in source.pairs():
-        assert pair.size == (30, 46)
+    assert [pair.size for pair in source.pairs()] == [(30, 46)] * 2
     assert read == ["1.png", "2.png", "10.png"]
     assert [pair.size for pair in source.pairs()] == [(30, 46)] * 2  # nothing was kept
     assert len(read) == 6
@@ -166,22 +159,18 @@ def test_frames_of_two_sizes_are_refused_by_name(at: Path) -> None:
         assert pair.size
 
 
-@pytest.mark.parametrize("kind", ["L", "LA", "RGBA", "I;16"])
-def test_grey_alpha_and_16_bits_are_brought_to_rgb(at: Path, kind: str) -> None:
-    import PIL.Image
-
-    kinds: dict[str, np.ndarray] = {
-        "L": np.full((8, 9), 51, np.uint8),
-        "LA": np.full((8, 9, 2), (51, 7), np.uint8),
-        "RGBA": np.full((8, 9, 4), (51, 51, 51, 7), np.uint8),
-        "I;16": np.full((8, 9), 13107, np.uint16),
-    }
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.full((8, 9), 51, np.uint8),
+        np.full((8, 9, 2), (51, 7), np.uint8),
+        np.full((8, 9, 4), (51, 51, 51, 7), np.uint8),
+        np.full((8, 9), 13107, np.uint16),
+    ],
+    ids=["grey", "grey and alpha", "alpha", "16 bits"],
+)
+def test_grey_alpha_and_16_bits_are_brought_to_rgb(at: Path, pixels: np.ndarray) -> None:
     for name in ("x.png", "y.png"):
-        PIL.Image.fromarray(kinds[kind]).save(at / name)
+        Image.fromarray(pixels).save(at / name)
     (pair,) = open_source(["x.png", "y.png"]).pairs()
     np.testing.assert_allclose(pair.frame1.pixels, np.full((8, 9, 3), 0.2), atol=1e-6)
-
-
-def test_consecutive_pairs_share_their_frame(at: Path) -> None:
-    for one, other in pairwise(open_source(["a"]).pairs()):
-        assert one.frame2 is other.frame1

@@ -69,7 +69,7 @@ def test_tiled_equals_whole(
     pair = frames(HEIGHT, WIDTH)
     whole = tf.function(model.estimate)(*pair).numpy()
     assert np.abs(whole).max() > 0.1
-    np.testing.assert_allclose(tiled(*pair), whole, atol=1e-4)
+    np.testing.assert_allclose(tiled(*pair), whole, rtol=1e-4, atol=1e-4)
 
 
 def test_no_tile_is_so_small_that_it_is_all_border(configure: Callable[..., Any]) -> None:
