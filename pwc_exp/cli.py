@@ -86,6 +86,7 @@ INPUTS = (
     *("init_from", "run", "box", "weights", "predictions", "frames", "check", "runs", "exported"),
 )
 NAMED = ("init_from", "weights")  # of these, the inputs that may name shipped weights
+STDERR = 2  # the file itself; in a notebook, sys.stderr is another
 INTERRUPTED = 130  # exit code of a process that Ctrl-C ended: 128 + SIGINT
 UNREAD = 141  # of a command whose output nobody reads any more: 128 + SIGPIPE
 BUG = 1
@@ -243,9 +244,9 @@ def _silence() -> Iterator[None]:
         yield
         return
     sys.stderr.flush()
-    stderr = os.dup(sys.stderr.fileno())
+    stderr = os.dup(STDERR)
     with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), sys.stderr.fileno())
+        os.dup2(kept.fileno(), STDERR)
         try:
             yield
         except BaseException:
@@ -254,7 +255,7 @@ def _silence() -> Iterator[None]:
             raise
         finally:
             sys.stderr.flush()
-            os.dup2(stderr, sys.stderr.fileno())
+            os.dup2(stderr, STDERR)
             os.close(stderr)
 
 
