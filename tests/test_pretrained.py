@@ -10,7 +10,9 @@ import keras
 import numpy as np
 import pytest
 import safetensors.numpy
+import skimage
 
+import pwc_exp
 from pwc_exp import checkpoints, pretrained, storage, weights
 from pwc_exp.build import build_model
 from pwc_exp.cli import check_places
@@ -19,6 +21,7 @@ from pwc_exp.config.training import InferencePrecision, Precision
 from pwc_exp.errors import ConfigError, DataError, MissingInputError
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.pretrained import Card, Result, Stage, TrainingData, select
+from pwc_exp.training.health import spread_over_inputs
 from pwc_exp.weights import choose_precision, load_network, load_weights
 
 SMALL = (
@@ -305,6 +308,29 @@ def test_what_ships_is_small_intact_and_described(name: str | None) -> None:
     pretrained.verify(path, card)
     assert card.stages and card.data and card.results
     assert card.bfloat16_error is not None
+
+
+@pytest.mark.parametrize("name", pretrained.names() or [None])
+def test_every_level_of_what_ships_depends_on_the_frames(name: str | None) -> None:
+    if name is None:
+        pytest.skip("no weights ship")
+    photographs = [skimage.data.astronaut(), skimage.data.coffee(), skimage.data.astronaut()[200:]]
+    motions = np.array([(24, 0), (0, -24), (-16, 16)])  # (x, y) px
+    frame1 = np.stack([photograph[30:222, 40:232] for photograph in photographs])
+    frame2 = np.stack(
+        [
+            photograph[30 - y : 222 - y, 40 - x : 232 - x]
+            for photograph, (x, y) in zip(photographs, motions, strict=True)
+        ]
+    )
+    levels = pwc_exp.load(name, "fp32").levels(frame1, frame2)
+    spreads = spread_over_inputs(levels)
+    true = spread_over_inputs({0: motions.reshape(3, 1, 1, 2)})[0]
+    print(f"{name}: spread of the flow in px, true {true:.1f}", spreads)
+    assert min(spreads.values()) > 2.0
+    assert all(0.8 < spreads[level] / true < 1.2 for level in (4, 3, 2))
+    centres = levels[2][:, 12:36, 12:36].mean(axis=(1, 2))
+    np.testing.assert_allclose(centres, motions, atol=2.0)
 
 
 @pytest.mark.parametrize("command", ["predict", "serve", "evaluate", "submit"])
