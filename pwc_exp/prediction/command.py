@@ -52,7 +52,7 @@ class _Prediction:
         self.config = config
         self.source = source
         settings = {
-            "model": config.model.name if config.model else None,
+            "model": config.model and config.model.name,
             "precision": network.model.dtype_policy.name,
             "resize": config.resize,
             "scale": config.scale,

@@ -117,7 +117,6 @@ class Outputs:
         """Writes all results of a pair, for each direction the record last; returns their paths.
 
         Args:
-            pair: the frames.
             flows: {whether it is the backward flow: [H, W, 2], in pixels}.
             network: how the frames went through the network, for the record.
             max_speed: of full colour, in pixels, where an output needs it.
@@ -150,7 +149,7 @@ class Outputs:
                 "frames": [pair.frame1.title, pair.frame2.title],
                 "files": {kind: path.name for kind, path in zip(self.kinds, paths, strict=True)},
             }
-            write_record(record, content)
+            _write_record(record, content)
             written += [*paths, record]
         return written
 
@@ -170,7 +169,7 @@ class Outputs:
         """The record of existing results; {} if they must be made."""
         made_with = {**self._made_with, "frames": [pair.frame1.title, pair.frame2.title]}
         path = self._path(pair.name, backward, _RECORD)
-        return read_record(path, made_with, self.kinds, pair.files)
+        return _read_record(path, made_with, self.kinds, pair.files)
 
     def _picture(
         self,
@@ -191,11 +190,9 @@ class Outputs:
         relative, absolute = self._config.occlusion_relative, self._config.occlusion_absolute
         both = flow[None], flows[not backward][None]
         values = np.asarray(compare(*both, relative=relative, absolute=absolute))[0]
-        return (
-            warped(other.pixels, flow, values)
-            if kind is Output.warped
-            else to_bytes(values[..., None])
-        )
+        if kind is Output.warped:
+            return warped(other.pixels, flow, values)
+        return to_bytes(values[..., None])
 
 
 class Videos:
@@ -222,7 +219,7 @@ class Videos:
             if path.resolve() in source.inputs:
                 raise ConfigError(f"out: {path} is the input; choose another folder")
             record = path.with_suffix(_RECORD)
-            if config.overwrite or not read_record(record, self._made_with, [kind], source.inputs):
+            if config.overwrite or not _read_record(record, self._made_with, [kind], source.inputs):
                 self._writers[kind] = VideoWriter(path, frame_rate=rate)
 
     @property
@@ -257,7 +254,7 @@ class Videos:
             if not gaps:
                 files = {kind: writer.path.name}
                 content = {"max_speed": max_speed, **self._made_with, "files": files}
-                write_record(writer.path.with_suffix(_RECORD), content)
+                _write_record(writer.path.with_suffix(_RECORD), content)
 
     def __enter__(self) -> Self:
         return self
@@ -267,13 +264,13 @@ class Videos:
             writer.discard()
 
 
-def write_record(path: Path, content: Mapping[str, Any]) -> None:
+def _write_record(path: Path, content: Mapping[str, Any]) -> None:
     """Writes the record of results, after them: where it exists, they are complete."""
     record = {"pwc_exp": __version__, **content}
     storage.write_file(path, (json.dumps(record, indent=2) + "\n").encode())
 
 
-def read_record(
+def _read_record(
     path: Path, made_with: Mapping[str, Any], kinds: Collection[str], inputs: Collection[Path]
 ) -> dict[str, Any]:
     """The record of results that need not be made again; {} if they must be.
