@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 from pwc_exp import __version__, machine, pretrained
 from pwc_exp.config.commands import (
     STANDARD_INPUT,
+    Baseline,
     BenchmarkConfig,
     DataFetchConfig,
     EvaluateConfig,
@@ -422,7 +423,7 @@ def _check_needs(checked: Config, run_dir: Path) -> None:
         case BenchmarkConfig():
             for name in checked.models:
                 read_model(name)
-        case EvaluateConfig() if any(baseline.needs_opencv for baseline in checked.estimate):
+        case EvaluateConfig() if set(checked.estimate) - {Baseline.zero}:
             machine.require("cv2", "opencv")
         case ExportConfig():
             for package in [each for name in checked.formats or [] for each in name.packages]:

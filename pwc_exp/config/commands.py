@@ -35,18 +35,8 @@ from pwc_exp.config.training import (
     check_level_weights,
 )
 
-
-class Baseline(StrEnum):
-    """Baselines that need no training."""
-
-    zero = auto()
-    dis = auto()
-    farneback = auto()
-
-    @property
-    def needs_opencv(self) -> bool:
-        """Whether OpenCV computes it."""
-        return self is not Baseline.zero
+# Baselines that need no training; OpenCV computes dis and farneback.
+Baseline = StrEnum("Baseline", ["zero", "dis", "farneback"])
 
 
 class Dialect(StrEnum):
@@ -153,10 +143,8 @@ class CompareConfig(Settings):
 
 # Which value is best.
 Order = StrEnum("Order", ["lowest", "highest"])
-
 # Whether runs that differ only in `seed` are one row.
 Seeds = StrEnum("Seeds", ["group", "single"])
-
 # Which runs are listed.
 Ended = StrEnum("Ended", ["finished", "any"])
 

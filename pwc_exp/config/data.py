@@ -28,22 +28,16 @@ Dataset = StrEnum(
     "synthetic flyingchairs flyingchairs2 flyingthings3d flyingthings3d_halfres sintel kitti hd1k "
     "middlebury spring tartanair folder csv mix",
 )
-
 # Renderings of Sintel and FlyingThings3D.
 RenderPass = StrEnum("RenderPass", ["clean", "final", "both"])
-
 # Ground truth of KITTI: without or with pixels that are occluded in the second frame.
 Truth = StrEnum("Truth", ["noc", "occ"])
-
 # Cameras of a stereo rig.
 Camera = StrEnum("Camera", ["left", "right", "both"])
-
 # Flow to the next frame, to the previous one, or both as separate pairs.
 Direction = StrEnum("Direction", ["forward", "backward", "both"])
-
 # Which samples of a data set to use.
 Split = StrEnum("Split", ["train", "val", "all"])
-
 # What to do with a sample that cannot be read.
 BadSample = StrEnum("BadSample", ["raise", "skip"])
 

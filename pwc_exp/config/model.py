@@ -7,16 +7,12 @@ from pwc_exp.config.fields import Settings, positive
 
 # Levels whose flow the context network refines.
 ContextLevels = StrEnum("ContextLevels", ["output", "all", "none"])
-
 # What warping reads outside of the second frame.
 WarpBorder = StrEnum("WarpBorder", ["edge", "zero"])
-
 # How convolutions of stride 2 are padded.
 StridePadding = StrEnum("StridePadding", ["same", "symmetric"])
-
 # Which points of two grids coincide when a flow is enlarged.
 Alignment = StrEnum("Alignment", ["corner", "center"])
-
 # Units of the flow inside the network: pixels of its level, or full-resolution pixels / 20.
 LevelUnits = StrEnum("LevelUnits", ["grid", "scaled"])
 

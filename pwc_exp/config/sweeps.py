@@ -12,11 +12,9 @@ SECONDS = "seconds"  # an objective that is no key of metrics.jsonl: the time of
 
 # How values are proposed: tpe models the good and the other trials.
 Sampler = StrEnum("Sampler", ["tpe", "random"])
-
 # Which trials are stopped early: those worse than half of the finished ones at the same step; all
 # but the best 1 / reduction_factor at each of several steps.
 Pruner = StrEnum("Pruner", ["none", "median", "hyperband"])
-
 # Which values of an objective are good.
 Direction = StrEnum("Direction", ["minimize", "maximize"])
 

@@ -94,19 +94,14 @@ class ModernConfig(AugmentConfig):
 
 # How the height of the triangles changes, as in Smith's paper.
 CyclicPolicy = StrEnum("CyclicPolicy", ["triangular", "triangular2", "exp_range"])
-
 # Interpolation between learning rates.
 Anneal = StrEnum("Anneal", ["linear", "cosine"])
-
 # What the loss of a coarse level is computed from: its flow, or its upsampled flow.
 Judged = StrEnum("Judged", ["flow", "up_flow"])
-
 # Number format of the forward and backward pass.
 Precision = StrEnum("Precision", ["fp32", "fp16", "bf16"])
-
 # How the weights of `init_from` must match: all of them, or those that both networks have.
 InitMatch = StrEnum("InitMatch", ["exact", "overlap"])
-
 # Number format of inference; `auto`: by the processor and the card of the weights.
 InferencePrecision = StrEnum("InferencePrecision", ["auto", "fp32", "fp16", "bf16"])
 
@@ -289,7 +284,6 @@ class PrecisionConfig(Settings):
 
 # What to do when a loss or gradient is not finite. Its update is never applied.
 OnNonFinite = StrEnum("OnNonFinite", ["stop", "skip"])
-
 # What to do when training fails to start.
 OnStuck = StrEnum("OnStuck", ["warn", "reseed"])
 
