@@ -3,7 +3,6 @@
 import logging
 import os
 import struct
-from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -152,28 +151,6 @@ def test_a_png_as_dense_as_deflate_can_be_is_read(tmp_path: Path) -> None:
     assert len(content) < 1200
     (tmp_path / "black.png").write_bytes(content)
     assert inspect_frame(tmp_path / "black.png") == read_frame(tmp_path / "black.png").shape[:2]
-
-
-def test_inspection_does_not_read_the_pixels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (500, 400, 3)).astype(np.uint8)
-    paths = []
-    for name, content in {"png": png(noise), "ppm": ppm(noise, b"P6 400 500 255\n")}.items():
-        paths.append(tmp_path / name)
-        paths[-1].write_bytes(content)
-    received = []
-
-    class Counted(FileIO):
-        def read(self, size: int | None = -1, /) -> bytes:
-            received.append(len(content := super().read(size)))
-            return content
-
-    monkeypatch.setattr("pwc_exp.data.formats.headers.FileIO", Counted)
-    for path in paths:
-        received.clear()
-        assert inspect_frame(path) == (500, 400)
-        assert 0 < sum(received) < 20_000
 
 
 def test_bytes_that_cameras_add_are_no_damage(tmp_path: Path) -> None:

@@ -122,9 +122,7 @@ def flyingthings3d(root: Path, *, render_pass: str, camera: str, direction: str)
     tree = Tree(root, _THINGS_FIRST.format(name=passes[0]))
     if any((root / split / f"image_{passes[0]}").is_dir() for split in ("train", "val")):
         return tree.complete(_things_subset(tree, choices))
-    for name in passes:
-        tree.require(root / f"frames_{name}pass")
-    tree.require(root / "optical_flow")
+    tree.require(root / "optical_flow", *(root / f"frames_{name}pass" for name in passes))
     return tree.complete(_things(tree, choices))
 
 
@@ -141,8 +139,7 @@ def _things(tree: Tree, choices: list[_Choice]) -> Iterator[Sample]:
         }
         for scene, choice in product(scenes, choices):
             for sample in _things_scene(tree, scene, choice, unused):
-                # With flow for one of them alone, scenes are split: a side without pairs is of no
-                # use.
+                # With flow for one of them alone, scenes are split: an empty side is of no use.
                 yield sample._replace(split=_THINGS_SPLITS[name] if len(splits) > 1 else None)
 
 
@@ -229,8 +226,7 @@ def sintel(root: Path, *, render_pass: str) -> list[Sample]:
     tree = Tree(
         root, f"training/{passes[0]}/alley_1/frame_0001.png, training/flow/alley_1/frame_0001.flo"
     )
-    for name in passes:
-        tree.require(training / name)
+    tree.require(*(training / name for name in passes))
     scenes = {scene for name in (*passes, "flow") for scene in tree.folders(training / name)}
     samples = []
     for name, scene in product(passes, scenes):
@@ -254,8 +250,7 @@ def sintel_test(root: Path) -> list[Sample]:
     """MPI-Sintel's test pairs of both passes; ids begin with the pass, as in `sintel`."""
     tree = Tree(root, "test/clean/ambush_1/frame_0001.png")
     passes = [root / "test" / name for name in ("clean", "final")]
-    for folder in passes:
-        tree.require(folder)
+    tree.require(*passes)
     return tree.complete(
         sample._replace(id=f"{folder.name}/{scene}/frame_{sample.id}", scene=scene)
         for folder in passes

@@ -31,9 +31,9 @@ class Tree:
         self.first = first
         self._listings: dict[Path, dict[str, os.DirEntry[str]]] = {}
 
-    def require(self, folder: Path) -> None:
-        """Refuses a root without the folder that an index starts from."""
-        if not folder.is_dir():
+    def require(self, *folders: Path) -> None:
+        """Refuses a root without the folders that an index starts from."""
+        if not all(folder.is_dir() for folder in folders):
             raise self.wrong_root()
 
     def wrong_root(self) -> MissingInputError:

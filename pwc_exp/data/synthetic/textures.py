@@ -10,6 +10,7 @@ Letters: T textures, S their side.
 
 import functools
 import hashlib
+import itertools
 import math
 from importlib.metadata import version
 from pathlib import Path
@@ -118,27 +119,21 @@ def cut_tiles(image: np.ndarray) -> list[np.ndarray]:
     Once it is shrunk until its shorter side just holds a tile, once to half of that, and a large
     one is also taken at twice that size. What is smaller than a tile is continued by mirroring.
     """
+    tiles = []
     fitting = max(min(image.shape[:2]) // SIDE, 1)
-    factors = sorted({max(fitting // 2, 1), fitting, 2 * fitting})
-    return [tile for factor in factors for tile in _tiles(_shrunk(image, factor))]
-
-
-def _shrunk(image: np.ndarray, factor: int) -> np.ndarray:
-    height, width = (length // factor for length in image.shape[:2])
-    image = image[: height * factor, : width * factor]
-    return image.reshape(height, factor, width, factor, 3).mean(axis=(1, 3))
-
-
-def _tiles(image: np.ndarray) -> list[np.ndarray]:
-    pixels = np.rint(image * 255).astype(np.uint8)
-    widths = [(0, max(SIDE - length, 0)) for length in pixels.shape[:2]]
-    pixels = np.pad(pixels, [*widths, (0, 0)], mode="symmetric")
-    starts = [_starts(length) for length in pixels.shape[:2]]
-    places = [(top, left) for top in starts[0] for left in starts[1]]
-    return [
-        pixels[top : top + SIDE, left : left + SIDE]
-        for top, left in spread(places, _TILES_PER_SCALE)
-    ]
+    for factor in sorted({max(fitting // 2, 1), fitting, 2 * fitting}):
+        height, width = (length // factor for length in image.shape[:2])
+        whole = image[: height * factor, : width * factor]
+        shrunk = whole.reshape(height, factor, width, factor, 3).mean(axis=(1, 3))
+        margins = [(0, max(SIDE - length, 0)) for length in (height, width)]
+        pixels = np.rint(shrunk * 255).astype(np.uint8)
+        pixels = np.pad(pixels, [*margins, (0, 0)], mode="symmetric")
+        places = list(itertools.product(*map(_starts, pixels.shape[:2])))
+        tiles += [
+            pixels[top : top + SIDE, left : left + SIDE]
+            for top, left in spread(places, _TILES_PER_SCALE)
+        ]
+    return tiles
 
 
 def _starts(length: int) -> list[int]:
