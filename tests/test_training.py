@@ -130,7 +130,7 @@ def test_a_run_leaves_its_configuration_curves_checkpoints_and_pictures(
         "now, step 5",
         f"{end:.3f} px",
         "best",
-        place["uri"],
+        f"python -m pwc_exp.ui outputs={tmp_path}",
     ):
         assert text in output
 
