@@ -321,6 +321,24 @@ def test_probability_0_is_a_plain_crop(augment: Recipe) -> None:
     assert len(places) > 4
 
 
+def test_heavy_shifts_by_whole_pixels_and_zooms_within_its_range_each_on_its_own() -> None:
+    ramp = np.tile(np.arange(56, dtype=np.float32) / 64, (40, 1))  # its slope says the zoom
+    frame = tf.constant(np.dstack([ramp] * 3))
+    example = Example(frame, frame, tf.zeros([40, 56, 2]), tf.ones([40, 56]))
+    augment = partial(heavy, **SMALL | {"flip_left_right": 0.0, "scale": 0.05})
+    made = many(augment, example, (24, 32), 200)
+    zooms = np.array([10 / 64 / (one.frame1[12, 20, 0] - one.frame1[12, 10, 0]) for one in made])
+    shifts = np.array([one.flow[12, 15] for one in made]) / zooms[:, None]
+    np.testing.assert_allclose(shifts, np.round(shifts), atol=1e-3)
+    np.testing.assert_array_equal(np.abs(shifts).max(axis=0).round(), [3, 2])  # of 32 x 24
+    assert len(np.unique(shifts.round(), axis=0)) > 25
+    assert 0.9499 < zooms.min() < 0.96
+    assert 1.04 < zooms.max() < 1.0501
+    moved, zoomed = (shifts.round() != 0).any(axis=1), np.abs(zooms - 1) > 1e-4
+    for combination in (moved & zoomed, moved & ~zoomed, ~moved & zoomed, ~moved & ~zoomed):
+        assert 25 <= combination.sum() <= 75
+
+
 @every_recipe
 def test_a_frame_of_the_size_of_the_crop_is_accepted_and_a_smaller_one_refused(
     augment: Recipe,

@@ -1,6 +1,7 @@
 """The cache: what is read back equals what was made, to the last bit, or is made anew."""
 
 import os
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -221,3 +222,19 @@ def test_too_little_space_is_reported_before_anything_is_written(
     with pytest.raises(DiskFullError, match=r"new needs 115 MB, 100 MB are free"):
         Cache(tmp_path / "other" / "new", [f"{n}" for n in range(8)]).prepare(Size(1000, 1000))
     assert not (tmp_path / "other").exists()
+
+
+def test_a_checksum_is_computed_once_by_each_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, maker, computed = Cache(tmp_path, ["a"]), Maker(some_record()), []
+    cache.write(0, some_record())
+
+    def crc32(data: bytes, start: int = 0) -> int:
+        computed.append(len(data))
+        return zlib.crc32(data, start)
+
+    monkeypatch.setattr(module, "crc32", crc32)
+    in_a_map(cache, maker, 0, 0, 0)
+    assert len(computed) == 2  # of the header, and with that of the rest
+    assert not maker.made

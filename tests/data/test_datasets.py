@@ -1,6 +1,8 @@
 """Indexes of the public data sets: which pairs, which splits, and what is refused."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from pwc_exp.data.datasets import DATASETS, known_pairs
 from pwc_exp.data.datasets import benchmarks as datasets
 from pwc_exp.data.datasets.benchmarks import flyingchairs, flyingthings3d, kitti, sintel
 from pwc_exp.data.datasets.custom import from_manifest
-from pwc_exp.data.sample import take_split
+from pwc_exp.data.sample import Sample, take_split
 from pwc_exp.errors import DataError, MissingInputError
 
 every_data_set = pytest.mark.parametrize("tree", TREES.values(), ids=TREES.keys())
@@ -60,6 +62,22 @@ def test_a_tree_without_files_has_no_pairs(tree: Tree, tmp_path: Path) -> None:
         (tmp_path / name).unlink()
     with pytest.raises(DataError, match=f"No pairs|{tree.count} of {tree.count} pairs"):
         tree.index(tmp_path)
+
+
+@every_data_set
+def test_the_order_of_a_listing_does_not_matter(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, *tree.files)
+    samples, scandir = tree.index(tmp_path), os.scandir
+
+    @contextmanager
+    def backwards(folder: Path) -> Iterator[list[os.DirEntry[str]]]:
+        with scandir(folder) as entries:
+            yield sorted(entries, key=lambda entry: entry.name, reverse=True)
+
+    monkeypatch.setattr(os, "scandir", backwards)
+    assert tree.index(tmp_path) == samples
 
 
 @every_data_set
@@ -261,6 +279,45 @@ def test_a_pair_is_two_frames_of_a_scene_with_the_flow_of_the_first(tmp_path: Pa
     assert pair.frame2 == tmp_path / f"frames_finalpass/{scene}/right/0008.png"
     assert pair.flow == tmp_path / f"optical_flow/{scene}/into_future/right/{flow}"
     assert (pair.scene, pair.split) == (scene, "train")
+
+
+@pytest.mark.parametrize(
+    ("files", "index", "place", "names"),
+    [
+        (
+            things_files(),
+            things("clean", "left", "backward"),
+            "TEST/A/0000/clean/left/into_past/0007",
+            ["0007.png", "0006.png", "OpticalFlowIntoPast_0007_L.pfm"],
+        ),
+        (
+            subset_files(),
+            things("final", "right", "backward"),
+            "train/final/right/into_past/0000001",
+            ["0000001.png", "0000000.png", "0000001.flo"],
+        ),
+    ],
+    ids=["whole", "subset"],
+)
+def test_flow_into_the_past_begins_at_the_second_frame(
+    files: list[str],
+    index: Callable[[Path], list[Sample]],
+    place: str,
+    names: list[str],
+    tmp_path: Path,
+) -> None:
+    make(tmp_path, *files)
+    first = index(tmp_path)[0]
+    assert first.id == place
+    assert first.flow is not None
+    assert [path.name for path in (first.frame1, first.frame2, first.flow)] == names
+
+
+def test_a_pass_that_is_not_there_is_reported(tmp_path: Path) -> None:
+    make(tmp_path, *(name for name in things_files() if "finalpass" not in name))
+    with pytest.raises(MissingInputError, match="frames_finalpass/TRAIN/A/0000/left/0006.png"):
+        things("final")(tmp_path)
+    assert len(things("clean")(tmp_path)) == 8
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])

@@ -365,6 +365,21 @@ def test_only_what_is_missing_is_fetched_again(
     assert {path for _, path, _ in server.requests} == {"/file/17"}
 
 
+def test_an_archive_from_another_address_is_not_the_same(
+    server: Server, entry: Entry, tmp_path: Path
+) -> None:
+    run(entry, tmp_path)
+    moved = entry.archives[1]._replace(url=server.put("/new", zipped(FRAMES)))
+    assert run(entry._replace(archives=(moved,)), tmp_path).fetched == ("frames.zip",)
+
+
+def test_a_wrong_checksum_unpacks_nothing(entry: Entry, tmp_path: Path) -> None:
+    wrong = entry.archives[1]._replace(sha256="0" * 64)
+    with pytest.raises(DataError, match="Wrong checksum"):
+        run(entry._replace(archives=(wrong,)), tmp_path)
+    assert data_of(tmp_path) == {}
+
+
 def test_archives_can_be_kept_and_are_used_again(
     server: Server, entry: Entry, tmp_path: Path
 ) -> None:

@@ -83,6 +83,13 @@ def test_effects_are_in_their_share_of_scenes_and_fill_their_ranges() -> None:
     assert 40 <= qualities.min() < 46
 
 
+def test_a_filmed_scene_has_its_share_of_the_effects() -> None:
+    films = [drawn(number, share=1.0, effects=0.25) for number in range(400)]
+    fogged, blurred = (np.array([getattr(f, n) for f in films]) > 0 for n in ("fog", "shutter"))
+    assert 0.18 < fogged.mean() < 0.32
+    assert 0.02 < (fogged & blurred).mean() < 0.12
+
+
 def test_noise_has_its_deviation_and_differs_between_planes_and_frames() -> None:
     size = Size(100, 140)
     grey, table = tf.fill([3, *size], 0.5), make_noise(size)
@@ -122,6 +129,13 @@ def test_tones_change_by_a_factor_and_a_power() -> None:
     clear = frame()
     changed = film.change_tones(clear, scalar(0.9), scalar(1.2))
     np.testing.assert_allclose(changed, 0.9 * clear.numpy() ** 1.2, atol=1e-4)
+
+
+def test_light_falls_off_across_a_frame_by_its_strength() -> None:
+    light = tf.constant(drawn(3, share=1.0).light[0], tf.float32)
+    shone = film.shine(tf.fill([3, HEIGHT, WIDTH], 0.5), light).numpy() / 0.5
+    assert abs(shone.mean() - 1) < 0.02
+    assert 1 < shone.max() <= 1 + LIMITS.light + 0.01
 
 
 def test_highlights_brighten_and_shadows_darken_around_their_places() -> None:

@@ -180,15 +180,16 @@ def test_half_size_flow_still_explains_half_size_frames(shared: Path, tmp_path: 
     assert right_reading_is_best(errors_of_readings(frame1, frame2, flow, valid > 0))
 
 
-def test_a_full_disk_stops_the_conversion_with_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [DiskFullError, ZeroDivisionError])
+def test_a_full_disk_or_a_programming_error_stops_the_conversion(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, *_: object) -> None:
-        raise DiskFullError(f"{path} cannot be written: no space left")
+    def fail(path: Path, *_: object) -> None:
+        raise error(f"{path} cannot be written: no space left")
 
     root = write_tree(tmp_path / "full")
-    monkeypatch.setattr(halfres, "write_image", full)
-    with pytest.raises(DiskFullError, match=r"\.png cannot be written: no space left"):
+    monkeypatch.setattr(halfres, "write_image", fail)
+    with pytest.raises(error, match=r"\.png cannot be written: no space left"):
         halve(root, tmp_path / "half", workers=2)
     with pytest.raises(DataError, match="not complete"):
         check_finished(tmp_path / "half")

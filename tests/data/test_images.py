@@ -3,6 +3,9 @@
 import logging
 import os
 import struct
+from collections.abc import Callable
+from functools import partial
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,7 @@ from encoded import (
     some_image,
 )
 
-from pwc_exp.data.formats import images
+from pwc_exp.data.formats import headers, images
 from pwc_exp.data.formats.images import (
     graph_frame,
     graph_mask,
@@ -113,6 +116,24 @@ def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(DataError, match="Not a regular file"):
         read_frame(tmp_path / "pipe.png")
+
+
+@pytest.mark.parametrize("encode", [png, partial(ppm, header=b"P6 400 500 255\n")])
+def test_inspection_does_not_read_the_pixels(
+    encode: Callable[[np.ndarray], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (500, 400, 3)).astype(np.uint8)
+    (tmp_path / "frame").write_bytes(encode(noise))
+    received = []
+
+    class Counted(FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            received.append(len(content := super().read(size)))
+            return content
+
+    monkeypatch.setattr(headers, "FileIO", Counted)
+    assert inspect_frame(tmp_path / "frame") == (500, 400)
+    assert 0 < sum(received) < 20_000
 
 
 def test_written_picture_is_read_back_exactly(tmp_path: Path) -> None:

@@ -103,6 +103,24 @@ def test_the_inverse_leads_back_to_two_thousandths_of_a_pixel(kind: str) -> None
         assert np.abs(back.y - y).max() < 2e-3
 
 
+def test_a_shift_alone_keeps_directions_and_lengths() -> None:
+    motion = drawn(STILL)
+    np.testing.assert_allclose(linear_parts(motion), np.tile(np.eye(2), (LAYERS, 1, 1)))
+    shift = np.linalg.norm(motion.to_frame2[:, :2, 2], axis=1)
+    assert ((shift > 0.0359 * DIAGONAL) & (shift < 0.1801 * DIAGONAL)).all()
+    assert len(np.unique(shift)) == LAYERS
+    slow = drawn(STILL._replace(background_speed=0.2)).to_frame2[:, :2, 2]
+    ratios = np.linalg.norm(slow, axis=1) / shift
+    np.testing.assert_allclose(ratios, [0.2] + [1.0] * (LAYERS - 1))  # the background comes first
+
+
+def test_perspective_changes_the_scale_over_a_diagonal_by_its_limit_at_most() -> None:
+    rows = drawn(STILL._replace(max_perspective=0.2)).to_frame2[:, 2]
+    at_centre = np.sum(rows[:, :2] * centres(), axis=1) + rows[:, 2]
+    slant = np.abs(rows[:, :2] / at_centre[:, None] * DIAGONAL)
+    assert 0.02 < slant.max() <= 0.2
+
+
 def test_rotation_zoom_and_shear_are_what_they_are_called_and_keep_their_limits() -> None:
     for linear in linear_parts(drawn(STILL._replace(max_rotation=10.0))):
         np.testing.assert_allclose(linear.T @ linear, np.eye(2), atol=1e-6)

@@ -1,5 +1,6 @@
 """Outlines: distances against those to a fine polyline, dents, strands."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -121,3 +122,20 @@ def test_holes_are_round_and_lie_in_a_lattice() -> None:
     )
     assert between.numpy()[0] == pytest.approx(radius - pitch / 2, abs=1e-3)
     assert 0 < radius < pitch / 2
+
+
+def test_soft_edges_are_between_the_usual_edge_and_the_softest() -> None:
+    assert (drawn()[0].edge == 1.5).all()
+    edge = drawn(soft=0.5)[0].edge
+    assert 0.2 < (edge > 1.5).mean() < 0.8
+    assert 6 < edge.max() <= 16
+
+
+def test_a_layer_is_cut_off_along_a_line_and_shapes_keep_to_their_radii() -> None:
+    outlines, edges = drawn(concave=0.5)
+    outlines.cuts[0, 1] = [0.6, 0.8, -10.0]
+    measured = distances(outlines, 0, np.array([0.0, 60.0]), np.array([0.0, 80.0]))
+    np.testing.assert_allclose(measured, [-10, 90], atol=1e-3)
+    reach = np.linalg.norm(edges[1:], axis=2).max(axis=1) / DIAGONAL
+    assert reach.min() > 0.02
+    assert reach.max() < 0.22 * math.e

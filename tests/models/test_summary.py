@@ -36,6 +36,14 @@ def test_operations_are_those_counted_for_the_original_and_every_parameter_is_in
     assert len({row.name for row in rows}) == len(rows)
 
 
+def test_fast_has_less_than_a_third_of_the_weights_and_arithmetic_of_small(
+    network: Callable[[str], PWCNet],
+) -> None:
+    fast, small = network("fast"), network("small")
+    assert 3 * fast.count_params() < small.count_params()
+    assert 3 * total_flops(fast, SINTEL) < total_flops(small, SINTEL)
+
+
 def test_a_row_states_size_channels_and_operations_of_a_layer(
     network: Callable[[str], PWCNet],
 ) -> None:
