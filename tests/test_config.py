@@ -10,7 +10,7 @@ import pytest
 
 from pwc_exp.config.composition import check, compose_command, data_dir, register
 from pwc_exp.config.data import DATASETS, Dataset, FilesConfig
-from pwc_exp.config.schema import COMMANDS, VARIANTS, Config, flatten, load, params, to_yaml
+from pwc_exp.config.schema import COMMANDS, VARIANTS, Config, flatten, groups, load, params, to_yaml
 from pwc_exp.config.training import CyclicConfig, Precision, TrainConfig
 from pwc_exp.errors import ConfigError, DataError, MissingInputError
 
@@ -86,7 +86,7 @@ def test_every_choice_of_every_group_composes(choice: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "loss"), itertools.product(choices("model"), choices("loss")), ids="".join
+    ("model", "loss"), list(itertools.product(choices("model"), choices("loss"))), ids="".join
 )
 def test_any_model_has_any_loss(model: str, loss: str) -> None:
     config = configure_training(model, loss)  # whose weights are one for each level
@@ -268,3 +268,10 @@ def test_the_record_has_the_choices_that_were_made(configure: Callable[..., Any]
     assert recorded["choice.augment"] == "none"  # not basic, whose class it has
     assert recorded["choice.tracking"] == "off"
     assert not [key for key in recorded if key.startswith("choices.")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_messages_name_a_setting_by_its_whole_key(command: str) -> None:
+    for name, kind in groups(COMMANDS[command]).items():
+        for variant in (kind, *kind.__subclasses__()):
+            assert variant.prefix == f"{name}.", variant

@@ -109,6 +109,8 @@ InferencePrecision = StrEnum("InferencePrecision", ["auto", "fp32", "fp16", "bf1
 class InferencePrecisionConfig(Settings):
     """Number format of inference."""
 
+    prefix: ClassVar[str] = "precision."
+
     policy: InferencePrecision | None = None  # null: that of the run, else fp32
 
 
@@ -279,6 +281,8 @@ def check_covers(schedule: ScheduleConfig, steps: int) -> None:
 class PrecisionConfig(Settings):
     """Number format of the computation; weights and metrics are always float32."""
 
+    prefix: ClassVar[str] = "precision."
+
     policy: Precision  # fp16, with dynamic loss scaling, and bf16 are mixed precision
 
 
@@ -307,6 +311,8 @@ class DevicesConfig(Settings):
 class TrackingConfig(Settings):
     """Where metrics and pictures are logged, beside the run folder."""
 
+    prefix: ClassVar[str] = "tracking."
+
     uri: str | None = None  # MLflow; null: $MLFLOW_TRACKING_URI, else SQLite in <outputs>/mlflow
     experiment: str = "pwc_exp"  # MLflow experiment
     mlflow: bool = True  # log to MLflow
@@ -321,12 +327,16 @@ class TrackingConfig(Settings):
 class DestinationConfig(Settings):
     """Where a finished run is logged to."""
 
+    prefix: ClassVar[str] = "tracking."
+
     uri: str | None = None  # MLflow; null: that of the run
     experiment: str | None = None  # MLflow experiment; null: that of the run
 
 
 class SearchConfig(Settings):
     """Where runs are searched."""
+
+    prefix: ClassVar[str] = "tracking."
 
     uri: str | None = None  # MLflow; null: $MLFLOW_TRACKING_URI, else SQLite in <outputs>/mlflow
     experiment: str = TrackingConfig.experiment  # MLflow experiment

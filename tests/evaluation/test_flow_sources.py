@@ -178,9 +178,9 @@ def test_without_opencv_the_extra_is_named_before_anything_starts(
     monkeypatch.setitem(sys.modules, "cv2", None)
     check_places(configure("evaluate", *DATA, "estimate=zero"), tmp_path)
     config = configure("evaluate", *DATA, "estimate=[zero,dis]")
-    with pytest.raises(MissingExtraError, match=r"pip install 'pwc_exp\[opencv\]'"):
+    with pytest.raises(MissingExtraError, match="pip install 'opencv-python-headless"):
         check_places(config, tmp_path)
-    with pytest.raises(MissingExtraError, match=r"pip install 'pwc_exp\[opencv\]'"):
+    with pytest.raises(MissingExtraError, match="pip install 'opencv-python-headless"):
         build_flow_sources(config, None, [])  # type: ignore[arg-type]
 
 

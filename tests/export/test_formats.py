@@ -108,7 +108,7 @@ def test_by_default_the_formats_that_are_installed_are_written(
     assert capsys.readouterr().out == ""
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert installed_formats() == [Format.keras, Format.savedmodel]
-    assert "onnx: left out; onnx not installed: pip install 'pwc" in capsys.readouterr().out
+    assert "onnx: left out; onnx not installed: pip install 'onnx<2" in capsys.readouterr().out
 
 
 def test_a_format_that_is_not_the_network_leaves_nothing(

@@ -137,16 +137,23 @@ def test_a_child_on_ray_is_a_process_of_its_own(choice: str, address: str, gpus:
 
 
 @pytest.mark.parametrize(
-    ("choice", "extra"),
-    [("slurm", "slurm"), ("slurm_local", "slurm"), ("ray_cluster", "ray"), ("ray_local", "ray")],
+    ("choice", "package"),
+    [
+        ("slurm", "submitit"),
+        ("slurm_local", "submitit"),
+        ("ray_cluster", "ray"),
+        ("ray_local", "ray"),
+    ],
 )
-def test_a_missing_extra_is_named(choice: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_named(
+    choice: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     composition.register()
     Plugins.instance()  # looks for them, once
     repository = ConfigStore.instance().repo["hydra"].get("launcher", {})
     for plugin in composition.PLUGINS:
         monkeypatch.delitem(repository, f"{plugin.rpartition('/')[2]}.yaml", raising=False)
-    with pytest.raises(MissingExtraError, match=rf"pip install 'pwc_exp\[{extra}\]'$"):
+    with pytest.raises(MissingExtraError, match=f"pip install 'hydra-{package}-launcher"):
         composition.compose_command("train", [f"hydra/launcher={choice}"])
 
 
