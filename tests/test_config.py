@@ -274,4 +274,4 @@ def test_the_record_has_the_choices_that_were_made(configure: Callable[..., Any]
 def test_messages_name_a_setting_by_its_whole_key(command: str) -> None:
     for name, kind in groups(COMMANDS[command]).items():
         for variant in (kind, *kind.__subclasses__()):
-            assert variant.prefix == f"{name}.", variant
+            assert getattr(variant, "prefix", None) == f"{name}.", variant
