@@ -14,7 +14,7 @@ from pwc_exp import storage
 from pwc_exp.data import cache as module
 from pwc_exp.data.cache import Cache, Record
 from pwc_exp.data.formats.headers import Size
-from pwc_exp.errors import DataError, DiskFullError
+from pwc_exp.errors import DataError, DiskFullError, OutputError
 
 HEIGHT, WIDTH = 3, 5
 DATA = 64  # byte where the frames begin
@@ -222,6 +222,12 @@ def test_too_little_space_is_reported_before_anything_is_written(
     with pytest.raises(DiskFullError, match=r"new needs 115 MB, 100 MB are free"):
         Cache(tmp_path / "other" / "new", [f"{n}" for n in range(8)]).prepare(Size(1000, 1000))
     assert not (tmp_path / "other").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=f"{tmp_path}/file"):
+        Cache(tmp_path / "file", ["a"]).prepare(Size(1, 1))
 
 
 def test_a_checksum_is_computed_once_by_each_process(

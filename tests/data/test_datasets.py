@@ -12,7 +12,7 @@ from trees import TREES, Tree, make, subset_files, things, things_files
 from pwc_exp.data.datasets import DATASETS, known_pairs
 from pwc_exp.data.datasets import benchmarks as datasets
 from pwc_exp.data.datasets.benchmarks import flyingchairs, flyingthings3d, kitti, sintel
-from pwc_exp.data.datasets.custom import from_manifest
+from pwc_exp.data.datasets.custom import from_manifest, unlabelled
 from pwc_exp.data.sample import Sample, take_split
 from pwc_exp.errors import DataError, MissingInputError
 
@@ -180,6 +180,30 @@ def test_a_sintel_frame_in_the_middle_that_is_absent_breaks_two_pairs(tmp_path: 
         sintel(tmp_path, render_pass="clean")
 
 
+@pytest.mark.parametrize(
+    ("index", "files", "message"),
+    [
+        (
+            TREES["sintel"].index,
+            [*TREES["sintel"].files, "training/flow/c_1/frame_0001.flo"],
+            "1 of 5 pairs .*clean/c_1/frame_0001.png",
+        ),
+        (
+            things(),
+            [name for name in things_files() if "pass/TRAIN/B" not in name],
+            "2 of 8 pairs .*frames_cleanpass/TRAIN/B/0001/left/0006",
+        ),
+    ],
+    ids=["sintel", "flyingthings3d"],
+)
+def test_a_scene_without_frames_is_missed(
+    index: Callable[[Path], list[Sample]], files: list[str], message: str, tmp_path: Path
+) -> None:
+    make(tmp_path, *files)
+    with pytest.raises(DataError, match=message):
+        index(tmp_path)
+
+
 @pytest.mark.parametrize("folder", ["colored_0", "image_0"])
 def test_kitti_2012_is_read_in_colour_or_else_in_grey(folder: str, tmp_path: Path) -> None:
     make(tmp_path, *TREES["kitti"].files)
@@ -190,6 +214,16 @@ def test_kitti_2012_is_read_in_colour_or_else_in_grey(folder: str, tmp_path: Pat
     assert {sample.flow.parent.name for sample in samples if sample.flow} == {"flow_occ"}
     assert samples[0].frame2.name == "000000_11.png"
     assert known_pairs("kitti", tmp_path, truth="occ") == 194
+
+
+def test_hd1k_pairs_stay_within_a_sequence(tmp_path: Path) -> None:
+    make(tmp_path, *TREES["hd1k"].files)
+    samples = datasets.hd1k(tmp_path)
+    assert [(sample.scene, sample.frame1.stem, sample.frame2.stem) for sample in samples] == [
+        ("000000", "000000_0021", "000000_0022"),
+        ("000001", "000001_0010", "000001_0011"),
+        ("000001", "000001_0011", "000001_0012"),
+    ]
 
 
 def test_flow_of_spring_is_sampled_at_every_second_pixel(tmp_path: Path) -> None:
@@ -364,6 +398,13 @@ def test_unused_frames_are_left_out_wherever_they_stand_in_a_pair(
     }
 
 
+def test_an_unused_frame_need_not_be_there(tmp_path: Path) -> None:
+    make(tmp_path, *things_files())
+    (tmp_path / "all_unused_files.txt").write_text(UNUSED)
+    (tmp_path / "frames_cleanpass/TRAIN/A/0000/left/0007.png").unlink()
+    assert len(things()(tmp_path)) == 5
+
+
 def test_a_list_of_unused_frames_that_is_none_is_refused(tmp_path: Path) -> None:
     make(tmp_path, *things_files())
     (tmp_path / "all_unused_files.txt").write_text(UNUSED + "<html>\n")
@@ -406,6 +447,24 @@ def test_the_subset_ends_scenes_where_flow_is_missing_in_one_direction(tmp_path:
     ]
 
 
+def test_both_passes_of_sintel_are_found(shared: Path) -> None:
+    samples = sintel(shared / "data/MPI-Sintel", render_pass="both")
+    assert [sample.id for sample in samples[::4]] == [
+        "clean/alley_1/frame_0001",
+        "final/alley_1/frame_0001",
+    ]
+    assert [sample.scene for sample in samples] == [*["alley_1"] * 3, "cave_2"] * 2
+    masked = [sample.id for sample in samples if sample.invalid]
+    assert masked[0::2] == ["clean/alley_1/frame_0002", "final/alley_1/frame_0002"]
+
+
+@pytest.mark.parametrize(("year", "pairs"), [(2012, 194), (2015, 200)])
+def test_kitti_is_recognised_by_its_folders(year: int, pairs: int, shared: Path) -> None:
+    root = shared / f"data/kitti{year}"
+    assert known_pairs("kitti", root, truth="noc") == pairs
+    assert len(kitti(root, truth="noc")) == 1
+
+
 def test_a_manifest_gives_the_index_of_its_data_set(shared: Path, tmp_path: Path) -> None:
     root = shared / "data/MPI-Sintel"
     samples = sintel(root, render_pass="clean")
@@ -419,3 +478,8 @@ def test_a_manifest_gives_the_index_of_its_data_set(shared: Path, tmp_path: Path
     manifest.write_text("\n".join(lines))
     assert any(sample.occlusion for sample in samples)
     assert from_manifest(root, manifest=manifest) == samples
+
+
+def test_frames_of_a_real_folder_are_paired(shared: Path) -> None:
+    samples = unlabelled(shared / "data/MPI-Sintel/training/final/alley_1")
+    assert [sample.id for sample in samples] == ["frame_0001", "frame_0002", "frame_0003"]

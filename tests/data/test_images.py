@@ -136,6 +136,13 @@ def test_inspection_does_not_read_the_pixels(
     assert 0 < sum(received) < 20_000
 
 
+def test_inspection_misses_the_data_of_a_png(tmp_path: Path) -> None:
+    content = png(RGB)
+    (tmp_path / "a.png").write_bytes(content[:33] + content[-12:])
+    with pytest.raises(DataError, match="a.png. Expected PNG chunks"):
+        inspect_frame(tmp_path / "a.png")
+
+
 def test_written_picture_is_read_back_exactly(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", RGB)
     np.testing.assert_array_equal(np.round(read_frame(tmp_path / "a.png") * 255), RGB)

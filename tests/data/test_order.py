@@ -54,6 +54,11 @@ def test_within_a_part_every_epoch_takes_each_example_once_in_an_order_of_its_ow
         assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
 
 
+def test_parts_of_one_size_do_not_share_an_order() -> None:
+    numbers = np.array(order([Part(50, 1.0), Part(50, 1.0)], range(100)))
+    assert (numbers[0::2] != numbers[1::2] - 50).any()
+
+
 def test_a_number_far_on_is_reached_at_once_and_agrees() -> None:
     parts = [Part(22_232, 1.0), Part(19_050, 2.0)]
     far = 8 * 10**6

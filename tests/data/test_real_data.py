@@ -10,6 +10,7 @@ from numpy_warp import errors_of_readings, right_reading_is_best
 from pwc_exp.data.check import check_samples, flow_statistics
 from pwc_exp.data.convention import READINGS, Convention, Reading, find_convention, judge, weigh
 from pwc_exp.data.datasets.benchmarks import flyingchairs, kitti, middlebury, sintel
+from pwc_exp.data.datasets.custom import folder
 from pwc_exp.data.formats.io import write_pfm
 from pwc_exp.data.sample import Sample
 from pwc_exp.data.source import Decoded, read_sample
@@ -17,19 +18,9 @@ from pwc_exp.data.source import Decoded, read_sample
 Index = Callable[[Path], list[Sample]]
 
 
-def lmb_examples(folder: Path) -> list[Sample]:
+def lmb_examples(root: Path) -> list[Sample]:
     """The examples of FlyingChairs' authors, which have names of their own."""
-    names = sorted(path.name.removesuffix("-gt.flo") for path in folder.glob("*-gt.flo"))
-    return [
-        Sample(
-            id=name,
-            scene=name,
-            frame1=folder / f"{name}-img0.ppm",
-            frame2=folder / f"{name}-img1.ppm",
-            flow=folder / f"{name}-gt.flo",
-        )
-        for name in names
-    ]
+    return folder(root, frame1="*-img0.ppm", frame2="*-img1.ppm", flow="*-gt.flo", valid=None)
 
 
 SETS: dict[str, tuple[Index, list[str]]] = {
