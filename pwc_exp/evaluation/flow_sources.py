@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from keras import ops
 
+from pwc_exp import pretrained
 from pwc_exp.config.commands import Baseline, EvaluateConfig
 from pwc_exp.config.model import ModelConfig
 from pwc_exp.config.schema import CONFIG_FILE, load
@@ -237,7 +238,10 @@ def load_network_flow(
     label = Path(weights or network.source).name.removesuffix(".safetensors")
     if run:
         label = load(Path(run) / CONFIG_FILE).name
-    return NetworkFlow(network, label=label, xla=xla, run=run)
+    flow = NetworkFlow(network, label=label, xla=xla, run=run)
+    if weights in pretrained.names():
+        flow.title = f"{weights} (shipped)"
+    return flow
 
 
 def _to_bytes(frames: Any) -> np.ndarray:
