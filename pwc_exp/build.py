@@ -195,10 +195,10 @@ def index(config: DataConfig) -> list[Sample]:
         raise ConfigError(f"data: {config.name} is not a data set on disk")
     root = Path(config.root or "")
     check_finished(root)
-    return datasets.DATASETS[config.name](root, **index_knobs(config))
+    return datasets.DATASETS[config.name](root, **index_settings(config))
 
 
-def index_knobs(config: FilesConfig) -> dict[str, Any]:
+def index_settings(config: FilesConfig) -> dict[str, Any]:
     """The settings that only this data set has, which its index function takes."""
     shared = {setting.name for setting in fields(FilesConfig)}
     return {name: value for name, value in asdict(config).items() if name not in shared}

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pwc_exp import storage
-from pwc_exp.build import build_augment, build_skipped, build_source, index, index_knobs
+from pwc_exp.build import build_augment, build_skipped, build_source, index, index_settings
 from pwc_exp.config.commands import (
     DataCheckConfig,
     DataFetchConfig,
@@ -50,7 +50,7 @@ def check(config: DataCheckConfig) -> None:
             samples,
             read=read_sample if config.decode else None,
             workers=_workers(part),
-            expected=known_pairs(part.name, Path(part.root or ""), **index_knobs(part))
+            expected=known_pairs(part.name, Path(part.root or ""), **index_settings(part))
             if config.split == Split.all
             else None,
         )
