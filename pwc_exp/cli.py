@@ -75,13 +75,10 @@ VALUE_FLAGS = frozenset(
         *("--config-dir", "-cd", "--info", "-i"),
     }
 )
-FLAGS = frozenset(
-    {
-        *("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package"),
-        *("-p", "--run", "-r", "--multirun", "-m", "--shell-completion", "-sc", "--info", "-i"),
-        *("--config-dir", "-cd"),
-    }
-)
+FLAGS = VALUE_FLAGS | {
+    *("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"),
+    *("--shell-completion", "-sc"),
+}
 INPUTS = (
     *("data.root", "data.quarantine", "data.textures", "root"),
     *("init_from", "run", "box", "weights", "predictions", "frames", "check", "runs", "exported"),
@@ -266,8 +263,7 @@ def _check_arguments(command: str, arguments: Sequence[str]) -> Resumption | Non
     A sweep (-m) checks each job when it starts; the other flags only show something.
     """
     flags = {argument for argument in arguments if argument.startswith("-")}
-    for flag in flags:
-        name = flag.partition("=")[0]
+    for name in sorted(flag.partition("=")[0] for flag in flags):
         if why := REFUSED.get(name):
             raise ConfigError(f"{name}: refused; {why}")
         if name not in FLAGS:

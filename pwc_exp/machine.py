@@ -144,8 +144,11 @@ def _fields(cpuinfo: Path) -> list[tuple[str, str]]:
 
 
 def install_command(extra: str) -> str:
-    """The command that installs the packages of an extra, whether or not pwc_exp has an index."""
-    requirements = [text.partition(";") for text in metadata.requires("pwc_exp") or []]
+    """The command that installs the packages of an extra; pwc_exp itself is in no index."""
+    try:
+        requirements = [text.partition(";") for text in metadata.requires("pwc_exp") or []]
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return f"pip install -e '.[{extra}]'"
     marker = re.compile(rf"""extra == ["']{extra}["']""")
     packages = [name.strip() for name, _, condition in requirements if marker.search(condition)]
     return f"pip install {shlex.join(packages)}"

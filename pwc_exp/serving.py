@@ -39,7 +39,7 @@ from pwc_exp.errors import BusyError, UserError
 from pwc_exp.export.command import CONVENTIONS, describe_network
 from pwc_exp.export.formats import engines_of, graph_runner, read_card
 from pwc_exp.export.parity import Runner, Shape
-from pwc_exp.flow.colour import flow_to_colour
+from pwc_exp.flow.colour import flow_to_colour, to_bytes
 from pwc_exp.weights import load_network
 
 SMALL = Shape(1, 64, 64)  # of the pair that is estimated before the server starts
@@ -211,7 +211,7 @@ def decode(files: dict[str, bytes], *, max_pixels: int) -> list[np.ndarray]:
         if height * width > max_pixels:
             received = f"Received: {height} x {width}"
             raise HTTPException(413, f"{name} must have at most {max_pixels} pixels. {received}")
-        frames.append(np.rint(decode_frame(Path(name), content) * 255).astype(np.uint8))
+        frames.append(to_bytes(decode_frame(Path(name), content)))
     if frames[0].shape != frames[1].shape:
         sizes = " and ".join(f"{frame.shape[0]} x {frame.shape[1]}" for frame in frames)
         message = f"Both frames must be of one size (height x width). Received: {sizes}"

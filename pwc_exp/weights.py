@@ -165,7 +165,7 @@ def choose_precision(card: pretrained.Card | None) -> tuple[Precision, str]:
         The precision and the reason.
     """
     device = "GPU" if tf.config.list_physical_devices("GPU") else "processor"
-    if not _has_bfloat16():
+    if not has_bfloat16():
         return Precision.fp32, f"this {device} has no bfloat16 arithmetic"
     error = card.bfloat16_error if card is not None else None
     if error is None:
@@ -176,7 +176,7 @@ def choose_precision(card: pretrained.Card | None) -> tuple[Precision, str]:
     return Precision.fp32, f"{moved}, {BFLOAT16_BOUND} px or more"
 
 
-def _has_bfloat16() -> bool:
+def has_bfloat16() -> bool:
     """Whether the devices that compute have bfloat16 arithmetic; NVIDIA's do from Ampere on."""
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:

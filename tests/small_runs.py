@@ -10,6 +10,12 @@ NETWORK = (
     *("model.estimator_channels=[8,8]", "model.context_channels=[8]"),
     *("model.context_dilations=[1]", "data.crop=[32,48]", "xla=false"),
 )
+# The same with every part of a PWC-Net once or twice, for inference.
+COMPLETE = (
+    *("model=tiny", "model.levels=3", "model.feature_channels=[4,6,8]"),
+    *("model.estimator_channels=[8,6]", "model.context_channels=[8,6]"),
+    "model.context_dilations=[1,2]",
+)
 SMALLEST = (*NETWORK, "data.workers=1", "batch_size=2", "picture_samples=0")
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from test_pretrained import SMALL, ship
+from small_runs import COMPLETE
+from test_pretrained import ship
 
 import pwc_exp
 from pwc_exp import pretrained
@@ -32,7 +33,7 @@ def image(seed: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
 @pytest.fixture(scope="module")
 def weights(configure: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Those of a very small network, with their card."""
-    config = configure("train", *SMALL, "loss.level_weights=[1,1]")
+    config = configure("train", *COMPLETE, "loss.level_weights=[1,1]")
     keras.utils.set_random_seed(6)
     model = build_model(config.model, config.precision)
     # Of slow motion, so that the flows of both directions agree somewhere.

@@ -3,12 +3,13 @@
 import os
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pwc_exp import cli
+from pwc_exp import cli, machine
 from pwc_exp.cli import check_places, newest_run
 from pwc_exp.config.schema import CONFIG_FILE
 from pwc_exp.errors import ConfigError, MissingExtraError, MissingInputError
@@ -54,7 +55,7 @@ def test_latest_without_any_run_is_refused(tmp_path: Path, monkeypatch: pytest.M
         ("trainer.max_epochs=1", "trainer: unknown key; steps"),
         ("batch=3", "batch_size"),
         ("gpus=2", r"devices\.gpus=\[0,1\]"),
-        ("precision=16", "precision: unknown choice '16', not one of auto, bf16, fp16, fp32"),
+        ("precision=16", "precision: unknown choice '16', not one of bf16, fp16, fp32"),
         ("devices=gpu", "devices: has settings of its own"),
     ],
 )
@@ -104,3 +105,11 @@ def test_export_without_formats_needs_no_package(
     Path("w").touch()
     monkeypatch.setitem(sys.modules, "onnx", None)
     check_places(configure("export", "out=o", "weights=w", "model=tiny"), Path())
+
+
+def test_a_checkout_that_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> list[str]:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", missing)
+    assert machine.install_command("opencv") == "pip install -e '.[opencv]'"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import skimage
+from small_runs import COMPLETE
 
 import pwc_exp
 from pwc_exp import checkpoints, pretrained, storage, weights
@@ -24,21 +25,13 @@ from pwc_exp.pretrained import Card, Result, Stage, TrainingData, select
 from pwc_exp.training.health import spread_over_inputs
 from pwc_exp.weights import choose_precision, load_network, load_weights
 
-SMALL = (
-    "model=tiny",
-    "model.levels=3",
-    "model.feature_channels=[4,6,8]",
-    "model.estimator_channels=[8,6]",
-    "model.context_channels=[8,6]",
-    "model.context_dilations=[1,2]",
-)
 Configure = Callable[..., Any]
 MOVES = "bfloat16 moves the flow by"
 
 
 @pytest.fixture
 def model(configure: Configure) -> PWCNet:
-    config = configure("train", *SMALL, "loss.level_weights=[1,1]")
+    config = configure("train", *COMPLETE, "loss.level_weights=[1,1]")
     keras.utils.set_random_seed(5)
     return build_model(config.model, config.precision)
 
@@ -49,7 +42,7 @@ def ship(model: PWCNet, configure: Configure, path: Path, **values: Any) -> Path
     halved = {name: np.asarray(variable).astype("f2") for name, variable in state.items()}
     path.write_bytes(safetensors.numpy.save(halved))
     facts: dict[str, Any] = {
-        "network": configure("describe", *SMALL, "size=[64,64]").model,
+        "network": configure("describe", *COMPLETE, "size=[64,64]").model,
         "parameters": model.count_params(),
         "sha256": storage.sha256_of(path),
         "stages": [Stage(run="first", steps=100, hours=0.5), Stage(run="second")],
@@ -83,7 +76,7 @@ def test_a_name_means_a_file_of_the_package_and_the_model_of_its_card(
 ) -> None:
     found = selected("fast")
     assert (found.path, found.shipped) == (shipped / "fast.safetensors", "fast")
-    assert found.model == configure("describe", *SMALL, "size=[64,64]").model
+    assert found.model == configure("describe", *COMPLETE, "size=[64,64]").model
 
 
 def test_without_a_name_the_first_of_small_and_fast_that_ships_is_used(shipped: Path) -> None:
@@ -121,7 +114,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(
 
 
 def test_a_model_that_contradicts_the_card_is_refused(shipped: Path, configure: Configure) -> None:
-    network = configure("describe", *SMALL, "size=[64,64]").model
+    network = configure("describe", *COMPLETE, "size=[64,64]").model
     selected("small", dataclasses.replace(network, name="other"))
     contradiction = dataclasses.replace(network, search_range=3)
     line = r"weights=small have search_range=4\. Received: search_range=3$"
@@ -136,7 +129,7 @@ def test_weights_that_say_nothing_of_their_model_need_one(tmp_path: Path) -> Non
 
 
 def test_a_run_says_which_model_its_weights_are_for(configure: Configure, tmp_path: Path) -> None:
-    config = configure("train", *SMALL, "loss.level_weights=[1,1]", "precision=bf16")
+    config = configure("train", *COMPLETE, "loss.level_weights=[1,1]", "precision=bf16")
     (tmp_path / CONFIG_FILE).write_text(to_yaml(config))
     checkpoint = tmp_path / "checkpoints/step-00000003"
     checkpoint.mkdir(parents=True)
@@ -278,7 +271,7 @@ def test_the_default_weights_and_the_precision_that_auto_decides_are_named(
 def test_a_given_precision_wins_over_that_of_the_run(
     model: PWCNet, configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = configure("train", *SMALL, "loss.level_weights=[1,1]", "precision=fp16")
+    config = configure("train", *COMPLETE, "loss.level_weights=[1,1]", "precision=fp16")
     (tmp_path / CONFIG_FILE).write_text(to_yaml(config))
     state = checkpoints.named_state(model)
     checkpoints.save(tmp_path / "checkpoints", step=1, state=state, metrics={}, fingerprint={})

@@ -43,7 +43,7 @@ from pwc_exp.models.summary import total_flops
 from pwc_exp.prediction.estimation import Estimator
 from pwc_exp.prediction.sources import open_source
 from pwc_exp.training.step import make_train_step
-from pwc_exp.weights import load_weights
+from pwc_exp.weights import has_bfloat16, load_weights
 
 MATRIX_SIDE = 2048
 PRODUCTS = 8  # in one repeat
@@ -142,14 +142,6 @@ def _product(dtype: tf.DType) -> Work:
             product().numpy()
 
     return Work(call, PRODUCTS * 2.0 * MATRIX_SIDE**3)
-
-
-def has_bfloat16() -> bool:
-    """Whether products in bfloat16 are fast here; without the arithmetic they take 30 times long.
-
-    GPUs that TensorFlow supports have it, or convert to float32 quickly.
-    """
-    return not on_cpu() or machine.has_bfloat16()
 
 
 def _inference(config: BenchmarkConfig, name: str, precision: Precision, model: PWCNet) -> Row:

@@ -207,6 +207,14 @@ def check(values: DictConfig, command: str) -> Config:
         return cast(Config, OmegaConf.to_object(values))
 
 
+def choices(command: str, group: str) -> list[str]:
+    """The choices of a group that a command takes: `auto` precision is for inference only."""
+    if group != "precision":
+        return choices_of(group)
+    policy = get_type_hints(groups(COMMANDS[command])[group])["policy"]
+    return sorted(next(iter(get_args(policy)), policy))
+
+
 def read_model(name: str) -> ModelConfig:
     """The configuration of a choice of the group `model`.
 
@@ -254,14 +262,16 @@ def _explanation(error: BaseException, command: str) -> str:
     if group := re.match(r"Could not override '(\w+)'", str(error)):  # that `command` lacks
         return _unknown_key(group[1], command)
     if group := re.match(r"You must specify '(\w+)'", str(error)):
-        return f"{group[1]}: a choice is needed: {group[1]}={'|'.join(choices_of(group[1]))}"
+        return f"{group[1]}: a choice is needed: {group[1]}={'|'.join(choices(command, group[1]))}"
     return str(error)
 
 
 def _explanation_of_one(error: BaseException, command: str) -> str | None:
     match error:
         case MissingConfigException(missing_cfg_file=str(path)):
-            return _unknown_choice(path, error.options or [])
+            group = path.rpartition("/")[0]
+            known = group in groups(COMMANDS[command])
+            return _unknown_choice(path, choices(command, group) if known else error.options or [])
         case OverrideParseException():
             return f"{error.override}: not key=value; quote special characters: \"key='a=b'\""
         case yaml.MarkedYAMLError(problem_mark=yaml.Mark() as mark):
@@ -334,7 +344,7 @@ def _check_overrides(command: str, overrides: Sequence[str]) -> None:
             continue
         if value is None and type(None) in get_args(get_type_hints(COMMANDS[command])[key]):
             continue
-        names = choices_of(key)
+        names = choices(command, key)
         if not names:
             raise ConfigError(f"{key}: has settings of its own, {key}.…. Received: {value}")
         if not isinstance(value, str | list):

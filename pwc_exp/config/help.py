@@ -10,7 +10,7 @@ from typing import Any, cast, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
-from pwc_exp.config.composition import choices_of
+from pwc_exp.config.composition import choices
 from pwc_exp.config.schema import COMMANDS, groups
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
@@ -67,19 +67,18 @@ def help_text(command: str, values: DictConfig | None, group: str | None) -> str
         shown = values[group] if values is not None else None
         chosen = OmegaConf.get_type(values, group) if values is not None else None
         kind = chosen if dataclasses.is_dataclass(chosen) else groups(schema)[group]
-        names = _choices(group, groups(schema)[group])
-        choices = [f"choices: {', '.join(names)}"] if names else []
-        head = [f"{group}: {_first_line(kind)}", *choices, ""]
+        names = choices(command, group)
+        listed = [f"choices: {', '.join(names)}"] if names else []
+        head = [f"{group}: {_first_line(kind)}", *listed, ""]
         return "\n".join([*head, *_settings(kind, shown, f"{group}.")])
     lines = [f"usage: {program} [setting=value ...]", "", _first_line(schema), "", "examples:"]
     lines += [f"  {program} {example}".rstrip() for example in EXAMPLES[command]]
     if nested := groups(schema):
         lines += ["", f"groups (settings of a group: {program} --help <group>):"]
-        for name, kind in nested.items():
-            lines += [f"  {name}: {'|'.join(_choices(name, kind))}"] if choices_of(name) else []
+        lines += [f"  {n}: {'|'.join(names)}" for n in nested if (names := choices(command, n))]
     lines += ["", "settings:", *_settings(schema, values, "")]
     for name, kind in nested.items():
-        if not choices_of(name):
+        if not choices(command, name):
             lines += _settings(kind, values[name] if values is not None else None, f"{name}.")
     return "\n".join(lines)
 
@@ -130,14 +129,6 @@ def _value(schema: type, name: str, values: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value).replace("'", "").replace(" ", "")
-
-
-def _choices(group: str, kind: type) -> list[str]:
-    """The choices of a group that fit a command's `kind`: `auto` precision is for inference."""
-    if group != "precision":
-        return choices_of(group)
-    policy = get_type_hints(kind)["policy"]
-    return list(next(iter(get_args(policy)), policy))
 
 
 def _first_line(schema: Any) -> str:

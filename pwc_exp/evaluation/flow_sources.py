@@ -21,6 +21,7 @@ from pwc_exp.data.formats.io import read_flow
 from pwc_exp.data.sample import Source
 from pwc_exp.data.source import distinct
 from pwc_exp.errors import DataError, MissingInputError
+from pwc_exp.flow.colour import to_bytes
 from pwc_exp.flow.resize import pad, unpad
 from pwc_exp.inference import make_estimate, make_levels
 from pwc_exp.machine import needed
@@ -111,7 +112,7 @@ class ExportedFlow(FlowSource):
 
     def estimate(self, pairs: Pairs) -> np.ndarray:
         """Runs the exported network."""
-        return self._run(_to_bytes(pairs.frame1), _to_bytes(pairs.frame2))
+        return self._run(*_bytes(pairs))
 
 
 class FlowFiles(FlowSource):
@@ -182,7 +183,7 @@ class OpenCVFlow(FlowSource):
 
     def estimate(self, pairs: Pairs) -> np.ndarray:
         """Runs the method on each pair."""
-        frames = zip(*(_grey(_to_bytes(f)) for f in (pairs.frame1, pairs.frame2)), strict=True)
+        frames = zip(*map(_grey, _bytes(pairs)), strict=True)
         try:
             return np.stack([self._method(*pair) for pair in frames])
         except self._cv2.error as error:
@@ -244,9 +245,9 @@ def load_network_flow(
     return flow
 
 
-def _to_bytes(frames: Any) -> np.ndarray:
-    """Frames [B, H, W, 3] uint8 of frames in [0, 1]."""
-    return np.rint(np.asarray(frames) * 255).astype(np.uint8)
+def _bytes(pairs: Pairs) -> list[np.ndarray]:
+    """The frames of both times, uint8 [B, H, W, 3]."""
+    return [to_bytes(np.asarray(frames)) for frames in (pairs.frame1, pairs.frame2)]
 
 
 def _grey(frames: np.ndarray) -> np.ndarray:

@@ -61,3 +61,8 @@ def _wheel() -> np.ndarray:
         parts.append(np.where(end > start, np.floor(255 * rest) / 255, start))
         parts[-1] = np.where(end < start, 1 - np.floor(255 * rest) / 255, parts[-1])
     return np.concatenate(parts)
+
+
+def to_bytes(values: np.ndarray) -> np.ndarray:
+    """Values in [0, 1], such as a frame's, as uint8."""
+    return (255 * values.clip(0, 1)).round().astype(np.uint8)

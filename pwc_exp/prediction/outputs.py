@@ -31,7 +31,7 @@ from pwc_exp.data.formats.io import (
     write_pfm,
 )
 from pwc_exp.errors import ConfigError, DataError
-from pwc_exp.flow.colour import flow_to_colour, legend
+from pwc_exp.flow.colour import flow_to_colour, legend, to_bytes
 from pwc_exp.flow.warp import backward_warp, confidence, occlusion
 from pwc_exp.prediction.sources import Pair, Source
 from pwc_exp.prediction.video import VideoWriter
@@ -291,11 +291,6 @@ def _read_record(
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
     return record if same else {}
-
-
-def to_bytes(values: np.ndarray) -> np.ndarray:
-    """Values in [0, 1] as uint8."""
-    return (255 * values.clip(0, 1)).round().astype(np.uint8)
 
 
 def coloured(flow: np.ndarray, *, max_speed: float, wheel: bool) -> np.ndarray:

@@ -11,7 +11,7 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
-from pwc_exp.flow.colour import flow_to_colour, legend
+from pwc_exp.flow.colour import flow_to_colour, legend, to_bytes
 from pwc_exp.flow.warp import backward_warp
 
 # Bounds and colours of KITTI's error maps: blue up to its 3 px, then yellow to red.
@@ -282,5 +282,5 @@ def _speed(flow: np.ndarray) -> np.ndarray:
 
 def _frame(frame: np.ndarray, size: _Size) -> np.ndarray:
     height, width = size
-    image = PIL.Image.fromarray((255 * frame.clip(0, 1)).round().astype(np.uint8))
+    image = PIL.Image.fromarray(to_bytes(frame))
     return np.asarray(image.resize((width, height), PIL.Image.Resampling.BOX))

@@ -17,7 +17,7 @@ from pwc_exp.stopping import STOP_FILE, StopSignals, log
 from pwc_exp.sweeps.folder import LOCK_FILE, LOG, PAGE, PICTURES, TABLE, Child, SweepFolder
 from pwc_exp.sweeps.launchers import Launcher
 from pwc_exp.sweeps.results import Objective, Outcome, Status, read_outcome, seed_groups, table_row
-from pwc_exp.tracking import Tracker, record
+from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.mlflow_store import where_to_look
 from pwc_exp.tracking.provenance import command_line
 from pwc_exp.tracking.record import place_name
@@ -237,7 +237,7 @@ def open_runner(
             mlflow=config.tracking.mlflow,
             tensorboard=False,
             required=config.tracking.required,
-            resumed_at=len(sweep.children) if (sweep.path / record.SWEEP_FILE).exists() else None,
+            resumed_at=len(sweep.children) if (sweep.path / SWEEP_FILE).exists() else None,
         )
         stack.enter_context(tracker)
         tracker.wait_for_mlflow()  # so that children find the run that they are children of

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from small_runs import COMPLETE
 
 from pwc_exp import checkpoints, pretrained
 from pwc_exp.build import build_model
@@ -27,12 +28,7 @@ from pwc_exp.tracking.journal import Point
 from pwc_exp.weights import STARTED_FROM, load_weights
 
 SMALL = (
-    "model=tiny",
-    "model.levels=3",
-    "model.feature_channels=[4,6,8]",
-    "model.estimator_channels=[8,6]",
-    "model.context_channels=[8,6]",
-    "model.context_dilations=[1,2]",
+    *COMPLETE,
     "loss.level_weights=[1,1]",
     "data.crop=[32,48]",
 )

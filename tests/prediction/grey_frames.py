@@ -8,20 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from small_runs import COMPLETE
 
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.prediction import command, estimation
 from pwc_exp.weights import WeightsInfo
 
 HEIGHT, WIDTH = 30, 46
-# Two levels: every part of a PWC-Net once or twice, soon compiled.
 SMALL = (
-    "model=tiny",
-    "model.levels=3",
-    "model.feature_channels=[4,6,8]",
-    "model.estimator_channels=[8,6]",
-    "model.context_channels=[8,6]",
-    "model.context_dilations=[1,2]",
+    *COMPLETE,
     "loss.level_weights=[1,1]",
 )
 
