@@ -47,17 +47,25 @@ def cosine(first: np.ndarray, second: np.ndarray) -> float:
     return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
 
 
+@pytest.fixture(scope="module")
+def exact(configure: Callable[..., Any]) -> dict[str, np.ndarray]:
+    return gradients(configure("train", "model=tiny", NETWORK, *SIZE))
+
+
 @pytest.mark.parametrize("bfloat16", [True, False])
 def test_gradients_in_bfloat16_point_where_those_in_float32_do(
-    bfloat16: bool, configure: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    bfloat16: bool,
+    exact: dict[str, np.ndarray],
+    configure: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(machine, "has_bfloat16", lambda: bfloat16)
-    exact = gradients(configure("train", "model=tiny", NETWORK, *SIZE))
     half = gradients(configure("train", "model=tiny", NETWORK, *SIZE, "precision=bf16"))
     layers = {path.rpartition("/")[0] for path in exact}
     assert len(layers) > 20
     for layer in layers:
         parts = [f"{layer}/kernel", f"{layer}/bias"]
         pair = (np.concatenate([found[part] for part in parts]) for found in (exact, half))
-        assert cosine(*pair) >= 0.95, layer
+        # Of up_flow, the gradients are sums of many terms that nearly cancel.
+        assert cosine(*pair) >= (0.95 if "up_flow" in layer else 0.99), layer
     assert cosine(*(np.concatenate(list(found.values())) for found in (exact, half))) >= 0.999

@@ -31,7 +31,7 @@ MOVES = "bfloat16 moves the flow by"
 
 @pytest.fixture
 def model(configure: Configure) -> PWCNet:
-    config = configure("train", *COMPLETE, "loss.level_weights=[1,1]")
+    config = configure("train", *COMPLETE)
     keras.utils.set_random_seed(5)
     return build_model(config.model, config.precision)
 
@@ -129,7 +129,7 @@ def test_weights_that_say_nothing_of_their_model_need_one(tmp_path: Path) -> Non
 
 
 def test_a_run_says_which_model_its_weights_are_for(configure: Configure, tmp_path: Path) -> None:
-    config = configure("train", *COMPLETE, "loss.level_weights=[1,1]", "precision=bf16")
+    config = configure("train", *COMPLETE, "precision=bf16")
     (tmp_path / CONFIG_FILE).write_text(to_yaml(config))
     checkpoint = tmp_path / "checkpoints/step-00000003"
     checkpoint.mkdir(parents=True)
@@ -271,7 +271,7 @@ def test_the_default_weights_and_the_precision_that_auto_decides_are_named(
 def test_a_given_precision_wins_over_that_of_the_run(
     model: PWCNet, configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = configure("train", *COMPLETE, "loss.level_weights=[1,1]", "precision=fp16")
+    config = configure("train", *COMPLETE, "precision=fp16")
     (tmp_path / CONFIG_FILE).write_text(to_yaml(config))
     state = checkpoints.named_state(model)
     checkpoints.save(tmp_path / "checkpoints", step=1, state=state, metrics={}, fingerprint={})

@@ -26,8 +26,8 @@ from pwc_exp.build import build_model
 from pwc_exp.export.command import export
 from pwc_exp.export.formats import run_savedmodel
 from pwc_exp.export.parity import Shape, frames
+from pwc_exp.inference.estimation import Estimator
 from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.prediction.estimation import Estimator
 from pwc_exp.serving import Limits, Served, make_server
 
 LIMITS = Limits(max_bytes=60_000, max_pixels=1000, seconds=1.0, waiting=2)
@@ -233,7 +233,7 @@ def tiny(configure: Callable[..., Any], folder: Path, *overrides: str) -> tuple[
 
 def test_the_served_flow_is_that_of_predict(configure: Callable[..., Any], tmp_path: Path) -> None:
     small = ("model.levels=3", "model.feature_channels=[4,6,8]")
-    model, weights = tiny(configure, tmp_path, *small, "loss.level_weights=[1,1]")
+    model, weights = tiny(configure, tmp_path, *small)
     served = serving._load(configure("serve", "model=tiny", *small, f"weights={weights}"))
     assert served.info["order"] == "x (right), y (down)"
     (expected,) = Estimator(model)([frame1 / np.float32(255)], [frame2 / np.float32(255)])

@@ -9,11 +9,14 @@ import dataclasses
 import functools
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import psutil
 import skimage.data
 import tensorflow as tf
 
@@ -37,10 +40,9 @@ from pwc_exp.errors import ConfigError, MissingInputError
 from pwc_exp.export.formats import CARD_FILE, engines_of, read_card
 from pwc_exp.export.parity import Shape, frames
 from pwc_exp.flow.tensorflow_ops import on_cpu
-from pwc_exp.inference import Timing, Work, make_estimate, measure
+from pwc_exp.inference.estimation import Estimator, make_estimate
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.summary import total_flops
-from pwc_exp.prediction.estimation import Estimator
 from pwc_exp.prediction.sources import open_source
 from pwc_exp.training.step import make_train_step
 from pwc_exp.weights import has_bfloat16, load_weights
@@ -49,6 +51,7 @@ MATRIX_SIDE = 2048
 PRODUCTS = 8  # in one repeat
 PASSES = 3  # a training step: forward, and about as much for each of the two gradients
 PIPELINE_STEPS = 4  # batches in one repeat
+WARM_UPS = 2  # calls that are not counted: the first compiles
 PAIRS = 8  # of a data set, at most, on which precisions are compared
 RANDOM = "the weights are random: of a trained network (run=, weights=) this says little"
 DTYPES = {Precision.fp32: tf.float32, Precision.bf16: tf.bfloat16}  # of the matrix products
@@ -59,6 +62,21 @@ PRODUCT, INFERENCE, TRAINING, PIPELINE = (
     "training step",
     "input pipeline",
 )
+
+
+class Work(NamedTuple):
+    """Something that is timed."""
+
+    call: Callable[[], object]  # returns when the result is there
+    flops: float  # of one call
+
+
+class Timing(NamedTuple):
+    """What was measured of it."""
+
+    seconds: float  # of one call, median
+    gflops: float  # 10⁹ operations per second
+    peak_megabytes: float  # of the process, up to and with its first calls
 
 
 class Row(NamedTuple):
@@ -310,3 +328,36 @@ def _bottleneck(
                 f"together, {rate / (own + rate):.0%} of the time for examples"
             )
         yield line
+
+
+def measure(works: Mapping[str, Work], *, repeats: int) -> dict[str, Timing]:
+    """Times all `works` in turn, `repeats` times: a machine that slows down slows them all.
+
+    The peak memory of each is that of the process up to its first calls, in the given order.
+    """
+    peaks = {}
+    for name, work in works.items():
+        for _ in range(WARM_UPS):
+            work.call()
+        peaks[name] = _peak_megabytes()
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(repeats):
+        for name, work in works.items():
+            started = time.perf_counter()
+            work.call()
+            seconds[name].append(time.perf_counter() - started)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    return {
+        name: Timing(medians[name], work.flops / medians[name] / 1e9, peaks[name])
+        for name, work in works.items()
+    }
+
+
+def _peak_megabytes() -> float:
+    """The most memory that this process has had so far."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return psutil.Process().memory_info().peak_wset / 2**20
+    kilobytes = 2**20 if platform.system() == "Darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / kilobytes

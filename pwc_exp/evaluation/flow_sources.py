@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from keras import ops
 
 from pwc_exp import pretrained
 from pwc_exp.config.commands import Baseline, EvaluateConfig
@@ -22,8 +21,7 @@ from pwc_exp.data.sample import Source
 from pwc_exp.data.source import distinct
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.flow.colour import to_bytes
-from pwc_exp.flow.resize import pad, unpad
-from pwc_exp.inference import make_estimate, make_levels
+from pwc_exp.inference.estimation import Estimator, make_levels
 from pwc_exp.machine import needed
 from pwc_exp.weights import Network, WeightsInfo, load_network
 
@@ -68,7 +66,15 @@ class FlowSource(Protocol):
 class NetworkFlow(FlowSource):
     """The estimates of a network that holds weights."""
 
-    def __init__(self, network: Network, *, label: str, xla: bool, run: str | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        *,
+        label: str,
+        xla: bool,
+        batch_size: int = 1,
+        run: str | None = None,
+    ) -> None:
         model = network.model
         self.label = label
         self.title = str(network.source)
@@ -82,15 +88,16 @@ class NetworkFlow(FlowSource):
             **({"run": run} if run else {}),
         }
         self.levels = make_levels(model)
-        self._multiple = 2**model.levels
-        self._compiled = make_estimate(model, xla=xla)
+        self._estimator = Estimator(model, batch_size=batch_size, xla=xla)
 
     def estimate(self, pairs: Pairs) -> np.ndarray:
-        """Runs the network on padded frames."""
-        # Padded here, so that frames of about one size share a compiled function.
-        height, width = pairs.frame1.shape[1:3]
-        padded = [pad(frames, self._multiple) for frames in (pairs.frame1, pairs.frame2)]
-        return ops.convert_to_numpy(unpad(self._compiled(*padded), height, width))
+        """Runs the network.
+
+        Raises:
+            DeviceMemoryError: the frames do not fit in the memory.
+        """
+        frames = (list(np.asarray(each)) for each in (pairs.frame1, pairs.frame2))
+        return np.stack(self._estimator(*frames))
 
 
 class ExportedFlow(FlowSource):
@@ -216,6 +223,7 @@ def build_flow_sources(
             model=config.model,
             precision=config.precision.policy,
             xla=config.xla,
+            batch_size=config.batch_size,
         )
         for network in config.networks
     ]
@@ -233,13 +241,14 @@ def load_network_flow(
     model: ModelConfig | None,
     precision: InferencePrecision | None,
     xla: bool,
+    batch_size: int = 1,
 ) -> NetworkFlow:
-    """The network of a run or of weights; the arguments are those of `load_network`."""
+    """The network of a run or of weights; the first arguments are those of `load_network`."""
     network = load_network(run=run, weights=weights, model=model, precision=precision)
     label = Path(weights or network.source).name.removesuffix(".safetensors")
     if run:
         label = load(Path(run) / CONFIG_FILE).name
-    flow = NetworkFlow(network, label=label, xla=xla, run=run)
+    flow = NetworkFlow(network, label=label, xla=xla, batch_size=batch_size, run=run)
     if weights in pretrained.names():
         flow.title = f"{weights} (shipped)"
     return flow

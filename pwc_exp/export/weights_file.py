@@ -34,7 +34,7 @@ from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.data.datasets import CATALOGUE
 from pwc_exp.errors import ConfigError, DataError, OutputError, UserError
 from pwc_exp.export.parity import Shape, frames
-from pwc_exp.inference import make_estimate
+from pwc_exp.inference.estimation import make_estimate
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.pretrained import Card, Result, Stage, TrainingData
 from pwc_exp.tracking import journal

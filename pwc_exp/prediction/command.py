@@ -14,12 +14,16 @@ from tqdm import tqdm
 from pwc_exp import storage
 from pwc_exp.config.commands import PredictConfig
 from pwc_exp.errors import DataError
-from pwc_exp.prediction.estimation import Estimator, find_max_speed
+from pwc_exp.inference.estimation import Estimator
+from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.prediction.outputs import SCALED, Outputs, Videos
 from pwc_exp.prediction.sources import OF_ONE_PAIR, Pair, Source, open_source
 from pwc_exp.weights import Network, load_network
 
 LISTED = 10  # pairs at most whose files are listed on the terminal
+SAMPLED_PAIRS = 9  # from which the speed of full colour is found
+SAMPLED_SIDE = 512  # px; larger frames are made smaller for that
+FULL_COLOUR = 99  # percent of their pixels that are not faster than full colour
 Flows = dict[str, dict[bool, np.ndarray]]  # by name of the pair, and whether it is backward flow
 
 
@@ -201,3 +205,32 @@ def _size(pair: Pair) -> Hashable:
         return pair.size
     except OF_ONE_PAIR:
         return object()
+
+
+def find_max_speed(source: Source, model: PWCNet, flow: np.ndarray) -> float:
+    """The speed of full colour, in px, from a few small pairs of a source.
+
+    flow: used where the source has no sample, as a stream.
+    """
+    found = []
+    estimators: dict[float, Estimator] = {}
+    for pair in source.sample(SAMPLED_PAIRS):
+        try:
+            scale = min(1.0, SAMPLED_SIDE / max(pair.size))
+            estimate = estimators.setdefault(scale, Estimator(model, scale=scale))
+            found += estimate([pair.frame1.pixels], [pair.frame2.pixels])
+        except OF_ONE_PAIR:
+            continue  # reported when its turn comes
+    return full_speed(found or [flow])
+
+
+def full_speed(flows: Sequence[np.ndarray]) -> float:
+    """The speed, in px, that 99 % of the pixels of flows [H, W, 2] do not exceed; at least 1.
+
+    It is rounded up to two digits, so that rounding in the network does not change the colours.
+    """
+    speeds = np.concatenate([np.hypot(flow[..., 0], flow[..., 1]).ravel() for flow in flows])
+    finite = speeds[np.isfinite(speeds)]
+    speed = max(1.0, float(np.percentile(finite, FULL_COLOUR))) if finite.size else 1.0
+    digit = 10.0 ** (math.floor(math.log10(speed)) - 1)
+    return round(math.ceil(speed / digit) * digit, 6)

@@ -12,15 +12,14 @@ import pytest
 import skimage.data
 from small_sets import write_chairs
 
-from pwc_exp import checkpoints, inference
+from pwc_exp import checkpoints
 from pwc_exp.benchmark import speed
-from pwc_exp.benchmark.speed import benchmark
+from pwc_exp.benchmark.speed import WARM_UPS, Work, benchmark, measure
 from pwc_exp.build import build_model
 from pwc_exp.cli import check_places
 from pwc_exp.config.composition import read_model
 from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.errors import ConfigError, MissingInputError
-from pwc_exp.inference import WARM_UPS, Work, measure
 
 SMALLEST = (
     "model=tiny",
@@ -43,7 +42,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(inference, "time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr(speed, "time", SimpleNamespace(perf_counter=clock))
     return clock
 
 

@@ -29,7 +29,6 @@ from pwc_exp.weights import STARTED_FROM, load_weights
 
 SMALL = (
     *COMPLETE,
-    "loss.level_weights=[1,1]",
     "data.crop=[32,48]",
 )
 COMMAND = "python -m pwc_exp.train 'name=a b' 'hydra.run.dir=/somewhere'"

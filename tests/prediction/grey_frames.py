@@ -8,17 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from small_runs import COMPLETE
 
 from pwc_exp.data.formats.images import write_image
-from pwc_exp.prediction import command, estimation
+from pwc_exp.prediction import command
 from pwc_exp.weights import WeightsInfo
 
 HEIGHT, WIDTH = 30, 46
-SMALL = (
-    *COMPLETE,
-    "loss.level_weights=[1,1]",
-)
 
 
 def grey(path: Path, level: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Path:
@@ -82,8 +77,7 @@ def without_network(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Model:
         return Network(model, info)
 
     monkeypatch.setattr(command, "load_network", load)
-    for module in (command, estimation):
-        monkeypatch.setattr(module, "Estimator", BrightnessEstimator)
+    monkeypatch.setattr(command, "Estimator", BrightnessEstimator)
     return model
 
 

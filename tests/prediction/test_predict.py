@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from grey_frames import SMALL
+from small_runs import COMPLETE
 
 from pwc_exp import checkpoints
 from pwc_exp.build import build_model
@@ -21,13 +21,12 @@ from pwc_exp.flow.colour import flow_to_colour
 from pwc_exp.prediction.command import predict
 
 ROOT = Path(__file__).resolve().parents[2]
-MODEL = SMALL[:-1]  # without the knobs of a training run
 
 
 def test_the_files_hold_the_networks_flow_and_its_picture(
     configure: Callable[..., Any], tmp_path: Path
 ) -> None:
-    config = configure("train", *SMALL)
+    config = configure("train", *COMPLETE)
     keras.utils.set_random_seed(6)
     model = build_model(config.model, config.precision)
     state = checkpoints.named_state(model)
@@ -39,7 +38,7 @@ def test_the_files_hold_the_networks_flow_and_its_picture(
     out = tmp_path / "deep/out"
     names = ",".join(map(str, frames))
     places = (f"weights={place}", f"frames=[{names}]", f"out={out}")
-    predict(configure("predict", *MODEL, *places, "direction=both", "max_speed=2"))
+    predict(configure("predict", *COMPLETE, *places, "direction=both", "max_speed=2"))
     for first, second in (frames[:2], frames[1:]):
         pair = [tf.constant(read_frame(frame)[None]) for frame in (first, second)]
         for middle, order in (("", pair), ("_backward", pair[::-1])):

@@ -8,20 +8,20 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from grey_frames import SMALL
+from small_runs import COMPLETE
 
 from pwc_exp.build import build_model
 from pwc_exp.errors import DeviceMemoryError
+from pwc_exp.inference import estimation
+from pwc_exp.inference.estimation import KEPT_SIZES, Estimator
 from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.prediction import estimation
-from pwc_exp.prediction.estimation import KEPT_SIZES, Estimator
 
 HEIGHT, WIDTH = 50, 70
 
 
 @pytest.fixture(scope="module")
 def model(configure: Callable[..., Any]) -> PWCNet:
-    config = configure("train", *SMALL, "model.normalize_features=false")
+    config = configure("train", *COMPLETE, "model.normalize_features=false")
     keras.utils.set_random_seed(4)
     return build_model(config.model, config.precision)
 

@@ -1,29 +1,84 @@
-"""The flow of pairs of any size, in batches, within the available memory; and colour scaling.
+"""The flow of a network: compiled functions, and any number of pairs of any size.
+
+A compiled function is made once per network, and traced once per size of frames.
 
 Letters: B batch, H height, W width.
 """
 
-import math
+import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
 import tensorflow as tf
 
+from pwc_exp.data.sample import Batch
 from pwc_exp.errors import DeviceMemoryError
-from pwc_exp.flow.resize import padded_size, resize_flow, resize_frames
-from pwc_exp.flow.tensorflow_ops import on_cpu
-from pwc_exp.inference import Estimate, make_estimate
+from pwc_exp.flow.metrics import error_sums
+from pwc_exp.flow.resize import pad, padded_size, resize_flow, resize_frames, unpad
+from pwc_exp.flow.tensorflow_ops import on_cpu, xla_pays
+from pwc_exp.inference.tiling import TiledEstimate, whole_bytes
 from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.prediction.sources import OF_ONE_PAIR, Source
-from pwc_exp.prediction.tiling import TiledEstimate, whole_bytes
+
+Estimate = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+EvalStep = Callable[[Batch], dict[str, tf.Tensor]]
 
 KEPT_SIZES = 8  # sizes whose compiled functions are kept: many sizes must not fill the memory
-SAMPLED_PAIRS = 9  # from which the speed of full colour is found
-SAMPLED_SIDE = 512  # px; larger frames are made smaller for that
-FULL_COLOUR = 99  # percent of their pixels that are not faster than full colour
+
+
+class Levels(NamedTuple):
+    """What a picture of one batch needs, all in full-resolution pixels."""
+
+    estimate: tf.Tensor  # [B, H, W, 2]
+    flows: dict[int, tf.Tensor]  # {level: [B, ≥ H/2^level, ≥ W/2^level, 2]}, of the padded frames
+
+
+def make_estimate(model: PWCNet, *, xla: bool) -> Estimate:
+    """`model.estimate`, compiled: frames [B, H, W, 3] -> flow [B, H, W, 2] in pixels.
+
+    Args:
+        model: the network.
+        xla: let XLA compile the decoder where that pays: on processors on which oneDNN handles a
+            single large image badly. It costs about 10 s per size of frames.
+    """
+    tf.get_logger().addFilter(_is_unexpected)
+    if not (xla and xla_pays()):
+        return tf.function(model.estimate)
+    decode = tf.function(model.decode, jit_compile=True)
+    return tf.function(lambda frame1, frame2: model.estimate(frame1, frame2, decode=decode))
+
+
+def _is_unexpected(record: logging.LogRecord) -> bool:
+    """Filters TensorFlow's retracing warning: these functions trace once per size of frames."""
+    message = record.getMessage()
+    expected = ("PWCNet.estimate", "make_estimate", "make_eval_step", "make_levels")
+    return "retracing" not in message or not any(name in message for name in expected)
+
+
+def make_eval_step(estimate: Estimate) -> EvalStep:
+    """batch -> the sums [B] of `error_sums`, compiled; for any estimate, of zero flow as well."""
+
+    @tf.function
+    def eval_step(batch: Batch) -> dict[str, tf.Tensor]:
+        return error_sums(estimate(batch.frame1, batch.frame2), batch.flow, batch.valid)
+
+    return eval_step
+
+
+def make_levels(model: PWCNet) -> Callable[[Batch], Levels]:
+    """batch -> the flow at every level and the estimate, compiled; frames of any size."""
+    multiple = 2**model.levels
+
+    @tf.function
+    def levels(batch: Batch) -> Levels:
+        flows = model((pad(batch.frame1, multiple), pad(batch.frame2, multiple)))
+        in_pixels = {level: flow * model.units[level] for level, flow in flows.items()}
+        height, width = batch.frame1.shape[1:3]
+        return Levels(unpad(model.full_resolution(flows), height, width), in_pixels)
+
+    return levels
 
 
 class _Plan(NamedTuple):
@@ -139,35 +194,6 @@ class Estimator:
             f"{needed:.1f} GB, more than is free: set memory_limit=<GB> (tiles, the same result), "
             "a smaller batch_size, or scale=0.5"
         )
-
-
-def find_max_speed(source: Source, model: PWCNet, flow: np.ndarray) -> float:
-    """The speed of full colour, in px, from a few small pairs of a source.
-
-    flow: used where the source has no sample, as a stream.
-    """
-    found = []
-    estimators: dict[float, Estimator] = {}
-    for pair in source.sample(SAMPLED_PAIRS):
-        try:
-            scale = min(1.0, SAMPLED_SIDE / max(pair.size))
-            estimate = estimators.setdefault(scale, Estimator(model, scale=scale))
-            found += estimate([pair.frame1.pixels], [pair.frame2.pixels])
-        except OF_ONE_PAIR:
-            continue  # reported when its turn comes
-    return full_speed(found or [flow])
-
-
-def full_speed(flows: Sequence[np.ndarray]) -> float:
-    """The speed, in px, that 99 % of the pixels of flows [H, W, 2] do not exceed; at least 1.
-
-    It is rounded up to two digits, so that rounding in the network does not change the colours.
-    """
-    speeds = np.concatenate([np.hypot(flow[..., 0], flow[..., 1]).ravel() for flow in flows])
-    finite = speeds[np.isfinite(speeds)]
-    speed = max(1.0, float(np.percentile(finite, FULL_COLOUR))) if finite.size else 1.0
-    digit = 10.0 ** (math.floor(math.log10(speed)) - 1)
-    return round(math.ceil(speed / digit) * digit, 6)
 
 
 def _batch(

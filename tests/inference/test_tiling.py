@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from grey_frames import SMALL
+from small_runs import COMPLETE
 
 from pwc_exp.build import build_model
 from pwc_exp.errors import DeviceMemoryError
-from pwc_exp.prediction import tiling
-from pwc_exp.prediction.tiling import TiledEstimate, kept_bytes, least_bytes, spans
+from pwc_exp.inference import tiling
+from pwc_exp.inference.tiling import TiledEstimate, kept_bytes, least_bytes, spans
 
 HEIGHT, WIDTH = 232, 264
 # The larger networks' parts: dense estimators, a context network at every level.
@@ -57,7 +57,7 @@ def test_tiled_equals_whole(
     tiled_levels: set[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = configure("train", *SMALL, *variant)
+    config = configure("train", *COMPLETE, *variant)
     keras.utils.set_random_seed(3)
     model = build_model(config.model, config.precision)
     costs = {2: 1, 3: 3 if 3 in tiled_levels else 1}
@@ -73,7 +73,7 @@ def test_tiled_equals_whole(
 
 
 def test_no_tile_is_so_small_that_it_is_all_border(configure: Callable[..., Any]) -> None:
-    config = configure("train", *SMALL)
+    config = configure("train", *COMPLETE)
     model = build_model(config.model, config.precision)
     with pytest.raises(
         DeviceMemoryError, match=r"memory_limit must be 0.00 GB higher, at least, for .*232 x 264"
