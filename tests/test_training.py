@@ -176,9 +176,12 @@ def test_a_seed_says_all_about_a_run(run: Train) -> None:
         assert points(other, "train/loss")[step] != loss
 
 
-def test_a_run_can_start_from_the_weights_of_another_at_step_0(run: Train, tmp_path: Path) -> None:
+def test_a_run_can_start_from_the_weights_of_another_at_step_0(
+    run: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = run("steps=3", "log_every=1")
-    second = run("steps=1", "log_every=1", f"init_from={first}", "seed=5")
+    monkeypatch.chdir(first.parent)  # the record holds from elsewhere too
+    second = run("steps=1", "log_every=1", f"init_from={first.name}", "seed=5")
     end = points(first, BEST_KEY)[3]
     assert points(second, BEST_KEY)[0] == pytest.approx(min(points(first, BEST_KEY).values()))
     assert points(second, BEST_KEY)[0] <= end

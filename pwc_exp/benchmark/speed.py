@@ -75,7 +75,8 @@ class Timing(NamedTuple):
     """What was measured of it."""
 
     seconds: float  # of one call, median
-    gflops: float  # 10⁹ operations per second
+    fastest: float  # s, of the fastest call
+    gflops: float  # 10⁹ operations per second, at the median
     peak_megabytes: float  # of the process, up to and with its first calls
 
 
@@ -284,22 +285,24 @@ def _table(
     shares = "".join(f"{f'of {precision}':>9}" for precision in products)
     wide = max(16, *(len(row.model) + 1 for row in rows if row.kind != PIPELINE))
     size = f"{'':<{20 + wide}}{'of (height x width)':<24}"
-    yield f"{size}{'s':>9}{'GFLOP/s':>10}{shares}{'speed':>8}{'peak MB':>10}"
-    first: dict[str, float] = {}
+    fastest = f"{'fastest s':>11}{'speed':>8}"
+    yield f"{size}{'s':>9}{'GFLOP/s':>10}{shares}{'speed':>8}{fastest}{'peak MB':>10}"
+    first: dict[str, Timing] = {}
     for row in rows:
         if row.kind == PIPELINE:
             continue
         timing = timings[row.name]
-        rate = timing.gflops if row.kind == PRODUCT else 1 / timing.seconds
-        speed = rate / first.setdefault(row.kind, rate)
+        base = first.setdefault(row.kind, timing)
         shares = "".join(f"{timing.gflops / product:>9.1%}" for product in products.values())
         label = f"{row.kind:<15}{row.model:<{wide}}{row.precision:<5}"
         yield (
             f"{label}{row.size:<24}{timing.seconds:>9.3f}{timing.gflops:>10.1f}{shares}"
-            f"{speed:>8.2f}{timing.peak_megabytes:>10,.0f}"
+            f"{base.seconds / timing.seconds:>8.2f}{timing.fastest:>11.3f}"
+            f"{base.fastest / timing.fastest:>8.2f}{timing.peak_megabytes:>10,.0f}"
         )
     yield "of fp32, bf16: share of that matrix product's rate. speed: relative to the first row of"
-    yield "the kind. peak MB: of the whole process so far"
+    yield "the kind, at the median and at the fastest repeat, which other users of a shared machine"
+    yield "disturb least. peak MB: of the whole process so far"
     if Precision.bf16 not in products:
         yield (
             "bf16 matrix product: not timed, as this processor has no bfloat16 arithmetic (AMX or "
@@ -348,7 +351,9 @@ def measure(works: Mapping[str, Work], *, repeats: int) -> dict[str, Timing]:
             seconds[name].append(time.perf_counter() - started)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     return {
-        name: Timing(medians[name], work.flops / medians[name] / 1e9, peaks[name])
+        name: Timing(
+            medians[name], min(seconds[name]), work.flops / medians[name] / 1e9, peaks[name]
+        )
         for name, work in works.items()
     }
 

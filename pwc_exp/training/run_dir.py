@@ -67,7 +67,8 @@ def open_tracker(
         **({"parent": sweep.name} if sweep else {}),
     }
     if state.origin is not None:
-        origin = state.origin.record()
+        # Absolute: who reads the record later may be in another folder.
+        origin = {**state.origin.record(), "path": str(state.origin.path.absolute())}
         tags |= {"init_from": origin["path"], STARTED_FROM: json.dumps(origin)}
     return Tracker(
         run_dir,

@@ -64,8 +64,8 @@ def test_the_time_of_a_work_is_its_median_and_its_rate_comes_from_that(clock: Cl
         return Work(call, 6e9)
 
     timings = measure({"quick": work(2, 90, 1), "slow": work(4, 3, 5)}, repeats=3)
-    assert timings["quick"][:2] == (2, 3)
-    assert timings["slow"][:2] == (4, 1.5)
+    assert timings["quick"][:3] == (2, 1, 3)
+    assert timings["slow"][:3] == (4, 3, 1.5)
     assert 0 < timings["quick"].peak_megabytes <= timings["slow"].peak_megabytes
 
 
@@ -107,14 +107,16 @@ def test_a_precision_is_timed_beside_float32_and_against_both_matrix_products(
     assert [row[:5] for row in rows_of(printed, "matrix product")] == [
         [precision, "8", "of", "64", "x"] for precision in ("fp32", "bf16")
     ]
-    assert "of fp32  of bf16   speed   peak MB" in printed.splitlines()[1]
+    assert "of fp32  of bf16   speed  fastest s   speed   peak MB" in printed.splitlines()[1]
     for kind in ("inference", "training step  "):
         float32, bfloat16 = rows_of(printed, kind)
         assert (float32[:2], bfloat16[:2]) == (["tiny", "fp32"], ["tiny", "bf16"])
-        assert float32[-2] == "1.00" and float(bfloat16[-2]) > 0
+        for speed_column in (-4, -2):
+            assert float32[speed_column] == "1.00" and float(bfloat16[speed_column]) > 0
         for row in (float32, bfloat16):
-            assert all(share.endswith("%") for share in row[-4:-2])
-            assert float(row[-5]) > 0 and float(row[-1].replace(",", "")) > 100
+            assert all(share.endswith("%") for share in row[-6:-4])
+            assert float(row[-7]) > 0 and float(row[-1].replace(",", "")) > 100
+            assert row[-3] == row[-8]  # one repeat is the median and the fastest
     assert "flow in bf16 against fp32 on the pair stereo_motorcycle of scikit-image" in printed
     assert "the weights are random" in printed
 
