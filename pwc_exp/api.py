@@ -24,7 +24,7 @@ from pwc_exp.data.formats import io
 from pwc_exp.data.sample import Batch
 from pwc_exp.flow.colour import flow_to_colour, to_bytes
 from pwc_exp.flow.warp import backward_warp, occlusion
-from pwc_exp.inference.estimation import Estimator, make_levels
+from pwc_exp.inference import Estimator, make_levels
 from pwc_exp.prediction.outputs import WRITERS
 from pwc_exp.weights import Network, load_network
 

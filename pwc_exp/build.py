@@ -21,7 +21,7 @@ from pwc_exp.config.data import (
     Split,
     SyntheticConfig,
 )
-from pwc_exp.config.model import ModelConfig
+from pwc_exp.config.training import ModelConfig
 from pwc_exp.data import augmentation, datasets, quarantine
 from pwc_exp.data.halfres import check_finished
 from pwc_exp.data.pipeline import EvalFeed, OnBad, stop
@@ -38,8 +38,7 @@ from pwc_exp.flow.convolution import uses_tensorflow
 from pwc_exp.flow.losses import LossFn
 from pwc_exp.flow.tensorflow_ops import on_cpu
 from pwc_exp.models.pwcnet import FLOW_SCALE, PWCNet
-from pwc_exp.optimizers.adam import Adam
-from pwc_exp.optimizers.schedules import Constant, Cyclic, OneCycle, Restarts
+from pwc_exp.optimizers import Adam, Constant, Cyclic, OneCycle, Restarts
 
 POLICIES = {
     training.Precision.fp32: "float32",

@@ -31,6 +31,8 @@ from pwc_exp.config.commands import (
     ExportConfig,
 )
 from pwc_exp.config.composition import (
+    AUTO,
+    Resumption,
     check,
     compose_command,
     data_dir,
@@ -39,10 +41,9 @@ from pwc_exp.config.composition import (
     record_choices,
     refusals,
     register,
+    resume,
 )
 from pwc_exp.config.help import help_text
-from pwc_exp.config.model import NetworkConfig
-from pwc_exp.config.resume import AUTO, Resumption, resume
 from pwc_exp.config.schema import (
     COMMANDS,
     CONFIG_FILE,
@@ -53,7 +54,7 @@ from pwc_exp.config.schema import (
     groups,
     load,
 )
-from pwc_exp.config.training import TrainConfig, roots_of
+from pwc_exp.config.training import NetworkConfig, TrainConfig, roots_of
 from pwc_exp.errors import ConfigError, MissingInputError, OutputError, StoppedError, UserError
 from pwc_exp.stopping import QUEUE_SIGNAL
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pwc_exp import cli
 from pwc_exp.config.commands import Ended, LeaderboardConfig, Order, Seeds
-from pwc_exp.config.resume import FREE, FREE_GROUPS
+from pwc_exp.config.composition import FREE, FREE_GROUPS
 from pwc_exp.config.schema import CHOICE
 from pwc_exp.errors import MissingInputError
 
@@ -86,7 +86,7 @@ def show(config: LeaderboardConfig) -> None:
     """
     from pwc_exp import storage
     from pwc_exp.tracking.mlflow_store import tracking_uri
-    from pwc_exp.tracking.provenance import without_password
+    from pwc_exp.tracking.record import without_password
     from pwc_exp.tracking.search import search
 
     uri = tracking_uri(config.tracking.uri, Path(config.outputs))
@@ -201,7 +201,7 @@ def _columns(
 ) -> dict[str, list[str]]:
     """{heading: cells}."""
     from pwc_exp.report.pages import shortened
-    from pwc_exp.tracking.provenance import short_commit
+    from pwc_exp.tracking.record import short_commit
 
     digits = 3 if max(abs(row.value) for row in rows) >= 0.1 else 6
     settings = [settings_of(row.runs[0]) for row in rows]

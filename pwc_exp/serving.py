@@ -36,9 +36,15 @@ from pwc_exp.data.formats.headers import read_header
 from pwc_exp.data.formats.images import decode_frame
 from pwc_exp.data.formats.io import FLO_MAGIC
 from pwc_exp.errors import BusyError, UserError
-from pwc_exp.export.command import CONVENTIONS, describe_network
-from pwc_exp.export.formats import engines_of, graph_runner, read_card
-from pwc_exp.export.parity import Runner, Shape
+from pwc_exp.export.formats import (
+    CONVENTIONS,
+    Runner,
+    Shape,
+    describe_network,
+    engines_of,
+    graph_runner,
+    read_card,
+)
 from pwc_exp.flow.colour import flow_to_colour, to_bytes
 from pwc_exp.weights import load_network
 

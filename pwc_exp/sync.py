@@ -4,9 +4,9 @@ from pwc_exp import cli
 
 
 def main() -> None:
-    """Runs `pwc_exp.training.sync.sync`, imported only once the configuration is valid."""
+    """Runs `pwc_exp.training.run_dir.sync`, imported only once the configuration is valid."""
     cli.name_path("run")
-    cli.run("sync", "pwc_exp.training.sync:sync")
+    cli.run("sync", "pwc_exp.training.run_dir:sync")
 
 
 if __name__ == "__main__":

@@ -17,9 +17,8 @@ import tensorflow as tf
 from pwc_exp import checkpoints, machine, pretrained, storage
 from pwc_exp.build import build_model
 from pwc_exp.config.data import DataConfig, Dataset, MixConfig
-from pwc_exp.config.model import ModelConfig
 from pwc_exp.config.schema import BEST_KEY, CHECKPOINTS, CONFIG_FILE, load
-from pwc_exp.config.training import InferencePrecision, Precision, PrecisionConfig
+from pwc_exp.config.training import InferencePrecision, ModelConfig, Precision, PrecisionConfig
 from pwc_exp.data.datasets import CATALOGUE
 from pwc_exp.errors import DataError, MissingInputError, UserError
 from pwc_exp.models import tfoptflow, torch_weights

@@ -24,7 +24,7 @@ from pwc_exp.build import build_loss, build_model, build_optimizer  # noqa: E402
 from pwc_exp.config.composition import check, compose_command, register  # noqa: E402
 from pwc_exp.config.training import TrainConfig  # noqa: E402
 from pwc_exp.data.sample import Batch  # noqa: E402
-from pwc_exp.optimizers.adam import Average  # noqa: E402
+from pwc_exp.optimizers import Average  # noqa: E402
 from pwc_exp.training.devices import Replicas, make_replicas  # noqa: E402
 from pwc_exp.training.step import make_train_step  # noqa: E402
 

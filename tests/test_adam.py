@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pwc_exp.optimizers.adam import Adam
+from pwc_exp.optimizers import Adam
 
 LAYERS = 6
 SHAPES = {

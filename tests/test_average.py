@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pwc_exp.optimizers.adam import Average
+from pwc_exp.optimizers import Average
 
 
 class Numbers(keras.layers.Layer):

@@ -18,7 +18,7 @@ from pwc_exp.config.training import TrainConfig
 from pwc_exp.data.pipeline import eval_batches, train_batches
 from pwc_exp.flow.losses import l2_norm
 from pwc_exp.flow.resize import target_pyramid
-from pwc_exp.inference.estimation import make_levels
+from pwc_exp.inference import make_levels
 from pwc_exp.training.health import spread_over_inputs
 from pwc_exp.training.step import make_train_step
 

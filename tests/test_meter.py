@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pwc_exp.training import throughput as module
-from pwc_exp.training.throughput import Throughput
+from pwc_exp.training import state
+from pwc_exp.training.state import Throughput
 
 
 class Clock:
@@ -22,7 +22,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr(state, "time", SimpleNamespace(perf_counter=clock))
     return clock
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pwc_exp.config.resume import FREE, FREE_GROUPS, free_changes, resume
+from pwc_exp.config.composition import FREE, FREE_GROUPS, free_changes, resume
 from pwc_exp.config.schema import CONFIG_FILE, flatten, to_yaml
 from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import ConfigError, MissingInputError, ResumeError

@@ -12,7 +12,7 @@ import tensorflow as tf
 from pwc_exp.build import build_schedule
 from pwc_exp.config.training import check_covers
 from pwc_exp.errors import ConfigError
-from pwc_exp.optimizers.schedules import Constant, Cyclic, OneCycle, Restarts
+from pwc_exp.optimizers import Constant, Cyclic, OneCycle, Restarts
 
 FINE_BOUNDARIES = "schedule.boundaries=[200_000,300_000,400_000,500_000]"
 FINE_VALUES = "schedule.values=[1e-5,5e-6,2.5e-6,1.25e-6,6.25e-7]"

@@ -23,10 +23,8 @@ from PIL import Image
 
 from pwc_exp import checkpoints, serving
 from pwc_exp.build import build_model
-from pwc_exp.export.command import export
-from pwc_exp.export.formats import run_savedmodel
-from pwc_exp.export.parity import Shape, frames
-from pwc_exp.inference.estimation import Estimator
+from pwc_exp.export.formats import Shape, export, frames, run_savedmodel
+from pwc_exp.inference import Estimator
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.serving import Limits, Served, make_server
 

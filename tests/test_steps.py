@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pwc_exp import inference
 from pwc_exp.build import build_loss, build_model, build_optimizer
 from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.data.sample import Batch
-from pwc_exp.inference import estimation
-from pwc_exp.inference.estimation import make_estimate, make_eval_step, make_levels
+from pwc_exp.inference import make_estimate, make_eval_step, make_levels
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.tfoptflow import convert
 from pwc_exp.training.step import TrainStep, make_train_step
@@ -383,7 +383,7 @@ def test_the_decoder_is_compiled_where_that_pays_and_is_asked_for(
             return frame2
 
     network: Any = Network()
-    monkeypatch.setattr(estimation, "xla_pays", lambda: pays)
+    monkeypatch.setattr(inference, "xla_pays", lambda: pays)
     estimate = make_estimate(network, xla=asked)
     np.testing.assert_array_equal(estimate(tf.zeros([2]), tf.ones([2])), [1, 1])
     assert (network.decoder is not None) == compiled

@@ -14,8 +14,8 @@ from small_sets import write_sintel
 
 from pwc_exp import checkpoints
 from pwc_exp.cli import check_places
+from pwc_exp.config.composition import resume
 from pwc_exp.config.data import KittiConfig, RenderPass, SintelConfig, Split
-from pwc_exp.config.resume import resume
 from pwc_exp.config.schema import BEST_KEY, CONFIG_FILE, load, to_yaml
 from pwc_exp.config.training import TrainConfig
 from pwc_exp.data.formats.images import write_image

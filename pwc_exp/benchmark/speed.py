@@ -37,10 +37,9 @@ from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.data.pipeline import train_batches
 from pwc_exp.data.sample import Batch
 from pwc_exp.errors import ConfigError, MissingInputError
-from pwc_exp.export.formats import CARD_FILE, engines_of, read_card
-from pwc_exp.export.parity import Shape, frames
+from pwc_exp.export.formats import CARD_FILE, Shape, engines_of, frames, read_card
 from pwc_exp.flow.tensorflow_ops import on_cpu
-from pwc_exp.inference.estimation import Estimator, make_estimate
+from pwc_exp.inference import Estimator, make_estimate
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.summary import total_flops
 from pwc_exp.prediction.sources import open_source

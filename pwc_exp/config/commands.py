@@ -21,13 +21,15 @@ from pwc_exp.config.fields import (
     size,
     tcp_port,
 )
-from pwc_exp.config.model import ModelConfig, NetworkChoice, NetworkConfig
 from pwc_exp.config.training import (
     AugmentConfig,
     DestinationConfig,
     InferencePrecision,
     InferencePrecisionConfig,
     LossConfig,
+    ModelConfig,
+    NetworkChoice,
+    NetworkConfig,
     OptimizerConfig,
     PrecisionConfig,
     SearchConfig,

@@ -38,7 +38,7 @@ from pwc_exp.evaluation.report import Evaluation, as_table, as_text, render_eval
 from pwc_exp.machine import processors
 from pwc_exp.report.pictures import Gallery, panel, tiles
 from pwc_exp.tracking import Tracker
-from pwc_exp.tracking.provenance import describe_process
+from pwc_exp.tracking.record import describe_process
 
 REPORT_FILE = "report.html"
 TABLE_FILE = "table.md"

@@ -13,15 +13,14 @@ import numpy as np
 
 from pwc_exp import pretrained
 from pwc_exp.config.commands import Baseline, EvaluateConfig
-from pwc_exp.config.model import ModelConfig
 from pwc_exp.config.schema import CONFIG_FILE, load
-from pwc_exp.config.training import InferencePrecision
+from pwc_exp.config.training import InferencePrecision, ModelConfig
 from pwc_exp.data.formats.io import read_flow
 from pwc_exp.data.sample import Source
 from pwc_exp.data.source import distinct
 from pwc_exp.errors import DataError, MissingInputError
 from pwc_exp.flow.colour import to_bytes
-from pwc_exp.inference.estimation import Estimator, make_levels
+from pwc_exp.inference import Estimator, make_levels
 from pwc_exp.machine import needed
 from pwc_exp.weights import Network, WeightsInfo, load_network
 

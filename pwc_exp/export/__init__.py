@@ -1,9 +1,7 @@
 """`python -m pwc_exp.export`: a network as files: formats of other programs, or its weights.
 
-command.py         `export`: all formats that are asked for, or none
-formats.py         the formats: how each is written, and what runs it
+formats.py         `export`: how each format is written, what runs it, its error in pixels
 onnx_graph.py      the ONNX graph
-parity.py          the comparison with the network, in pixels
 weights_file.py    `export weights` and `export card`: weights in float16 with a card
 """
 
@@ -15,7 +13,7 @@ def main() -> None:
     cli.run_one_of(
         "export",
         {
-            "": "pwc_exp.export.command:export",
+            "": "pwc_exp.export.formats:export",
             "weights": "pwc_exp.export.weights_file:export_weights",
             "card": "pwc_exp.export.weights_file:measure",
         },

@@ -1,16 +1,24 @@
-"""The formats of a network: how each is written, what runs it, and how exact it must be.
+"""A network in the formats of other programs: how each is written, what runs it, how exact it is.
 
 Every format takes frame1, frame2: uint8 [B, H, W, 3], RGB, and returns the flow: float32
-[B, H, W, 2], in pixels.
+[B, H, W, 2], in pixels. `export` writes every requested format, each compared with the network on
+moving photographs; or nothing at all.
+
+<out>/<format>/...          the files of a format
+<out>/<format>/card.json    units, order, sizes, weights, versions, differences
+<out>/parity.json           the differences of all formats from the network
 
 Letters: B batch, H height, W width.
 """
 
 import json
+import logging
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -19,15 +27,128 @@ import keras
 import numpy as np
 import tensorflow as tf
 from safetensors.numpy import save
+from skimage import data as photographs
+from tqdm import tqdm
 
-from pwc_exp import checkpoints, storage
-from pwc_exp.config.commands import Format
-from pwc_exp.errors import DataError
-from pwc_exp.export.parity import Bound, Runner, Shape
+import pwc_exp
+from pwc_exp import checkpoints, machine, storage
+from pwc_exp.config.commands import DEFAULT_FORMATS, ExportConfig, Format
+from pwc_exp.config.training import InferencePrecision
+from pwc_exp.errors import DataError, ParityError
 from pwc_exp.flow.convolution import portable_only
 from pwc_exp.machine import needed
 from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.tracking import model as mlflow_model
+from pwc_exp.tracking import registry
+from pwc_exp.tracking.record import library_versions
+from pwc_exp.weights import Network, load_network
+
+# Two frames, uint8 [B, H, W, 3], RGB -> the flow, float32 [B, H, W, 2], in pixels.
+Runner = Callable[[np.ndarray, np.ndarray], np.ndarray]
+STEP = (3, 5)  # pixels, down and right, from one frame to the next
+
+
+class Shape(NamedTuple):
+    """Of a batch of pairs."""
+
+    batch: int
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.batch} x {self.height} x {self.width}"
+
+
+class Bound(NamedTuple):
+    """The pixel error that a format may have."""
+
+    mean: float
+    largest: float
+
+
+class Difference(NamedTuple):
+    """The pixel error on a batch."""
+
+    engine: str
+    shape: Shape
+    mean: float
+    largest: float
+
+
+class Case(NamedTuple):
+    """A batch, and the flow of the network."""
+
+    frame1: np.ndarray  # uint8 [B, H, W, 3]
+    frame2: np.ndarray
+    flow: np.ndarray  # float32 [B, H, W, 2], pixels
+
+
+def make_case(network: Runner, shape: Shape) -> Case:
+    """Frames of a shape, and their flow by the network itself."""
+    pair = frames(shape)
+    return Case(*pair, network(*pair))
+
+
+def frames(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+    """Two consecutive frames, uint8 [B, H, W, 3] each: a photograph that moves.
+
+    The pairs of a batch differ, so that a format that mixes them is detected.
+    """
+    pictures = [photographs.astronaut(), photographs.coffee(), photographs.chelsea()]
+    pairs = []
+    for number in range(shape.batch):
+        picture = pictures[number % len(pictures)]
+        down, right = STEP if number % 2 == 0 else STEP[::-1]
+        bottom, end = shape.height + down, shape.width + right
+        missing = [max(0, bottom - picture.shape[0]), max(0, end - picture.shape[1]), 0]
+        whole = np.pad(picture, [(0, count) for count in missing], mode="symmetric")
+        pairs.append([whole[down:bottom, right:end], whole[: shape.height, : shape.width]])
+    frame1, frame2 = (np.stack(frames) for frames in zip(*pairs, strict=True))
+    return frame1, frame2
+
+
+def check(
+    name: str, engines: Mapping[str, Runner], cases: Sequence[Case], bound: Bound
+) -> list[Difference]:
+    """Compares the flow of each engine with that of the network.
+
+    Raises:
+        ParityError: it is further away than `bound`, not finite, of another shape, or fails; or
+            the network's flow is so even that an output without any motion would pass as well.
+    """
+    found = []
+    for case in cases:
+        shape = Shape(*case.flow.shape[:3])
+        even = np.abs(case.flow - case.flow.mean(axis=(0, 1, 2))).mean()
+        if not even > bound.mean:
+            raise ParityError(
+                f"{name}: the network's flow must vary by more than {bound.mean} px for a "
+                f"comparison to mean anything. Received: {even:.2g} px at {shape}"
+            )
+        for engine, run in engines.items():
+            where = f"{name} in {engine} at {shape}"
+            mean, largest = _distance(where, run, case)
+            if not (mean <= bound.mean and largest <= bound.largest):
+                raise ParityError(
+                    f"{where}: must be within {bound.mean} px of the network in the mean and "
+                    f"{bound.largest} px at most. Received: {mean:.2g} px and {largest:.2g} px"
+                )
+            found.append(Difference(engine, shape, mean, largest))
+    return found
+
+
+def _distance(where: str, run: Runner, case: Case) -> tuple[float, float]:
+    """Mean and largest difference of the flows, in pixels."""
+    try:
+        flow = run(case.frame1, case.frame2)
+    except Exception as error:  # whatever a runtime raises for a graph that it cannot run
+        raise ParityError(f"{where}: fails; {error}") from error
+    if flow.shape != case.flow.shape or flow.dtype != np.float32:
+        raise ParityError(
+            f"{where}: must return float32 {case.flow.shape}. Received: {flow.dtype} {flow.shape}"
+        )
+    difference = np.abs(flow - case.flow)
+    return float(difference.mean()), float(difference.max())
+
 
 OUTPUT = "flow"
 CARD_FILE = "card.json"
@@ -182,7 +303,7 @@ def write_mlflow(model: PWCNet, folder: Path, shapes: Sequence[Shape]) -> None:
     """A model of MLflow around a SavedModel, which `mlflow models serve` serves."""
     with TemporaryDirectory() as temporary:
         write_savedmodel(model, Path(temporary) / "savedmodel", shapes)
-        mlflow_model.save(Path(temporary) / "savedmodel", folder)
+        registry.save_model(Path(temporary) / "savedmodel", folder)
 
 
 class Kind(NamedTuple):
@@ -201,7 +322,7 @@ KINDS = {
     Format.tflite: Kind(partial(write_tflite, half=False), run_tflite, False, ROUNDING),
     Format.tflite_fp16: Kind(partial(write_tflite, half=True), run_tflite, False, HALF),
     Format.mlflow: Kind(
-        write_mlflow, lambda folder: {"MLflow": mlflow_model.load(folder)}, True, ROUNDING
+        write_mlflow, lambda folder: {"MLflow": registry.load_model(folder)}, True, ROUNDING
     ),
 }
 
@@ -221,3 +342,105 @@ def read_card(folder: Path) -> dict[str, Any]:
 def engines_of(folder: Path) -> dict[str, Runner]:
     """What runs the exported network in `folder`, by name; refuses a folder that has none."""
     return KINDS[Format(read_card(folder)["format"])].engines(folder)
+
+
+PARITY_FILE = "parity.json"
+COPIES = 3  # of the weights, that a format takes at most
+CONVENTIONS = {
+    "input": "frame1, frame2: uint8 [batch, height, width, 3], RGB, consecutive frames",
+    "output": "flow: float32 [batch, height, width, 2]",
+    "units": "pixels of the frames",
+    "order": "x (right), y (down)",
+    "direction": "from frame1 to frame2",
+    "preprocessing": "inside: values to 0 .. 1, padding to what the network divides, and back",
+}
+
+
+def export(config: ExportConfig) -> None:
+    """Writes the network in each format, compares their flows, and prints the differences.
+
+    Raises:
+        OutputError: `out` exists or cannot be written.
+        ParityError: a format differs from the network; then `out` is not created.
+    """
+    out = Path(config.out)
+    formats = list(dict.fromkeys(config.formats or installed_formats()))
+    network = load_network(
+        run=config.run,
+        weights=config.weights,
+        model=config.model,
+        precision=InferencePrecision.fp32,
+    )
+    tf.get_logger().setLevel(logging.ERROR)  # it warns that each size is traced anew
+    shapes = {
+        name: [
+            Shape(*each) for each in (config.compared if KINDS[name].any_size else config.shapes)
+        ]
+        for name in formats
+    }
+    runner = network_runner(network.model)
+    every = dict.fromkeys(shape for of_format in shapes.values() for shape in of_format)
+    cases = {shape: make_case(runner, shape) for shape in every}
+    found: dict[Format, list[Difference]] = {}
+    needed = COPIES * len(formats) * 4 * network.model.count_params()
+    with storage.folder(out, needed=needed) as folder:
+        for name in tqdm(formats, desc="export", leave=False, disable=None):
+            kind, place = KINDS[name], folder / name
+            place.mkdir()
+            kind.write(network.model, place, shapes[name])
+            chosen = [cases[shape] for shape in shapes[name]]
+            found[name] = check(name, kind.engines(place), chosen, kind.bound)
+            card = {
+                "format": name,
+                **CONVENTIONS,
+                "shapes": "any" if kind.any_size else shapes[name],
+                **describe_network(network),
+                "versions": _versions(),
+                "bound_px": kind.bound._asdict(),
+                "differences_px": [each._asdict() for each in found[name]],
+            }
+            storage.write_file(place / CARD_FILE, json.dumps(card, indent=2).encode())
+        rows = [{"format": name, **each._asdict()} for name in found for each in found[name]]
+        storage.write_file(folder / PARITY_FILE, json.dumps(rows, indent=2).encode())
+    print(_table(out, found))
+    print(f"{out}: {', '.join(found)}")
+
+
+def installed_formats() -> list[Format]:
+    """The default formats, without those whose packages are missing; a line names each of these."""
+    formats = []
+    for name in DEFAULT_FORMATS:
+        missing = [package for package in name.packages if find_spec(package) is None]
+        if not missing:
+            formats.append(name)
+            continue
+        command = machine.install_command(EXTRA)
+        print(f"{name}: left out; {', '.join(missing)} not installed: {command}")
+    return formats
+
+
+def describe_network(network: Network) -> dict[str, Any]:
+    """Which network, with which weights."""
+    return {"model": network.model.get_config(), "weights": network.info.record()}
+
+
+def _versions() -> dict[str, str]:
+    extra = [package for package in Format.onnx.packages if find_spec(package)]
+    versions = {package: version(package) for package in extra}
+    return {"pwc_exp": pwc_exp.__version__, **library_versions(), **versions}
+
+
+def _table(out: Path, found: Mapping[Format, Sequence[Difference]]) -> str:
+    """The differences, a line for each batch."""
+    lines = [
+        "difference from the network, in pixels",
+        f"{'format':<12}{'MB':>8}  {'in':<14}{'batch x height x width':<24}"
+        f"{'mean':>10}{'largest':>10}",
+    ]
+    for name, differences in found.items():
+        files = [path for path in (out / name).rglob("*") if path.is_file()]
+        size = f"{sum(path.stat().st_size for path in files) / 1e6:.2f}"
+        for engine, shape, mean, largest in differences:
+            row = f"{name:<12}{size:>8}  {engine:<14}{shape!s:<24}{mean:>10.1e}{largest:>10.1e}"
+            lines.append(row)
+    return "\n".join(lines)

@@ -15,8 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pwc_exp.flow.cost_volume import BLOCK, VARIANCE_FLOOR
-from pwc_exp.models.layers import LEAKINESS, Convolution
-from pwc_exp.models.pwcnet import FLOW_SCALE, FlowEstimator, PWCNet
+from pwc_exp.models.pwcnet import FLOW_SCALE, LEAKINESS, Convolution, FlowEstimator, PWCNet
 
 OPSET = 17  # 16 brought GridSample
 IR_VERSION = 8  # the file format of the runtimes that came with that opset

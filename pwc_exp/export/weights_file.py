@@ -33,13 +33,12 @@ from pwc_exp.config.schema import CHECKPOINTS, CONFIG_FILE, load
 from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.data.datasets import CATALOGUE
 from pwc_exp.errors import ConfigError, DataError, OutputError, UserError
-from pwc_exp.export.parity import Shape, frames
-from pwc_exp.inference.estimation import make_estimate
+from pwc_exp.export.formats import Shape, frames
+from pwc_exp.inference import make_estimate
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.pretrained import Card, Result, Stage, TrainingData
 from pwc_exp.tracking import journal
-from pwc_exp.tracking.provenance import command_line, library_versions
-from pwc_exp.tracking.record import Record
+from pwc_exp.tracking.record import Record, command_line, library_versions
 from pwc_exp.weights import STARTED_FROM, load_weights
 
 COMPARED = Shape(1, 448, 1024)  # the pair that shows what rounding does to the flow

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from pwc_exp import storage
 from pwc_exp.config.commands import PredictConfig
 from pwc_exp.errors import DataError
-from pwc_exp.inference.estimation import Estimator
+from pwc_exp.inference import Estimator
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.prediction.outputs import SCALED, Outputs, Videos
 from pwc_exp.prediction.sources import OF_ONE_PAIR, Pair, Source, open_source

@@ -17,9 +17,8 @@ from omegaconf import OmegaConf
 
 from pwc_exp import storage
 from pwc_exp.config.fields import Settings, check, not_negative, positive
-from pwc_exp.config.model import ModelConfig
 from pwc_exp.config.schema import CONFIG_FILE, load, read_as
-from pwc_exp.config.training import PrecisionConfig
+from pwc_exp.config.training import ModelConfig, PrecisionConfig
 from pwc_exp.errors import ConfigError, DataError
 
 FOLDER = Path(__file__).resolve().parent

@@ -12,8 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pwc_exp.cli import check_places
-from pwc_exp.config.composition import check, refusals, register
-from pwc_exp.config.resume import FREE_GROUPS, changes, in_words
+from pwc_exp.config.composition import FREE_GROUPS, changes, check, in_words, refusals, register
 from pwc_exp.config.schema import CONFIG_FILE, SWEEP_FILE, load
 from pwc_exp.config.sweeps import AUTO, LocalConfig
 from pwc_exp.config.training import TrainConfig

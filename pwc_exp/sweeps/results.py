@@ -15,8 +15,7 @@ from pwc_exp.stopping import asked_by_file
 from pwc_exp.sweeps.folder import Child, rounded
 from pwc_exp.tracking import journal, record
 from pwc_exp.tracking.journal import Point
-from pwc_exp.tracking.provenance import short_commit
-from pwc_exp.tracking.record import Record
+from pwc_exp.tracking.record import Record, short_commit
 
 RATE = "time/steps_per_second"
 _PRUNED = "pruned"  # how the reason begins that a run is given to stop

@@ -19,8 +19,7 @@ from pwc_exp.sweeps.launchers import Launcher
 from pwc_exp.sweeps.results import Objective, Outcome, Status, read_outcome, seed_groups, table_row
 from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.mlflow_store import where_to_look
-from pwc_exp.tracking.provenance import command_line
-from pwc_exp.tracking.record import place_name
+from pwc_exp.tracking.record import command_line, place_name
 from pwc_exp.tracking.registry import Registered, register
 
 _GOOD = (Status.FINISHED, Status.PRUNED)

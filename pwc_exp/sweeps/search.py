@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from optuna.trial import TrialState
 
+from pwc_exp.config.composition import changes
 from pwc_exp.config.fields import check, nearest
-from pwc_exp.config.resume import changes
 from pwc_exp.config.schema import CONFIG_FILE
 from pwc_exp.config.sweeps import Direction, OptunaConfig
 from pwc_exp.config.training import OWN, TrainConfig

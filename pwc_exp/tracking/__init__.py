@@ -1,14 +1,13 @@
 """Tracks a run: its folder is the queue, from which MLflow and TensorBoard are brought up to date.
 
-tracker.py              what a command uses
+tracker.py              what a command uses; brings the stores up to what the folder holds
 journal.py              metrics.jsonl and images.jsonl: all points and pictures
-record.py               run.json: what a run is, how it was resumed and how it ended; its sweep
-sync.py                 brings the stores up to what the folder holds, once or in a thread
+record.py               run.json: what produced a run, how it was resumed and ended; its sweep
 mlflow_store.py         the run on a tracking server or in an SQLite file; mlflow.json
 tensorboard_store.py    the run in an event file; tensorboard.json
-provenance.py           what produced a run: commit, command line, versions
-search.py registry.py   finds runs in MLflow; registers the best run of a sweep as a model
-model.py served_code.py an MLflow model around a SavedModel, for MLflow's server
+search.py               finds runs in MLflow
+registry.py             models in MLflow: the best run of a sweep; an exported network to serve
+served_code.py          the code inside an exported network
 """
 
 from pwc_exp.tracking.tracker import Tracker

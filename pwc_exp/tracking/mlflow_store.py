@@ -31,8 +31,7 @@ from pwc_exp import storage
 from pwc_exp.errors import BusyError, MissingInputError, UserError
 from pwc_exp.tracking import journal
 from pwc_exp.tracking.journal import Picture, Point
-from pwc_exp.tracking.provenance import without_password
-from pwc_exp.tracking.record import UID, Record, sweep_of
+from pwc_exp.tracking.record import UID, Record, sweep_of, without_password
 
 if TYPE_CHECKING:
     import mlflow

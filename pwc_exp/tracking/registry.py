@@ -1,18 +1,24 @@
-"""The best run of a sweep: marked as such, its best checkpoint registered as a model in MLflow.
+"""Models in MLflow: the best run of a sweep, registered; an exported network, as a model to serve.
 
     mlflow.artifacts.download_artifacts("models:/<name>@best")
 
-returns the folder of the checkpoint.
+returns the folder of the best checkpoint of a sweep.
+
+Letters: B batch, H height, W width.
 """
 
+import os
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from pwc_exp.errors import MissingInputError
 from pwc_exp.tracking.mlflow_store import SyncState, clean_tags, connect, destination, mlflow_errors
-from pwc_exp.tracking.record import Sweep, sweep_of
+from pwc_exp.tracking.record import Sweep, library_versions, sweep_of
 
 if TYPE_CHECKING:
     import mlflow
@@ -110,3 +116,50 @@ def _mark(client: "mlflow.MlflowClient", run: "Run", sweep: Sweep) -> None:
         if other.data.tags.get("parent") == sweep.name and other.info.run_id != run.info.run_id:
             client.delete_tag(other.info.run_id, BEST_TAG)
     client.set_tag(run.info.run_id, BEST_TAG, "true")
+
+
+CODE = Path(__file__).with_name("served_code.py")
+REQUIREMENTS = ("mlflow", "tensorflow", "numpy")
+ANY = -1
+
+
+def save_model(saved_model: Path, folder: Path) -> None:
+    """Writes the folder of a model that maps uint8 frames to flow, in pixels.
+
+    Args:
+        saved_model: with a signature frame1, frame2 -> flow; it is copied.
+        folder: it must be empty or missing.
+    """
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    frame = np.dtype(np.uint8), (ANY, ANY, ANY, 3)
+    flow = np.dtype(np.float32), (ANY, ANY, ANY, 2)
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(*frame, "frame1"), TensorSpec(*frame, "frame2")]),
+        outputs=Schema([TensorSpec(*flow)]),
+    )
+    versions = library_versions()
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that an example of the input could be given
+        mlflow.pyfunc.save_model(
+            folder,
+            python_model=str(CODE),
+            artifacts={"savedmodel": str(saved_model)},
+            signature=signature,
+            pip_requirements=[f"{name}=={versions[name]}" for name in REQUIREMENTS],
+        )
+
+
+def load_model(folder: Path) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Loads such a model: two frames, uint8 [B, H, W, 3] -> flow [B, H, W, 2], pixels."""
+    import mlflow
+
+    loaded = mlflow.pyfunc.load_model(str(folder))
+
+    def run(frame1: np.ndarray, frame2: np.ndarray) -> np.ndarray:
+        return loaded.predict({"frame1": frame1, "frame2": frame2})
+
+    return run

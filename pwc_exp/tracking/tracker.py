@@ -1,25 +1,186 @@
-"""What a command logs about its run: values, pictures, tags, files and data sets."""
+"""What a command logs about its run, and the stores that are brought up to date with it.
+
+Values, pictures, tags, files and data sets go to the folder of the run. `sync` brings MLflow and
+TensorBoard up to what the folder holds, once; `Synchronizer`, every few seconds in a thread.
+"""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self, SupportsFloat
+from typing import Protocol, Self, SupportsFloat
 
 import numpy as np
 
 from pwc_exp import storage
 from pwc_exp.errors import BusyError, OutputError
-from pwc_exp.tracking import record, sync
-from pwc_exp.tracking.journal import Journal
-from pwc_exp.tracking.mlflow_store import MlflowStore, destination, is_file
-from pwc_exp.tracking.provenance import without_password
-from pwc_exp.tracking.record import Record
-from pwc_exp.tracking.sync import BackgroundSync, Store
+from pwc_exp.tracking.journal import PICTURE_FILE, Journal
+from pwc_exp.tracking.mlflow_store import MlflowStore, destination, is_file, mlflow_errors, shorten
+from pwc_exp.tracking.record import FILE as RECORD_FILE
+from pwc_exp.tracking.record import Record, without_password
 
+PERIOD = 2.0  # seconds
+_LONGEST_PAUSE = 60.0  # seconds, between attempts at a store that fails
 _LOG = logging.getLogger(__name__)
+
+
+class Store(Protocol):
+    """A place that shows a run. Opening and syncing it may fail in any way, and be repeated."""
+
+    def sync(self, status: str | None) -> None:
+        """Stores what it lacks. status: FINISHED, FAILED or KILLED; None while the run lasts."""
+
+
+def sync(
+    run_dir: Path,
+    *,
+    params: Mapping[str, object],
+    artifacts: Mapping[str, Path],
+    uri: str | None,
+    experiment: str,
+    outputs: Path,
+    tensorboard: bool,
+) -> MlflowStore:
+    """Brings the stores up to what the folder of a run that no process trains holds.
+
+    Args:
+        run_dir: the run's folder, which must be locked.
+        params: the flat configuration.
+        artifacts: files and folders to copy, by their paths in MLflow.
+        uri: MLflow's address; None for where the run is, $MLFLOW_TRACKING_URI, or an SQLite file.
+        outputs: the folder of all runs.
+        tensorboard: whether the run has an event file.
+
+    Returns:
+        The run in MLflow, which says what was sent, and where MLflow shows it.
+
+    Raises:
+        MissingInputError: the folder is not that of a run.
+        DataError: its files are damaged.
+        BusyError: MLflow does not answer, or refuses.
+    """
+    record = Record.load(run_dir)
+    import_pictures(run_dir)
+    if tensorboard:
+        open_event_file(run_dir, params).sync(record.status)
+    with mlflow_errors(destination(run_dir, uri, outputs), "does not take what is sent"):
+        store = MlflowStore(
+            run_dir,
+            params=params,
+            artifacts=artifacts,
+            uri=uri,
+            experiment=experiment,
+            outputs=outputs,
+        )
+        store.sync(record.status, record.ended_at)
+    return store
+
+
+def import_pictures(run_dir: Path) -> None:
+    """Lists the pictures of a run of an earlier version, which are in its event file only."""
+    folder, *known = (run_dir / name for name in ("tensorboard", "tensorboard.json", PICTURE_FILE))
+    if folder.exists() and not any(path.exists() for path in known):
+        from pwc_exp.tracking import tensorboard_store
+
+        tensorboard_store.import_pictures(run_dir)
+
+
+def open_event_file(run_dir: Path, params: Mapping[str, object]) -> Store:
+    """The run in TensorBoard, whose import takes long."""
+    from pwc_exp.tracking.tensorboard_store import EventFile
+
+    return EventFile(run_dir, params)
+
+
+class BackgroundSync:
+    """A thread that keeps one store up to date; a store that is slow or fails stops no run.
+
+    The first failure is logged as a warning, and so is a store that is incomplete when the run
+    ends.
+    """
+
+    def __init__(
+        self, name: str, open_store: Callable[[], Store], *, remedy: str, required: bool = False
+    ) -> None:
+        """Starts.
+
+        Args:
+            name: of the store, in warnings.
+            open_store: called in the thread, and again after each failure.
+            remedy: what sends the rest, in warnings.
+            required: the caller of `wait_until_open` reports a store that cannot be opened.
+        """
+        self._name = name
+        self._open_store = open_store
+        self._remedy = remedy
+        self._store: Store | None = None
+        self._status: str | None = None
+        self._ended = threading.Event()
+        self._opened = threading.Event()
+        self._complete = False
+        self._warned = required
+        self._reason = "it does not answer"
+        # A daemon, because a store that hangs must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name=f"{name} sync", daemon=True)
+        self._thread.start()
+
+    def wait_until_open(self, seconds: float) -> str | None:
+        """Waits for the store, and returns what is wrong if it cannot be opened by then."""
+        opened = self._opened.wait(seconds)
+        return None if opened else f"{self._name} cannot be reached ({self._reason})"
+
+    def end(self, status: str) -> None:
+        """Has the store told `status` after everything else; returns at once."""
+        self._status = status
+        self._ended.set()
+
+    def join(self, deadline: float) -> None:
+        """Waits for that, and gives up when `time.monotonic()` is `deadline`."""
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        if not self._complete:
+            _LOG.warning(
+                "%s is incomplete at the end of the run (%s); %s",
+                self._name,
+                self._reason,
+                self._remedy,
+            )
+
+    def _run(self) -> None:
+        failures = 0
+        while True:
+            ended = self._ended.is_set()  # before the attempt, which then includes the end
+            failures = 0 if self._attempt() else failures + 1
+            if ended:
+                self._complete = failures == 0
+                return
+            self._ended.wait(min(PERIOD * 2 ** min(failures, 10), _LONGEST_PAUSE))
+
+    def _attempt(self) -> bool:
+        try:
+            if self._store is None:
+                self._store = self._open_store()
+                if not self._opened.is_set():
+                    self._opened.set()
+                    self._warned = False
+            self._store.sync(self._status)
+        except Exception as error:  # of whatever kind: the run is worth more than its pictures
+            self._store = None
+            self._reason = shorten(error)
+            if not self._warned:
+                _LOG.warning(
+                    "%s does not take what is sent; the run continues, and %s (%s)",
+                    self._name,
+                    self._remedy,
+                    self._reason,
+                )
+            self._warned = True
+            return False
+        return True
+
+
 _CLOSE_SECONDS = 60.0  # for what is not sent yet when the run ends
 _SERVER_SECONDS = 15.0  # for a required server to answer
 _FILE_SECONDS = 120.0  # for a required SQLite file, whose tables may have to be created
@@ -69,7 +230,7 @@ class Tracker:
         """
         storage.make_folder(self.run_dir)
         storage.remove_leftovers(self.run_dir)
-        sync.import_pictures(self.run_dir)
+        import_pictures(self.run_dir)
         self._journal = Journal(self.run_dir)
         self._record = self._make_record()
         self._record.save(self.run_dir)
@@ -78,7 +239,7 @@ class Tracker:
         self._stores: list[BackgroundSync] = []
         self._to_mlflow = self._start_mlflow() if self.mlflow else None
         if self.tensorboard:
-            self._start("TensorBoard", lambda: sync.open_event_file(self.run_dir, self.params))
+            self._start("TensorBoard", lambda: open_event_file(self.run_dir, self.params))
         return self
 
     def __exit__(
@@ -151,7 +312,7 @@ class Tracker:
         return self._to_mlflow.wait_until_open(_FILE_SECONDS if is_file(uri) else _SERVER_SECONDS)
 
     def _make_record(self) -> Record:
-        path = self.run_dir / record.FILE
+        path = self.run_dir / RECORD_FILE
         if self.resumed_at is None or not path.exists():  # or it was killed before that
             return Record.new(self.run_name, self.tags)
         resumed = Record.load(self.run_dir)

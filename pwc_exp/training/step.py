@@ -17,7 +17,7 @@ from pwc_exp.data.sample import Batch
 from pwc_exp.flow.losses import LossFn
 from pwc_exp.flow.metrics import endpoint_error
 from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.optimizers.adam import Average
+from pwc_exp.optimizers import Average
 
 TrainStep = Callable[[Batch], dict[str, tf.Tensor]]
 

@@ -19,7 +19,7 @@ from pwc_exp.data.source import origins
 from pwc_exp.evaluation.bootstrap import intervals
 from pwc_exp.evaluation.metrics import BY_NAME
 from pwc_exp.flow.metrics import COUNT, SUMS, mean_of_sums
-from pwc_exp.inference.estimation import EvalStep, make_estimate, make_eval_step, make_levels
+from pwc_exp.inference import EvalStep, make_estimate, make_eval_step, make_levels
 from pwc_exp.report.pictures import panel
 from pwc_exp.stopping import log
 from pwc_exp.tracking import Tracker

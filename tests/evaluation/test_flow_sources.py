@@ -28,7 +28,7 @@ from pwc_exp.evaluation.flow_sources import (
     _grey,
     build_flow_sources,
 )
-from pwc_exp.export.command import export
+from pwc_exp.export.formats import export
 
 DATA = ("data=synthetic", "data.crop=[32,48]")
 WRITERS = {

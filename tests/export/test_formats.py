@@ -21,9 +21,18 @@ from pwc_exp.cli import check_places
 from pwc_exp.config.commands import Format
 from pwc_exp.errors import ConfigError, DataError, OutputError, ParityError
 from pwc_exp.export import formats
-from pwc_exp.export.command import export, installed_formats
-from pwc_exp.export.formats import engines_of, graph_runner, network_runner, trace
-from pwc_exp.export.parity import Bound, Runner, Shape, frames
+from pwc_exp.export.formats import (
+    Bound,
+    Runner,
+    Shape,
+    engines_of,
+    export,
+    frames,
+    graph_runner,
+    installed_formats,
+    network_runner,
+    trace,
+)
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.weights import load_weights
 

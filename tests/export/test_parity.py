@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pwc_exp.errors import ParityError
-from pwc_exp.export.parity import Bound, Shape, check, frames, make_case
+from pwc_exp.export.formats import Bound, Shape, check, frames, make_case
 
 BOUND = Bound(mean=0.01, largest=0.1)
 SHAPES = (Shape(1, 20, 33), Shape(2, 8, 10))

@@ -19,7 +19,7 @@ from pwc_exp.data.formats.io import write_flo
 from pwc_exp.errors import ConfigError, DataError, OutputError
 from pwc_exp.evaluation.evaluator import evaluate
 from pwc_exp.export import weights_file
-from pwc_exp.export.parity import Shape
+from pwc_exp.export.formats import Shape
 from pwc_exp.export.weights_file import export_weights, measure
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.pretrained import Card

@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 from small_runs import COMPLETE
 
+from pwc_exp import inference
 from pwc_exp.build import build_model
 from pwc_exp.errors import DeviceMemoryError
-from pwc_exp.inference import estimation
-from pwc_exp.inference.estimation import KEPT_SIZES, Estimator
+from pwc_exp.inference import KEPT_SIZES, Estimator
 from pwc_exp.models.pwcnet import PWCNet
 
 HEIGHT, WIDTH = 50, 70
@@ -45,7 +45,7 @@ def constant(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, ...]]]
         shapes.append(tuple(frame1.shape))
         return tf.ones((*frame1.shape[:3], 2))
 
-    monkeypatch.setattr(estimation, "make_estimate", lambda model, xla: estimate)
+    monkeypatch.setattr(inference, "make_estimate", lambda model, xla: estimate)
     yield shapes
 
 
@@ -96,7 +96,7 @@ def test_a_frame_that_does_not_fit_is_refused_in_one_line(
     model: PWCNet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = SimpleNamespace(available=1000)
-    monkeypatch.setattr(estimation.psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(inference.psutil, "virtual_memory", lambda: free)
     with pytest.raises(DeviceMemoryError, match=r"56 x 72 .* need about .* GB, more than is free"):
         Estimator(model)(pictures(1), pictures(1))
 
@@ -107,7 +107,7 @@ def test_under_a_memory_limit_the_flow_is_the_same(
     pair = pictures(1, 200, 330), pictures(2, 200, 330)[1:]
     (expected,) = estimator(*pair)
     memory = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=0))
-    monkeypatch.setattr(estimation.psutil, "Process", lambda: memory)
+    monkeypatch.setattr(inference.psutil, "Process", lambda: memory)
     limited = Estimator(model, memory_limit=8.6e-3)
     (flow,) = limited(*pair)
     assert limited.account(200, 330)["tiles_of_levels"]["2"] > 1

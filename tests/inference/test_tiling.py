@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 from small_runs import COMPLETE
 
+from pwc_exp import inference
 from pwc_exp.build import build_model
 from pwc_exp.errors import DeviceMemoryError
-from pwc_exp.inference import tiling
-from pwc_exp.inference.tiling import TiledEstimate, kept_bytes, least_bytes, spans
+from pwc_exp.inference import TiledEstimate, kept_bytes, least_bytes, spans
 
 HEIGHT, WIDTH = 232, 264
 # The larger networks' parts: dense estimators, a context network at every level.
@@ -61,7 +61,7 @@ def test_tiled_equals_whole(
     keras.utils.set_random_seed(3)
     model = build_model(config.model, config.precision)
     costs = {2: 1, 3: 3 if 3 in tiled_levels else 1}
-    monkeypatch.setattr(tiling, "decoding_bytes", lambda model, level: costs[level])
+    monkeypatch.setattr(inference, "decoding_bytes", lambda model, level: costs[level])
     sizes = {level: (HEIGHT >> level, WIDTH >> level) for level in costs}
     room = max(least_bytes(model, level, size) for level, size in sizes.items())
     tiled = TiledEstimate(model, HEIGHT, WIDTH, memory=kept_bytes(model, HEIGHT, WIDTH) + room)

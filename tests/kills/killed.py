@@ -33,11 +33,11 @@ def main() -> None:
 def _import_all() -> None:
     cli.prepare_environment()
 
-    import pwc_exp.tracking.sync
     import pwc_exp.tracking.tensorboard_store
+    import pwc_exp.tracking.tracker
     import pwc_exp.training.loop
 
-    pwc_exp.tracking.sync.PERIOD = 0.05  # so that a kill meets the stores at work
+    pwc_exp.tracking.tracker.PERIOD = 0.05  # so that a kill meets the stores at work
 
 
 def _train(job: dict[str, Any]) -> None:

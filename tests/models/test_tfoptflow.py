@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pwc_exp import inference
 from pwc_exp.build import build_model
 from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.errors import DataError
-from pwc_exp.inference import estimation
-from pwc_exp.inference.estimation import make_estimate
+from pwc_exp.inference import make_estimate
 from pwc_exp.models.pwcnet import PWCNet
 from pwc_exp.models.tfoptflow import convert, weight_name
 
@@ -95,7 +95,7 @@ def test_the_compiled_estimate_is_the_originals_flow(
     shared: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(estimation, "xla_pays", lambda: True)  # on every machine
+    monkeypatch.setattr(inference, "xla_pays", lambda: True)  # on every machine
     data = Case(shared / f"parity/io_{case}.npz")
     estimate = make_estimate(network(case[:2]), xla=xla)
     flow = estimate(data.frame1, data.frame2)[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pwc_exp.config.resume import Resumption, resume
+from pwc_exp.config.composition import Resumption, resume
 from pwc_exp.config.schema import CONFIG_FILE, SWEEP_FILE, load
 from pwc_exp.errors import DataError, ResumeError
 from pwc_exp.sweeps.folder import SweepFolder, make_child, sweeps_in

@@ -15,7 +15,7 @@ from pwc_exp.config.commands import SyncConfig
 from pwc_exp.errors import ResumeError
 from pwc_exp.sweeps.folder import SweepFolder
 from pwc_exp.tracking.record import Record
-from pwc_exp.training.sync import sync
+from pwc_exp.training.run_dir import sync
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from tracked import RUN, TREE, images, in_mlflow, make_tracker, metrics, shown
 
-from pwc_exp.tracking import Tracker, journal, sync
+from pwc_exp.tracking import Tracker, journal, tracker
 from pwc_exp.tracking.mlflow_store import SyncState
 
 PATIENCE = 180.0  # seconds, for a server to start and for points to arrive
@@ -94,7 +94,7 @@ def check(root: Path) -> None:
 def test_a_server_that_comes_and_goes_gets_everything_and_holds_up_nothing(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync, "_LONGEST_PAUSE", 1.0)
+    monkeypatch.setattr(tracker, "_LONGEST_PAUSE", 1.0)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from pwc_exp.tracking import provenance
+from pwc_exp.tracking import record
 
 
 def test_commit_is_that_of_the_checkout_that_tracks_the_package(tmp_path: Path) -> None:
@@ -16,19 +16,19 @@ def test_commit_is_that_of_the_checkout_that_tracks_the_package(tmp_path: Path) 
         command = ["git", "-C", str(package), *identity, *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    assert provenance.git_state(package) == {}
+    assert record.git_state(package) == {}
     git("init", "..")
     git("commit", "--allow-empty", "-m", "of another project")
-    assert provenance.git_state(package) == {}  # as in a virtual environment inside a checkout
+    assert record.git_state(package) == {}  # as in a virtual environment inside a checkout
     git("add", ".")
     git("commit", "-m", "first")
     commit = git("rev-parse", "HEAD")
-    assert provenance.git_state(package) == {"commit": commit, "dirty": "false"}
+    assert record.git_state(package) == {"commit": commit, "dirty": "false"}
     (package / "new.py").touch()
-    assert provenance.git_state(package) == {"commit": commit, "dirty": "true"}
+    assert record.git_state(package) == {"commit": commit, "dirty": "true"}
 
 
 def test_passwords_are_cut_out_of_addresses() -> None:
     command = "python -m pwc_exp.train tracking.uri=http://me:secret@host:5000/a@b data.root=/c@d"
     shown = "python -m pwc_exp.train tracking.uri=http://host:5000/a@b data.root=/c@d"
-    assert provenance.without_password(command) == shown
+    assert record.without_password(command) == shown

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tracked import FAR, FakeStore
 
-from pwc_exp.tracking import sync
-from pwc_exp.tracking.sync import BackgroundSync
+from pwc_exp.tracking import mlflow_store, tracker
+from pwc_exp.tracking.tracker import BackgroundSync
 
 FAILED = (
     "Store does not take what is sent; the run continues, and do something "
@@ -20,8 +20,8 @@ INCOMPLETE = "Store is incomplete at the end of the run ({}); do something"
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sync, "PERIOD", 0.001)
-    monkeypatch.setattr(sync, "_LONGEST_PAUSE", 0.001)
+    monkeypatch.setattr(tracker, "PERIOD", 0.001)
+    monkeypatch.setattr(tracker, "_LONGEST_PAUSE", 0.001)
 
 
 def start(store: Any) -> BackgroundSync:
@@ -101,7 +101,7 @@ def test_the_caller_that_requires_a_store_learns_why_it_does_not_open(
 
 def test_messages_of_errors_are_short_and_hide_passwords() -> None:
     error = ConnectionError("at http://me:secret@host/a\n" + "x" * 500 + " the cause")
-    text = sync.shorten(error)
+    text = mlflow_store.shorten(error)
     assert text.startswith("ConnectionError: at http://host/a x")
     assert text.endswith("the cause")
     assert len(text) < 230

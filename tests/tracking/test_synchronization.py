@@ -20,7 +20,7 @@ from pwc_exp.config.training import DestinationConfig, TrackingConfig
 from pwc_exp.errors import BusyError, ConfigError, DataError, MissingInputError
 from pwc_exp.tracking import journal, mlflow_store, record
 from pwc_exp.tracking.record import Record
-from pwc_exp.training.sync import sync
+from pwc_exp.training.run_dir import sync
 
 NOTHING = "sent     nothing: all of it is there"
 Run = Callable[..., Path]

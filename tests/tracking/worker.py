@@ -20,7 +20,7 @@ from tracked import TREE, make_tracker
 
 import pwc_exp.tracking.tensorboard_store  # noqa: F401
 from pwc_exp import storage
-from pwc_exp.tracking import sync
+from pwc_exp.tracking import tracker as tracker_module
 
 sys.path.append(str(Path(__file__).parents[1] / "kills"))
 from kill_points import BY_NAME, install
@@ -30,7 +30,7 @@ PICTURE_EVERY = 4
 
 
 def main(root: Path, point: str, end: int) -> None:
-    sync.PERIOD = 0.05
+    tracker_module.PERIOD = 0.05
     storage.remove_leftovers(root)
     checkpoint = root / "checkpoint"
     start = int(checkpoint.read_text()) if checkpoint.exists() else None

@@ -1,1 +1,0 @@
-"""Optimizers, learning-rate schedules and the moving average of weights."""
