@@ -4,8 +4,8 @@ from pwc_exp import cli
 
 
 def main() -> None:
-    """Runs `submission.submit.submit`, imported only once the configuration is valid."""
-    cli.run("submit", "pwc_exp.submission.submit:submit")
+    """Runs `pwc_exp.submission.submit`, imported only once the configuration is valid."""
+    cli.run("submit", "pwc_exp.submission:submit")
 
 
 if __name__ == "__main__":

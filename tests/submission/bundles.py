@@ -9,7 +9,7 @@ import pytest
 from pwc_exp.config.commands import BenchmarkName
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo, write_flo5, write_kitti_png
-from pwc_exp.submission.benchmarks import BENCHMARKS
+from pwc_exp.submission import BENCHMARKS
 
 HEIGHT, WIDTH = 32, 48
 FRAMES = {

@@ -13,7 +13,7 @@ from bundles import HEIGHT, LAYOUTS, WIDTH, Root, Run, flow_of, make_roots, writ
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo, write_flo5, write_kitti_png
 from pwc_exp.errors import DataError
-from pwc_exp.submission.submit import submit
+from pwc_exp.submission import submit
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from pwc_exp.data.formats.io import (
 )
 from pwc_exp.errors import ConfigError, DataError, MissingInputError, OutputError
 from pwc_exp.evaluation.evaluator import evaluate
-from pwc_exp.submission.submit import submit
+from pwc_exp.submission import submit
 
 
 @pytest.fixture
