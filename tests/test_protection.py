@@ -96,19 +96,16 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_as_if_it_had_not(
     config = small("steps=6", "ema_decay=0.9")
     whole, broken = tmp_path / "train/whole", tmp_path / "train/broken"
     end = train(config, whole)
-    started = config
-    for step in (3, 4):  # of these, one would have been saved and evaluated
-        stop_at(step, monkeypatch)
-        with pytest.raises(SystemExit) as stopped:
-            train(started, broken)
-        assert stopped.value.code == 128 + signal.SIGTERM
-        assert f"python -m pwc_exp.train resume={broken}" in capsys.readouterr().out
-        newest = checkpoints.latest(broken / "checkpoints")
-        assert newest is not None
-        assert newest.name == f"step-{step:08d}"
-        started = resumed(config, broken)
+    stop_at(3, monkeypatch)  # which would be neither saved nor evaluated
+    with pytest.raises(SystemExit) as stopped:
+        train(config, broken)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert f"python -m pwc_exp.train resume={broken}" in capsys.readouterr().out
+    newest = checkpoints.latest(broken / "checkpoints")
+    assert newest is not None
+    assert newest.name == "step-00000003"
 
-    assert train(started, broken) == end
+    assert train(resumed(config, broken), broken) == end
     first, second = last_arrays(whole), last_arrays(broken)
     assert first.keys() == second.keys()
     assert all(np.array_equal(first[name], second[name]) for name in first)

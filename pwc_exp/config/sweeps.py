@@ -15,8 +15,6 @@ Sampler = StrEnum("Sampler", ["tpe", "random"])
 # Which trials are stopped early: those worse than half of the finished ones at the same step; all
 # but the best 1 / reduction_factor at each of several steps.
 Pruner = StrEnum("Pruner", ["none", "median", "hyperband"])
-# Which values of an objective are good.
-Direction = StrEnum("Direction", ["minimize", "maximize"])
 
 
 class GridConfig(Settings):
@@ -59,14 +57,6 @@ class OptunaConfig(Settings):
         single = len(keys) == 1 and keys != [SECONDS]
         requirement = "must be none with several objectives, and with seconds"
         self.require(single or self.pruner == Pruner.none, "pruner", requirement)
-
-    @property
-    def directions(self) -> dict[str, Direction]:
-        """The direction of each objective, in order."""
-        return {
-            key: Direction.maximize if key in self.maximize else Direction.minimize
-            for key in self.objectives
-        }
 
 
 class LocalConfig(Settings):

@@ -3,7 +3,6 @@
 pages.py     renders the Jinja templates in templates/, and formats what they show
 figures.py   line, bar and scatter charts by matplotlib, as inline SVG
 pictures.py  samples as pictures: frames, flow, errors, pyramid levels
-sweep.py     a sweep: its summary, its page, and its tables for the terminal and for Markdown
 
-The contents of other pages are made by those who know them: `pwc_exp.evaluation`.
+The contents of pages are made by those who know them: `pwc_exp.evaluation`, `pwc_exp.sweeps`.
 """

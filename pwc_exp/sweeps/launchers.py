@@ -27,8 +27,7 @@ from pwc_exp.sweeps.folder import LOG, Child, SweepFolder
 
 PROGRAM = (sys.executable, "-m", "pwc_exp.train")
 _VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
-_PROCESS_POLL = 0.1  # seconds
-_FILE_POLL = 0.5  # seconds
+_POLL = 0.2  # seconds
 _SAVE_TIMEOUT = 600.0  # seconds that a child may take to save its state
 _FREE_TIMEOUT = 120.0  # seconds that the child of a killed sweep may still hold its folder
 _SET_PDEATHSIG = 1  # of Linux's prctl(2)
@@ -56,18 +55,19 @@ class LocalLauncher:
     """Runs one child on each share, as processes that end with this one."""
 
     sweep: SweepFolder
-    shares: Sequence[Share]
     signals: StopSignals
+    shares: Sequence[Share]
 
     @property
     def at_once(self) -> int:
         """How many children run at a time."""
         return len(self.shares)
 
-    def run(self, children: Iterator[Child], on_start: Callable[[Child], None]) -> Iterator[Ended]:
+    def run(self, children: Iterator[Child], poll: Callable[[], None]) -> Iterator[Ended]:
         """Yields the children that have ended; the next one is only taken when it can start.
 
-        A signal is passed on once to the running children, and no others start.
+        A signal is passed on once to the running children, and no others start. `poll` is called
+        several times a second.
         """
         free = list(self.shares)
         running: list[_Running] = []
@@ -76,7 +76,6 @@ class LocalLauncher:
             while True:
                 while free and self.signals.received is None and (child := next(children, None)):
                     share = free.pop(0)
-                    on_start(child)
                     running.append(_Running(child, share, self._start(child, share)))
                 if not running:
                     return
@@ -88,13 +87,13 @@ class LocalLauncher:
                     free.append(done.share)
                     log = self.sweep.run_dir(done.child) / LOG
                     yield done.child, _exit_reason(log, done.process.returncode)
-                time.sleep(_PROCESS_POLL)
+                time.sleep(_POLL)
+                poll()
         finally:  # nothing is left unless an exception ended the loop
             self._stop(running, signal.SIGTERM)
-            deadline = time.monotonic() + _SAVE_TIMEOUT
             for entry in running:
                 with suppress(subprocess.TimeoutExpired):
-                    entry.process.wait(max(0.0, deadline - time.monotonic()))
+                    entry.process.wait(_SAVE_TIMEOUT)
                 entry.process.kill()
 
     def _start(self, child: Child, share: Share) -> "subprocess.Popen[bytes]":
@@ -126,11 +125,9 @@ class LocalLauncher:
         """Waits while the child of a sweep that was killed still saves its state."""
         deadline = time.monotonic() + _FREE_TIMEOUT
         while file.exists() and time.monotonic() < deadline and self.signals.received is None:
-            try:
-                with storage.lock(file):
-                    return
-            except BusyError:
-                time.sleep(_FILE_POLL)
+            with suppress(BusyError), storage.lock(file):
+                return
+            time.sleep(_POLL)
 
     def _stop(self, running: Sequence[_Running], number: signal.Signals) -> None:
         for entry in running:
@@ -149,23 +146,25 @@ class HydraLauncher:
     still queued then makes one step, and saves. at_once: children of a batch; None: all.
     """
 
-    launcher: hydra.plugins.launcher.Launcher
     sweep: SweepFolder
     signals: StopSignals
+    launcher: hydra.plugins.launcher.Launcher
     at_once: int | None
 
-    def run(self, children: Iterator[Child], on_start: Callable[[Child], None]) -> Iterator[Ended]:
-        """Yields the children that have ended; those of a batch end together."""
+    def run(self, children: Iterator[Child], poll: Callable[[], None]) -> Iterator[Ended]:
+        """Yields the children that have ended; those of a batch end together.
+
+        `poll` is called several times a second, by another thread while this one waits.
+        """
         batch: list[Child] = []
 
-        def forward_stop() -> None:
+        def look() -> None:
             for child in batch if self.signals.received is not None else ():
                 self.sweep.ask_to_stop(child, "the sweep was stopped")
+            poll()
 
         while self.signals.received is None and (batch := list(islice(children, self.at_once))):
-            for child in batch:
-                on_start(child)
-            with polling(forward_stop):
+            with _polling(look):
                 reasons = self._launch(batch)
             yield from zip(batch, reasons, strict=True)
 
@@ -178,11 +177,9 @@ class HydraLauncher:
             # Some children may have finished all the same: their folders say so.
             reason = f"the launcher failed ({type(error).__name__}: {_one_line(error)})"
             return [reason] * len(batch)
-        failed = [result.status == JobStatus.FAILED for result in results]
-        values = [result._return_value for result in results]  # what `return_value` would raise
         return [
-            (_one_line(value) or type(value).__name__) if wrong else ""
-            for wrong, value in zip(failed, values, strict=True)
+            _one_line(result._return_value) if result.status == JobStatus.FAILED else ""
+            for result in results
         ]
 
 
@@ -239,12 +236,12 @@ def find_gpus(environment: Mapping[str, str]) -> list[str]:
 
 
 @contextmanager
-def polling(look: Callable[[], None]) -> Iterator[None]:
-    """Calls `look` twice a second, in a thread, until the block ends."""
+def _polling(look: Callable[[], None]) -> Iterator[None]:
+    """Calls `look` again and again, in a thread, until the block ends."""
     ended = threading.Event()
 
     def poll() -> None:
-        while not ended.wait(_FILE_POLL):
+        while not ended.wait(_POLL):
             look()
 
     thread = threading.Thread(target=poll, name="sweep", daemon=True)
@@ -270,4 +267,4 @@ def _exit_reason(log: Path, code: int) -> str:
 
 
 def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:_MAX_REASON]
+    return " ".join(str(error).split())[:_MAX_REASON] or type(error).__name__

@@ -1,6 +1,5 @@
 """Runs a sweep: starts children, logs their results, summarizes them for terminal and MLflow."""
 
-import math
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,14 +8,24 @@ from pathlib import Path
 
 from pwc_exp import checkpoints, storage
 from pwc_exp.config.data import name_of
-from pwc_exp.config.schema import CHECKPOINTS, CONFIG_FILE, ERROR_LOG, SWEEP_FILE, load
+from pwc_exp.config.schema import CHECKPOINTS, CONFIG_FILE, ERROR_LOG, LOCK_FILE, SWEEP_FILE, load
 from pwc_exp.config.training import TrainConfig
 from pwc_exp.errors import MissingInputError, SweepError, UserError
-from pwc_exp.report.sweep import SweepSummary, markdown_table, render, text_table
 from pwc_exp.stopping import STOP_FILE, StopSignals, log
-from pwc_exp.sweeps.folder import LOCK_FILE, LOG, PAGE, PICTURES, TABLE, Child, SweepFolder
+from pwc_exp.sweeps.folder import (
+    LOG,
+    PAGE,
+    PICTURES,
+    TABLE,
+    Child,
+    Objective,
+    Outcome,
+    Status,
+    SweepFolder,
+    read_outcome,
+)
 from pwc_exp.sweeps.launchers import Launcher
-from pwc_exp.sweeps.results import Objective, Outcome, Status, read_outcome, seed_groups, table_row
+from pwc_exp.sweeps.report import SweepSummary, markdown_table, render, text_table
 from pwc_exp.tracking import Tracker
 from pwc_exp.tracking.mlflow_store import where_to_look
 from pwc_exp.tracking.record import command_line, place_name
@@ -34,6 +43,7 @@ class SweepRunner:
     name: of the sweep's run in MLflow.
     config: of a child; all children are tracked at the same place.
     tracker: of the sweep's run.
+    objectives: the first one ranks the children.
     outcomes: of each child, by number.
     """
 
@@ -42,7 +52,7 @@ class SweepRunner:
     config: TrainConfig
     tracker: Tracker
     signals: StopSignals
-    objective: Objective
+    objectives: Sequence[Objective]
     outcomes: dict[int, Outcome] = field(default_factory=dict)
 
     def add(self, children: Iterable[tuple[Child, TrainConfig | None]]) -> None:
@@ -62,7 +72,7 @@ class SweepRunner:
 
     def read(self, child: Child, reason: str = "") -> Outcome:
         """Reads the result of a child. reason: why its process failed, if it did."""
-        outcome = read_outcome(self.sweep.run_dir(child), self.objective.key)
+        outcome = read_outcome(self.sweep.run_dir(child), self.objectives[0].key)
         if reason and outcome.status not in _GOOD:
             status = Status.FAILED if outcome.status == Status.WAITING else outcome.status
             outcome = outcome._replace(status=status, reason=reason)
@@ -77,58 +87,60 @@ class SweepRunner:
         done: int,
         total: int,
         on_end: Callable[[Child, Outcome], None] = lambda child, outcome: None,
+        poll: Callable[[], None] = lambda: None,
     ) -> None:
-        """Runs children; `done` of `total` have ended before. `on_end` is given each result."""
+        """Runs children; `done` of `total` have ended before.
+
+        `on_end` is given each result; `poll` is called while children run.
+        """
         labels: dict[int, str] = {}
+        objective = self.objectives[0]
 
-        def start(child: Child) -> None:
-            run_dir = self.sweep.run_dir(child)
-            (run_dir / STOP_FILE).unlink(missing_ok=True)  # of the time before
-            (run_dir / ERROR_LOG).unlink(missing_ok=True)
-            labels[child.number] = f"[{done + len(labels) + 1}/{total}] {child.name}"
-            log(f"{labels[child.number]}   {run_dir / LOG}")
+        def starting() -> Iterator[Child]:
+            for child in children:
+                run_dir = self.sweep.run_dir(child)
+                (run_dir / STOP_FILE).unlink(missing_ok=True)  # of the time before
+                (run_dir / ERROR_LOG).unlink(missing_ok=True)
+                labels[child.number] = f"[{done + len(labels) + 1}/{total}] {child.name}"
+                log(f"{labels[child.number]}   {run_dir / LOG}")
+                yield child
 
-        for child, reason in launcher.run(children, start):
+        for child, reason in launcher.run(starting(), poll):
             outcome = self.read(child, reason)
             on_end(child, outcome)
-            value = f"{self.objective.value(outcome):.4g} {self.objective.unit}".rstrip()
+            value = f"{objective.value(outcome):.4g} {objective.unit}".rstrip()
             log(f"{labels[child.number]}   {outcome.status}   {outcome.reason or value}")
             self._log()
 
     def best(self) -> Child | None:
         """The finished child with the best value."""
-        sign = 1 if self.objective.lower_is_better else -1
-        found = [
-            (sign * self.objective.value(self.outcomes[child.number]), child.number, child)
-            for child in self.sweep.children
-            if self.outcomes[child.number].status == Status.FINISHED
-        ]
-        return min((each for each in found if not math.isnan(each[0])), default=(0, 0, None))[2]
+        ranked = self.objectives[0].ranked(self.sweep.children, self.outcomes)
+        return ranked[0] if ranked else None
 
-    def summary(
-        self, *, notes: Sequence[str] = (), pictures: Mapping[str, bytes] | None = None
-    ) -> SweepSummary:
-        """The content of tables and page."""
-        best = self.best()
-        return SweepSummary(
+    def close(
+        self,
+        *,
+        notes: Sequence[str] = (),
+        pictures: Mapping[str, bytes] | None = None,
+        front: Sequence[int] = (),
+    ) -> None:
+        """Summarizes the sweep on the terminal, in its folder and in MLflow: see `SweepSummary`."""
+        commits = sorted({each.commit for each in self.outcomes.values() if each.commit})
+        if len(commits) > 1:
+            differ = "children ran on different commits (+: with changed files)"
+            notes = [*notes, f"{differ}: {', '.join(commits)}"]
+        summary = SweepSummary(
             title=f"Sweep {self.name}",
             command=_command(),
-            children=[
-                table_row(child, self.outcomes[child.number], self.objective)
-                for child in self.sweep.children
-            ],
-            objective=self.objective.label,
-            lower_is_better=self.objective.lower_is_better,
-            best=best.number if best else None,
-            groups=seed_groups(self.sweep.children, self.outcomes, self.objective),
-            notes=[*notes, *_commit_notes(self.outcomes.values())],
+            children=self.sweep.children,
+            outcomes=self.outcomes,
+            objectives=self.objectives,
+            notes=notes,
             pictures=pictures or {},
+            front=front,
         )
-
-    def close(self, summary: SweepSummary) -> None:
-        """Shows the summary on the terminal, in the sweep's folder and in MLflow."""
         log(text_table(summary))
-        folder = self.sweep.path
+        folder, tracking = self.sweep.path, self.config.tracking
         storage.write_file(folder / PAGE, render(summary).encode())
         storage.write_file(folder / TABLE, markdown_table(summary).encode())
         for name, png in summary.pictures.items():
@@ -139,7 +151,6 @@ class SweepRunner:
         for name in (PAGE, TABLE, SWEEP_FILE):
             self.tracker.artifact(folder / name, "")
         log(f"page    {folder / PAGE}")
-        tracking = self.config.tracking
         if tracking.mlflow or tracking.tensorboard:
             lines = where_to_look(
                 folder,
@@ -149,8 +160,8 @@ class SweepRunner:
                 mlflow=tracking.mlflow,
             )
             log("\n".join(lines))
-        model = self._register_best()
-        self.tracker.tag(_NOTE, f"{model}\n\n{markdown_table(summary)}".strip())
+        link = self._register_best() if tracking.mlflow else ""
+        self.tracker.tag(_NOTE, f"{link}\n\n{markdown_table(summary)}".strip())
 
     def finish(self, *, all_needed: bool) -> None:
         """Ends the process with an error unless all children have finished, or at least one.
@@ -185,17 +196,16 @@ class SweepRunner:
             for status in (Status.FINISHED, Status.FAILED, Status.PRUNED)
         }
         if best := self.best():
-            values["sweep/best"] = self.objective.value(self.outcomes[best.number])
+            values["sweep/best"] = self.objectives[0].value(self.outcomes[best.number])
             self.tracker.tag("best_child", best.name)
         logged = self.tracker.history("sweep/finished")
         self.tracker.scalars(max(logged, default=0) + 1, values)
 
     def _register_best(self) -> str:
         """Registers the best child's best checkpoint in MLflow; the link to it, as Markdown."""
-        best = self.best()
-        if best is None or not self.config.tracking.mlflow:
+        best, uri, outputs = self.best(), self.config.tracking.uri, Path(self.config.outputs)
+        if best is None:
             return ""
-        uri, outputs = self.config.tracking.uri, Path(self.config.outputs)
         try:
             registered = register_best(self.sweep.run_dir(best), uri=uri, outputs=outputs)
         except UserError as error:
@@ -208,7 +218,7 @@ class SweepRunner:
 
 @contextmanager
 def open_runner(
-    sweep: SweepFolder, config: TrainConfig, objective: Objective
+    sweep: SweepFolder, config: TrainConfig, objectives: Sequence[Objective]
 ) -> Iterator[SweepRunner]:
     """Holds the sweep's folder, and its run in MLflow, while the block runs it.
 
@@ -216,8 +226,8 @@ def open_runner(
         BusyError: another process runs the sweep.
     """
     storage.make_folder(sweep.path)
-    name = place_name(sweep.path, Path(config.outputs))
-    tags = {"kind": "sweep", "recipe": config.name, "dataset": name_of(config.data)}
+    outputs, tracking = Path(config.outputs), config.tracking
+    name = place_name(sweep.path, outputs)
     with ExitStack() as stack:
         stack.enter_context(storage.lock(sweep.path / LOCK_FILE))
         continued = (sweep.path / SWEEP_FILE).exists()
@@ -229,18 +239,23 @@ def open_runner(
             sweep.path,
             run_name=name,
             params=sweep.params,
-            tags={"run_dir": str(sweep.path), **tags},
-            uri=config.tracking.uri,
-            experiment=config.tracking.experiment,
-            outputs=Path(config.outputs),
-            mlflow=config.tracking.mlflow,
+            tags={
+                "run_dir": str(sweep.path),
+                "kind": "sweep",
+                "recipe": config.name,
+                "dataset": name_of(config.data),
+            },
+            uri=tracking.uri,
+            experiment=tracking.experiment,
+            outputs=outputs,
+            mlflow=tracking.mlflow,
             tensorboard=False,
-            required=config.tracking.required,
-            resumed_at=len(sweep.children) if (sweep.path / SWEEP_FILE).exists() else None,
+            required=tracking.required,
+            resumed_at=len(sweep.children) if continued else None,
         )
         stack.enter_context(tracker)
         tracker.wait_for_mlflow()  # so that children find the run that they are children of
-        runner = SweepRunner(sweep, name, config, tracker, signals, objective)
+        runner = SweepRunner(sweep, name, config, tracker, signals, objectives)
         for child in sweep.children:
             runner.read(child)
         yield runner
@@ -273,11 +288,3 @@ def _command() -> str:
     """The command of this process; it continues the sweep, so nothing asks for a new one."""
     given = shlex.split(command_line())
     return shlex.join(argument for argument in given if argument not in _NEW)
-
-
-def _commit_notes(outcomes: Iterable[Outcome]) -> list[str]:
-    """A note if children ran with different code."""
-    commits = sorted({outcome.commit for outcome in outcomes if outcome.commit})
-    if len(commits) < 2:
-        return []
-    return [f"children ran on different commits (+: with changed files): {', '.join(commits)}"]

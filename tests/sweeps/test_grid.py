@@ -97,14 +97,18 @@ def test_a_failed_child_is_shown_with_its_reason_and_the_others_run(run: Run) ->
     assert parent.data.metrics["sweep/failed"] >= 3
 
 
-def test_the_same_command_continues_and_trains_nothing_again(run: Run) -> None:
+def test_the_same_command_trains_nothing_again_and_a_named_sweep_may_grow(run: Run) -> None:
     run("seed=0,1")
     calls()
     ending = run("seed=0,1")
     assert ending.code == 0
     assert "2 of 2 children have finished before" in ending.out
     assert calls() == []
-    assert len(sweeps()) == 1
+    (sweep,) = sweeps()
+    assert run("seed=0,1,2", f"sweep.resume={sweep.path}").code == 0
+    assert calls() == ["new 2"]
+    (sweep,) = sweeps()
+    assert [child.number for child in sweep.children] == [0, 1, 2]
 
 
 def test_failed_children_are_tried_again_and_count_as_finished_then(run: Run) -> None:
@@ -121,43 +125,27 @@ def test_failed_children_are_tried_again_and_count_as_finished_then(run: Run) ->
     assert parent.data.tags["best_child"] == "seed=13"
 
 
-@pytest.mark.parametrize("given", [["sweep.resume=null"], ["hydra.sweep.dir=outputs/train/two"]])
-def test_a_new_sweep_can_be_asked_for(run: Run, given: list[str]) -> None:
-    run("seed=0,1", "hydra.sweep.dir=outputs/train/one")
-    assert run("seed=0,1", *given).code == 0
-    assert calls() == ["new 0", "new 1", "new 0", "new 1"]
-    assert len(sweeps()) == 2
+def test_a_new_sweep_can_be_asked_for(run: Run) -> None:
+    for given in ("hydra.sweep.dir=outputs/one/1", "hydra.sweep.dir=outputs/one/2"):
+        assert run("seed=0,1", given).code == 0
+    assert run("seed=0,1", "sweep.resume=null").code == 0
+    assert calls() == ["new 0", "new 1"] * 3
+    assert len(sweeps()) == 3
 
 
-def test_a_sweep_given_by_its_folder_may_grow(run: Run) -> None:
+def test_a_sweep_is_not_continued_with_other_arguments(run: Run) -> None:
     run("seed=0,1")
     (sweep,) = sweeps()
     calls()
-    assert run("seed=0,1,2", f"sweep.resume={sweep.path}").code == 0
-    assert calls() == ["new 2"]
-    (sweep,) = sweeps()
-    assert [child.number for child in sweep.children] == [0, 1, 2]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "change"),
-    [
+    for arguments, change in (
         (["seed=0,1", "steps=6"], "steps 4 -> 6"),
         (["seed=0,1", "batch_size=2,4"], "batch_size None -> 2,4"),
         (["seed=0", "batch_size=2"], "seed 0,1 -> 0, batch_size None -> 2"),
-    ],
-)
-def test_other_arguments_are_refused_or_begin_another_sweep(
-    run: Run, arguments: list[str], change: str
-) -> None:
-    run("seed=0,1")
-    (sweep,) = sweeps()
-    calls()
-    ending = run(*arguments, f"sweep.resume={sweep.path}")
-    assert ending.code == ResumeError.exit_code
-    assert f"must continue with the arguments that it was started with. Received: {change}" in (
-        ending.err
-    )
+    ):
+        ending = run(*arguments, f"sweep.resume={sweep.path}")
+        assert ending.code == ResumeError.exit_code
+        expected = "must continue with the arguments that it was started with. Received: "
+        assert expected + change in ending.err
     assert calls() == []
 
 
@@ -209,12 +197,6 @@ def test_a_mistake_costs_one_line(run: Run, arguments: list[str], message: str) 
     assert message in ending.err
     assert len(ending.err.splitlines()) == 1
     assert calls() == []
-
-
-@pytest.mark.slow
-def test_seeds_are_summed_up(run: Run) -> None:
-    ending = run("model=tiny,sm", "seed=0,1")
-    assert re.search(r"model=tiny\s+2\s.*3\.000.*1\.414", ending.out), ending.out
 
 
 @pytest.mark.slow

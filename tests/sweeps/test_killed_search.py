@@ -11,47 +11,57 @@ from pathlib import Path
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from optuna.trial import TrialState
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pwc_exp import storage
 from pwc_exp.config.sweeps import OptunaConfig, Pruner
-from pwc_exp.sweeps.study import Distribution, Proposal, Search
+from pwc_exp.sweeps.search import end, open_study, report
+from pwc_exp.sweeps.space import Distribution
 
 KILLS = 3
 SAID = "said.txt"
 
 
-def open_search(folder: Path) -> Search:
-    space: dict[str, Distribution] = {
-        "a": FloatDistribution(0, 1),
-        "b": FloatDistribution(0, 1),
-        "model": CategoricalDistribution(("tiny", "sm")),
-    }
+SPACE: dict[str, Distribution] = {
+    "a": FloatDistribution(0, 1),
+    "b": FloatDistribution(0, 1),
+    "model": CategoricalDistribution(("tiny", "sm")),
+}
+
+
+def open_search(folder: Path) -> Study:
     config = OptunaConfig(pruner=Pruner.median, startup_trials=3)
-    return Search(folder, "sweep", space, config, jobs=1, steps=40)
+    return open_study(folder, "sweep", config, jobs=1, steps=40)
+
+
+def running(study: Study) -> list[FrozenTrial]:
+    return study.get_trials(states=[TrialState.RUNNING])
 
 
 def search_until_killed(folder: Path) -> None:
-    search = open_search(folder)
+    study = open_search(folder)
 
     def say(*words: object) -> None:
         storage.append_line(folder / SAID, " ".join(map(str, words)))
 
-    def attempt(word: str, proposal: Proposal) -> None:
-        number, values = proposal
-        say(word, number, *values.values())
-        value = float(values["a"])
+    def attempt(word: str, trial: Trial | FrozenTrial) -> None:
+        number, value = trial.number, float(trial.params["a"])
+        say(word, number, *(trial.params[key] for key in SPACE))
         for step in range(10, 50, 10):
-            if search.report(number, step, value + 1 / step):
-                search.end(number, TrialState.PRUNED)
+            if report(study, number, step, value + 1 / step):
+                end(study, number, TrialState.PRUNED)
                 return say("pruned", number)
-        search.end(number, TrialState.COMPLETE, [value])
+        end(study, number, TrialState.COMPLETE, [value])
         return say("told", number, repr(value))
 
-    for running in search.running():
-        attempt("again", running)
+    for trial in running(study):
+        if len(trial.params) < len(SPACE):  # killed before it had all its values
+            study.tell(trial.number, state=TrialState.FAIL)
+        else:
+            attempt("again", trial)
     while True:
-        attempt("asked", search.ask())
+        attempt("asked", study.ask(SPACE))
 
 
 def lines_said(folder: Path) -> list[list[str]]:
@@ -75,11 +85,11 @@ def kill_amid(folder: Path, lines: int, wait: float) -> None:
 def test_a_killed_search_loses_no_trial_and_doubles_none(tmp_path: Path) -> None:
     for kill in range(KILLS):
         kill_amid(tmp_path, lines=3, wait=0.02 * kill)
-    search = open_search(tmp_path)
+    study = open_search(tmp_path)
     said: defaultdict[str, list[tuple[int, list[str]]]] = defaultdict(list)
     for word, told, *rest in lines_said(tmp_path):
         said[word].append((int(told), rest))
-    trials = search.trials
+    trials = study.trials
     assert [trial.number for trial in trials] == list(range(len(trials)))
     assert len(said["told"]) >= KILLS
     for number, (value,) in said["told"]:
@@ -93,8 +103,9 @@ def test_a_killed_search_loses_no_trial_and_doubles_none(tmp_path: Path) -> None
         assert values == [repr(params["a"]), repr(params["b"]), params["model"]]
         assert asked.get(number, values) == values
     assert len(asked) == len(said["asked"])  # no number was given out twice
-    assert len(search.running()) <= 1
-    assert search.finished + len(search.running()) == len(trials)
+    assert len(running(study)) <= 1
+    finished = sum(trial.state.is_finished() for trial in trials)
+    assert finished + len(running(study)) == len(trials)
 
 
 if __name__ == "__main__":

@@ -92,8 +92,8 @@ def run(
     launcher: Any, at_once: int | None, folder: Path, signals: StopSignals | None = None
 ) -> list[str]:
     sweep = SweepFolder(path=folder, arguments=[], definition={})
-    made = HydraLauncher(launcher, sweep, signals or StopSignals(), at_once)
-    return [reason for _, reason in made.run(iter(CHILDREN), lambda child: None)]
+    made = HydraLauncher(sweep, signals or StopSignals(), launcher, at_once)
+    return [reason for _, reason in made.run(iter(CHILDREN), lambda: None)]
 
 
 def test_a_failed_job_has_its_reason_in_one_line(tmp_path: Path) -> None:

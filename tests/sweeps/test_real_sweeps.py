@@ -9,8 +9,7 @@ import mlflow
 import pytest
 from mlflow.entities import Run as MlflowRun
 
-from pwc_exp.sweeps.folder import SweepFolder
-from pwc_exp.sweeps.results import Status, read_outcome
+from pwc_exp.sweeps.folder import Status, SweepFolder, read_outcome
 
 pytestmark = pytest.mark.slow
 SMALL = (

@@ -95,18 +95,16 @@ def launcher(choice: str, *overrides: str) -> Any:
 
 def test_a_child_on_slurm_is_one_task_with_one_gpu_of_one_job_array() -> None:
     values = launcher("slurm", "hydra.launcher.partition=gpu")
-    shares = {key: values[key] for key in ("nodes", "tasks_per_node", "gpus_per_node")}
-    assert shares == {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": 1}
-    assert (values["partition"], values["array_parallelism"]) == ("gpu", 16)
+    expected = {
+        **{"nodes": 1, "tasks_per_node": 1, "gpus_per_node": 1},
+        **{"partition": "gpu", "array_parallelism": 16, "max_num_timeout": 0},
+        "signal_delay_s": 120,  # before the end
+        "setup": ["export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK"],  # srun keeps the processors
+        "submitit_folder": "${hydra.sweep.dir}/.submitit/%j",
+    }
+    assert {key: values[key] for key in expected} == expected
     assert values["_target_"].endswith(".SlurmLauncher")
-    assert values["submitit_folder"] == "${hydra.sweep.dir}/.submitit/%j"
-
-
-def test_slurm_signals_before_the_end_and_srun_keeps_the_processors() -> None:
-    values = launcher("slurm")
-    assert values["signal_delay_s"] == 120
-    assert values["max_num_timeout"] == 0
-    assert values["setup"] == ["export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK"]
+    assert launcher("slurm_local")["_target_"].endswith(".LocalLauncher")
 
 
 def test_the_pages_launcher_is_slurms_with_its_values(tmp_path: Path) -> None:
@@ -122,10 +120,6 @@ def test_the_pages_launcher_is_slurms_with_its_values(tmp_path: Path) -> None:
     }
 
 
-def test_slurm_can_be_tried_out_on_this_machine() -> None:
-    assert launcher("slurm_local")["_target_"].endswith(".LocalLauncher")
-
-
 @pytest.mark.parametrize(
     ("choice", "address", "gpus"), [("ray_cluster", "auto", 1), ("ray_local", "local", 0)]
 )
@@ -136,25 +130,16 @@ def test_a_child_on_ray_is_a_process_of_its_own(choice: str, address: str, gpus:
     assert (values["remote"]["max_calls"], values["remote"]["max_retries"]) == (1, 0)
 
 
-@pytest.mark.parametrize(
-    ("choice", "package"),
-    [
-        ("slurm", "submitit"),
-        ("slurm_local", "submitit"),
-        ("ray_cluster", "ray"),
-        ("ray_local", "ray"),
-    ],
-)
-def test_a_missing_extra_is_named(
-    choice: str, package: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     composition.register()
     Plugins.instance()  # looks for them, once
     repository = ConfigStore.instance().repo["hydra"].get("launcher", {})
     for plugin in composition.PLUGINS:
         monkeypatch.delitem(repository, f"{plugin.rpartition('/')[2]}.yaml", raising=False)
-    with pytest.raises(MissingExtraError, match=f"pip install 'hydra-{package}-launcher"):
-        composition.compose_command("train", [f"hydra/launcher={choice}"])
+    packages = {"slurm": "submitit", "slurm_local": "submitit", "ray_local": "ray"}
+    for choice, package in {**packages, "ray_cluster": "ray"}.items():
+        with pytest.raises(MissingExtraError, match=f"pip install 'hydra-{package}-launcher"):
+            composition.compose_command("train", [f"hydra/launcher={choice}"])
 
 
 def sweep(

@@ -110,7 +110,8 @@ def make_sweep(folder: Path, children: dict[str, str]) -> Record:
         }
         for number, (child, name) in enumerate(children.items())
     ]
-    (folder / SWEEP_FILE).write_text(json.dumps({"definition": {}, "children": described}))
+    content = {"arguments": [], "definition": {}, "children": described}
+    (folder / SWEEP_FILE).write_text(json.dumps(content))
     sweep = Record.new(f"{folder.parent.name}/{folder.name}", {"kind": "sweep"})
     sweep.save(folder)
     return sweep

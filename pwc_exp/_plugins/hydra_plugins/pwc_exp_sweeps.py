@@ -24,7 +24,7 @@ class _Sweeper(Sweeper):
 
     def context(self, arguments: list[str]) -> Any:
         """The sweep with the `arguments` of the command line."""
-        from pwc_exp.sweeps.context import SweepContext
+        from pwc_exp.sweeps.sweeper import SweepContext
 
         return SweepContext(*self.hydra, arguments, self.settings["resume"])
 
@@ -35,9 +35,9 @@ class GridSweeper(_Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Runs the sweep that `arguments`, of the command line, describe."""
         from pwc_exp.config.sweeps import GridConfig
-        from pwc_exp.sweeps import grid
+        from pwc_exp.sweeps.sweeper import sweep_grid
 
-        grid.sweep(GridConfig(**self.settings), self.context(arguments))
+        sweep_grid(GridConfig(**self.settings), self.context(arguments))
 
 
 class OptunaSweeper(_Sweeper):
@@ -50,9 +50,9 @@ class OptunaSweeper(_Sweeper):
 
         config = OptunaConfig(**self.settings)
         needed("optuna", "tune")
-        from pwc_exp.sweeps import search
+        from pwc_exp.sweeps.search import sweep_search
 
-        search.sweep(config, self.context(arguments))
+        sweep_search(config, self.context(arguments))
 
 
 class LocalLauncher(Launcher):

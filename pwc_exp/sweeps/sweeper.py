@@ -1,5 +1,6 @@
-"""What Hydra gives a sweep: how children are composed, where the sweep is, what runs children."""
+"""What Hydra gives a sweep; and the sweep over every combination of values: hydra/sweeper=grid."""
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,16 +15,22 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pwc_exp.cli import check_places
 from pwc_exp.config.composition import FREE_GROUPS, changes, check, in_words, refusals, register
 from pwc_exp.config.schema import CONFIG_FILE, SWEEP_FILE, load
-from pwc_exp.config.sweeps import AUTO, LocalConfig
+from pwc_exp.config.sweeps import AUTO, GridConfig, LocalConfig
 from pwc_exp.config.training import TrainConfig
-from pwc_exp.errors import ConfigError, OutputError, ResumeError
+from pwc_exp.errors import ConfigError, OutputError, ResumeError, UserError
 from pwc_exp.machine import processors
 from pwc_exp.stopping import StopSignals, log
-from pwc_exp.sweeps.folder import Child, SweepFolder, sweeps_in
+from pwc_exp.sweeps.folder import (
+    Child,
+    Objective,
+    Status,
+    SweepFolder,
+    make_child,
+    read_outcome,
+    sweeps_in,
+)
 from pwc_exp.sweeps.launchers import HydraLauncher, Launcher, LocalLauncher, divide, find_gpus
-from pwc_exp.sweeps.results import Status, read_outcome
-
-_OTHERWISE = "sweep.resume=null starts a new sweep"
+from pwc_exp.sweeps.runner import open_runner
 
 
 class SweepContext(NamedTuple):
@@ -42,12 +49,10 @@ class SweepContext(NamedTuple):
 
     def parse(self, params: Mapping[str, Any]) -> list[Override]:
         """Parses `params`, of the preset, and the arguments: the last one of each key counts."""
-        texts = {key: "null" if value is None else value for key, value in params.items()}
+        preset = [f"{k}={'null' if value is None else value}" for k, value in params.items()]
         parser = OverridesParser.create(config_loader=self.hydra.config_loader)
         with refusals("train"):
-            parsed = parser.parse_overrides(
-                [*(f"{key}={text}" for key, text in texts.items()), *self.arguments]
-            )
+            parsed = parser.parse_overrides([*preset, *self.arguments])
         return list({override.get_key_element(): override for override in parsed}.values())
 
     def compose(self, child: Child, sweep: SweepFolder) -> TrainConfig:
@@ -87,12 +92,12 @@ class SweepContext(NamedTuple):
         found = self._find(new)
         if found is None:
             return new
-        swept = {o.get_key_element() for o in overrides if o.is_sweep_override()}
-        if not may_grow or self.resume in (None, AUTO):
-            swept = set()
-        for key in swept & {key for child in found.children for key in child.values}:
-            found.definition[key] = definition[key]
-        refuse_changes("arguments", found, _changes(found, new))
+        differ = _changes(found, new)
+        if may_grow and self.resume not in (None, AUTO):
+            swept = {o.get_key_element() for o in overrides if o.is_sweep_override()}
+            grown = swept & {key for child in found.children for key in child.values}
+            differ = {key: pair for key, pair in differ.items() if key not in grown}
+        refuse_changes("arguments", found, differ)
         found.arguments, found.definition = new.arguments, definition
         return found
 
@@ -112,8 +117,8 @@ class SweepContext(NamedTuple):
             if sweep.arguments == new.arguments:
                 return sweep
         if others and read_outcome(others[0].path, "").status != Status.FINISHED:
-            changes = in_words(_changes(others[0], new))
-            log(f"note    {others[0].path} has not finished; this is another sweep: {changes}")
+            differ = in_words(_changes(others[0], new))
+            log(f"note    {others[0].path} has not finished; this is another sweep: {differ}")
         return None
 
     def make_launcher(
@@ -130,13 +135,13 @@ class SweepContext(NamedTuple):
                 found=find_gpus(os.environ),
                 processors=processors(),
             )
-            return LocalLauncher(sweep, shares, signals)
+            return LocalLauncher(sweep, signals, shares)
         with open_dict(self.config):
             self.config.hydra.sweep.dir = str(sweep.path)
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.hydra, task_function=self.task, config=self.config
         )
-        return HydraLauncher(launcher, sweep, signals, at_once)
+        return HydraLauncher(sweep, signals, launcher, at_once)
 
 
 def refuse_changes(
@@ -151,7 +156,7 @@ def refuse_changes(
     if refused:
         raise ResumeError(
             f"{sweep.path} must continue with the {what} that it was started with. Received: "
-            f"{in_words(refused)}. {_OTHERWISE}"
+            f"{in_words(refused)}. sweep.resume=null starts a new sweep"
         )
 
 
@@ -160,3 +165,66 @@ def _changes(then: SweepFolder, now: SweepFolder) -> dict[str, tuple[object, obj
     keys = {**then.definition, **now.definition}
     pairs = {key: (then.definition.get(key), now.definition.get(key)) for key in keys}
     return {key: (old, new) for key, (old, new) in pairs.items() if old != new}
+
+
+def sweep_grid(config: GridConfig, context: SweepContext) -> None:
+    """Runs a child for each combination of values, except those that have finished already.
+
+    All children are composed and checked before the first one starts.
+
+    Raises:
+        UserError: an argument is refused, or children failed.
+    """
+    overrides = context.parse(config.params)
+    swept = {o.get_key_element(): _values(o) for o in overrides if o.is_sweep_override()}
+    fixed = [
+        f"{o.get_key_element()}={o.get_value_element_as_str()}"
+        for o in overrides
+        if not o.is_sweep_override()
+    ]
+    folder = context.open_folder(overrides, may_grow=True)
+    children = _children(swept, fixed, folder)
+    configs = []
+    for child in children:
+        try:
+            configs.append(context.compose(child, folder))
+        except UserError as error:
+            raise type(error)(f"{error} (of child {child.number}, {child.name})") from error
+    with open_runner(folder, configs[0], [Objective(configs[0].best_metric)]) as runner:
+        launcher = context.make_launcher(folder, runner.signals, at_once=None)
+        runner.add(zip(children, configs, strict=True))
+        left = [c for c in children if runner.outcomes[c.number].status != Status.FINISHED]
+        finished = len(children) - len(left)
+        if finished:
+            log(f"{finished} of {len(children)} children have finished before")
+        runner.run(iter(left), launcher, done=finished, total=len(children))
+        runner.close()
+        runner.finish(all_needed=True)
+
+
+def _children(
+    swept: Mapping[str, Sequence[str]], fixed: Sequence[str], folder: SweepFolder
+) -> list[Child]:
+    """A child for each combination; those that the folder has keep their number and folder."""
+    known = {frozenset(child.values.items()): child for child in folder.children}
+    numbers = itertools.count(max((child.number for child in folder.children), default=-1) + 1)
+    children = []
+    for combination in itertools.product(*swept.values()):
+        values = dict(zip(swept, combination, strict=True))
+        old = known.get(frozenset(values.items()))
+        child = make_child(old.number if old else next(numbers), values, fixed)
+        children.append(child._replace(folder=old.folder) if old else child)
+    return children
+
+
+def _values(override: Override) -> list[str]:
+    key = override.get_key_element()
+    if not override.is_discrete_sweep():
+        raise ConfigError(
+            f"{key}: a grid needs single values; an interval is searched by hydra/sweeper=optuna. "
+            f"Received: {override.input_line}"
+        )
+    values = list(override.sweep_string_iterator())
+    if len(set(values)) != len(values) or not values:
+        raise ConfigError(f"{key}: values must be different, at least one. Received: {values}")
+    return values
