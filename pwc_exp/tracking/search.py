@@ -24,7 +24,6 @@ class Found:
     """
 
     run_id: str
-    experiment_id: str
     name: str
     status: str
     started: int
@@ -70,7 +69,6 @@ def _found(run: "Run") -> Found:
     inputs = run.inputs.dataset_inputs if run.inputs else []
     return Found(
         run_id=run.info.run_id,
-        experiment_id=run.info.experiment_id,
         name=run.info.run_name,
         status=run.info.status,
         started=run.info.start_time,

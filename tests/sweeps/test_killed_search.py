@@ -61,7 +61,7 @@ def search_until_killed(folder: Path) -> None:
         else:
             attempt("again", trial)
     while True:
-        attempt("asked", study.ask(SPACE))
+        attempt("asked", study.ask(dict(SPACE)))
 
 
 def lines_said(folder: Path) -> list[list[str]]:

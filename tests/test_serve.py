@@ -1,4 +1,4 @@
-"""The server: frames in, flow out, one clear line for anything else, and an end that waits."""
+"""The server: frames in, flow out, a one-line error for anything else, a graceful shutdown."""
 
 import base64
 import io
@@ -21,14 +21,14 @@ import requests
 from free_ports import free_ports
 from PIL import Image
 
-from pwc_exp import checkpoints, serving
+from pwc_exp import checkpoints, serve
 from pwc_exp.build import build_model
-from pwc_exp.export.formats import Shape, export, frames, run_savedmodel
+from pwc_exp.config.commands import ServeConfig
+from pwc_exp.export.formats import Runner, Shape, export, frames, run_savedmodel
 from pwc_exp.inference import Estimator
 from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.serving import Limits, Served, make_server
 
-LIMITS = Limits(max_bytes=60_000, max_pixels=1000, seconds=1.0, waiting=2)
+CONFIG = ServeConfig(max_megabytes=0.06, max_pixels=1000, timeout=1.0)
 rng = np.random.default_rng(5)
 frame1, frame2 = rng.integers(0, 256, (2, 20, 30, 3), np.uint8)
 
@@ -44,9 +44,9 @@ def ask(port: int, path: str, **options: Any) -> requests.Response:
     return requests.request(method, f"http://127.0.0.1:{port}{path}", timeout=20, **options)
 
 
-def run(served: Served) -> Iterator[int]:
+def run(runner: Runner, info: dict[str, Any]) -> Iterator[int]:
     """The port of a server."""
-    server = make_server(served, LIMITS)
+    server = serve.make_server(runner, info, CONFIG)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
@@ -57,7 +57,7 @@ def run(served: Served) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    yield from run(Served(network, {"units": "pixels"}))
+    yield from run(network, {"units": "pixels"})
 
 
 def png(frame: np.ndarray) -> bytes:
@@ -66,16 +66,19 @@ def png(frame: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def as_json(**files: bytes) -> dict[str, Any]:
-    return {"json": {name: base64.b64encode(data).decode() for name, data in files.items()}}
+def as_json(*files: bytes) -> dict[str, Any]:
+    texts = (base64.b64encode(data).decode() for data in files)
+    return {"json": dict(zip(serve.NAMES, texts, strict=False))}
 
 
 def raw(data: bytes, kind: str = "application/json") -> dict[str, Any]:
     return {"data": data, "headers": {"Content-Type": kind}}
 
 
-FILES = {"frame1": png(frame1), "frame2": png(frame2)}
-BODY = as_json(**FILES)
+FILES = dict(zip(serve.NAMES, (png(frame1), png(frame2)), strict=True))
+BODY = as_json(*FILES.values())
+FAILED = "the server failed; see its log"
+LARGE = png(np.zeros((40, 30, 3), np.uint8))
 
 
 def flow_of(reply: requests.Response) -> np.ndarray:
@@ -84,14 +87,11 @@ def flow_of(reply: requests.Response) -> np.ndarray:
     return np.frombuffer(reply.content[12:], "<f4").reshape(height, width, 2)
 
 
-@pytest.mark.parametrize("body", [BODY, {"files": FILES}], ids=["json", "multipart"])
-def test_json_and_multipart_give_the_flo(port: int, body: dict[str, Any]) -> None:
-    reply = ask(port, "/flow", **body)
-    assert (reply.status_code, reply.headers["Content-Type"]) == (200, "application/octet-stream")
-    np.testing.assert_array_equal(flow_of(reply), network(frame1, frame2))
-
-
-def test_the_flow_comes_as_a_picture_or_as_numbers_with_their_unit(port: int) -> None:
+def test_the_flow_comes_as_flo_picture_or_numbers_with_their_unit(port: int) -> None:
+    for body in (BODY, {"files": FILES}):
+        reply = ask(port, "/flow", **body)
+        assert reply.headers["Content-Type"] == "application/octet-stream"
+        np.testing.assert_array_equal(flow_of(reply), network(frame1, frame2))
     picture = ask(port, "/flow?as=png", **BODY)
     assert picture.headers["Content-Type"] == "image/png"
     assert Image.open(io.BytesIO(picture.content)).size == (30, 20)
@@ -108,10 +108,7 @@ def test_health_info_and_the_interface_are_described_without_another_host(port: 
     kinds = paths["/flow"]["post"]["requestBody"]["content"].keys()
     assert kinds == {"multipart/form-data", "application/json"}
     page = ask(port, "/docs").text
-    assert "POST /flow" in page and "http" not in page
-
-
-large = png(np.zeros((40, 30, 3), np.uint8))
+    assert "POST /flow" in page and 'name="frame2"' in page and "http" not in page
 
 
 @pytest.mark.parametrize(
@@ -120,32 +117,22 @@ large = png(np.zeros((40, 30, 3), np.uint8))
         ("/nothing", {}, 404, "POST /flow. Received: /nothing"),
         ("/flow", {}, 405, "takes POST. Received: GET"),
         ("/health", raw(b"{}"), 405, "takes GET. Received: POST"),
-        (
-            "/flow?as=tiff",
-            BODY,
-            400,
-            "as: Input should be 'flo', 'png' or 'json'. Received: tiff",
-        ),
+        ("/flow?as=x", BODY, 400, "as: Input should be 'flo', 'png' or 'json'. Received: x"),
         ("/flow", raw(b"x", "text/plain"), 415, "Received: text/plain"),
         ("/flow", raw(b"{"), 400, "The body must be JSON"),
         ("/flow", raw(b"[]"), 400, "The body must be JSON"),
         ("/flow", raw(b'{"frame1": "?", "frame2": ""}'), 400, "must be JSON"),
         ("/flow", raw(b"[" * 50_000), 400, "must be JSON"),
-        ("/flow", as_json(frame1=b"a"), 400, "Missing: frame2"),
-        ("/flow", as_json(frame1=b"a", frame2=b"b"), 400, "Not an image"),
+        ("/flow", as_json(b"a"), 400, "Missing: frame2"),
+        ("/flow", as_json(b"a", b"b"), 400, "Not an image"),
         ("/flow", {"files": {"frame1": b"a"}}, 400, "Missing: frame2"),
         ("/flow", raw(b"x", "multipart/form-data"), 400, "Missing boundary"),
         ("/flow", raw(b"x" * 60_001), 413, "at most 60000 bytes. Received: 60001"),
-        ("/flow", as_json(frame1=large, frame2=large), 413, "1000 pixels. Received: 40 x 30"),
-        (
-            "/flow",
-            as_json(frame1=png(frame1), frame2=png(frame2[:10])),
-            400,
-            "20 x 30 and 10 x 30",
-        ),
+        ("/flow", as_json(LARGE, LARGE), 413, "1000 pixels. Received: 40 x 30"),
+        ("/flow", as_json(png(frame1), png(frame2[:10])), 400, "20 x 30 and 10 x 30"),
     ],
 )
-def test_a_wrong_request_is_told_what_is_wrong(
+def test_a_wrong_request_gets_its_status_and_its_reason(
     port: int, path: str, body: dict[str, Any], status: int, reason: str
 ) -> None:
     reply = ask(port, path, **body)
@@ -180,20 +167,29 @@ def test_a_client_is_not_waited_for(port: int, sent: bytes, status: bytes, reaso
     assert reason in answer
 
 
-def test_a_failure_of_the_network_is_told_without_its_details(
+def broken(frame1: np.ndarray, frame2: np.ndarray) -> np.ndarray:
+    if frame1.sum() > frame2.sum():
+        raise RuntimeError("secret path")
+    return np.nan * network(frame1, frame2)
+
+
+def test_a_failure_of_the_network_is_reported_without_its_details(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    def broken(frame1: np.ndarray, frame2: np.ndarray) -> np.ndarray:
-        raise RuntimeError("secret path")
-
-    for port in run(Served(broken, {})):
-        reply = ask(port, "/flow", **BODY)
-        assert reply.status_code == 500 and "secret" not in reply.text
+    dark, bright = (png(np.full((9, 9, 3), grey, np.uint8)) for grey in (1, 2))
+    for port in run(broken, {}):
+        for pair in ((bright, dark), (dark, bright)):
+            reply = ask(port, "/flow", **as_json(*pair))
+            assert (reply.status_code, reply.json()) == (500, {"error": FAILED})
         assert ask(port, "/health").status_code == 200
-    assert "secret path" in capfd.readouterr().err
+    logged = capfd.readouterr().err
+    assert "secret path" in logged and "not finite" in logged
 
 
-def test_more_than_can_wait_are_sent_away_and_the_end_waits_for_the_rest() -> None:
+def test_more_than_can_wait_are_refused_and_the_shutdown_waits_for_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serve, "WAITING", 2)
     started, may_end = threading.Semaphore(0), threading.Event()
 
     def slow(frame1: np.ndarray, frame2: np.ndarray) -> np.ndarray:
@@ -202,7 +198,7 @@ def test_more_than_can_wait_are_sent_away_and_the_end_waits_for_the_rest() -> No
         return network(frame1, frame2)
 
     replies: list[int] = []
-    for port in run(Served(slow, {})):
+    for port in run(slow, {}):
 
         def wait(port: int = port) -> None:
             replies.append(ask(port, "/flow", **BODY).status_code)
@@ -232,10 +228,10 @@ def tiny(configure: Callable[..., Any], folder: Path, *overrides: str) -> tuple[
 def test_the_served_flow_is_that_of_predict(configure: Callable[..., Any], tmp_path: Path) -> None:
     small = ("model.levels=3", "model.feature_channels=[4,6,8]")
     model, weights = tiny(configure, tmp_path, *small)
-    served = serving._load(configure("serve", "model=tiny", *small, f"weights={weights}"))
-    assert served.info["order"] == "x (right), y (down)"
+    runner, info = serve.load(configure("serve", "model=tiny", *small, f"weights={weights}"))
+    assert info["order"] == "x (right), y (down)"
     (expected,) = Estimator(model)([frame1 / np.float32(255)], [frame2 / np.float32(255)])
-    for port in run(served):
+    for port in run(runner, info):
         found = flow_of(ask(port, "/flow", **BODY))
     assert np.abs(expected).max() > 0.01
     np.testing.assert_allclose(found, expected, atol=1e-4)
@@ -271,7 +267,7 @@ def wait_for(process: subprocess.Popen, address: str) -> None:
 
 
 @pytest.mark.slow
-def test_an_exported_network_answers_over_http_and_ends_when_told(exported: Path) -> None:
+def test_an_exported_network_answers_over_http_and_ends_at_sigterm(exported: Path) -> None:
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "pwc_exp.serve", f"exported={exported}/savedmodel"]
     with subprocess.Popen([*command, f"port={port}"], env=ENVIRONMENT) as process:
