@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 
@@ -11,12 +11,11 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from pwc_exp import storage
 from pwc_exp.config.commands import PredictConfig
 from pwc_exp.errors import DataError
 from pwc_exp.inference import Estimator
 from pwc_exp.models.pwcnet import PWCNet
-from pwc_exp.prediction.outputs import SCALED, Outputs, Videos
+from pwc_exp.prediction.outputs import SCALED, Outputs, Record, Video, videos_to_make
 from pwc_exp.prediction.sources import OF_ONE_PAIR, Pair, Source, open_source
 from pwc_exp.weights import Network, load_network
 
@@ -43,9 +42,13 @@ def predict(config: PredictConfig) -> None:
         precision=config.precision.policy,
     )
     prediction = _Prediction(config, source, network)
-    storage.make_folder(prediction.outputs.out)
-    with prediction.videos:
+    try:
         prediction.run()
+    finally:
+        for video in prediction.videos:
+            video.discard()
+        for failure in prediction.failures:
+            print(f"failed: {failure}", file=sys.stderr)
     prediction.report()
 
 
@@ -64,11 +67,12 @@ class _Prediction:
             "max_speed": config.max_speed,
             "legend": config.legend,
         }
-        made_with = {"weights": network.info.record(), "settings": settings}
         out = Path(config.out or f"outputs/predict/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
-        self.outputs = Outputs(config, out, made_with)
+        self.record = Record(out, network.info.record(), settings, overwrite=config.overwrite)
+        self.outputs = Outputs(config, out, self.record)
         self.outputs.check_names(source)
-        self.videos = Videos(config, out, source, made_with)
+        self.videos = videos_to_make(config, source, out, self.record)
+        self.record.begin()
         self.estimator = Estimator(
             network.model,
             size=(config.resize[0], config.resize[1]) if config.resize else None,
@@ -80,45 +84,45 @@ class _Prediction:
         self.failures: list[str] = []
         self.written = 0
         self.found = 0
-        self.max_speed = config.max_speed
+        self.max_speed = config.max_speed  # of full colour, the same for all pairs
+        self.videos_made: list[Video] = []
         self.first = self.outputs.backward[0]
 
     def run(self) -> None:
-        """Takes every pair of the source, in order; lists those that failed, also if stopped."""
+        """Takes every pair of the source, in order."""
         bar = tqdm(total=self.source.total, desc="predict", unit="pair", leave=False, disable=None)
-        try:
-            with bar:
-                # Consecutive pairs of one size. The next pair of a stream may come late: it is not
-                # waited for when a batch is full.
-                for _, group in groupby(self._missing(bar), key=_size):
-                    while batch := list(islice(group, self.config.batch_size)):
-                        self._take(batch)
-                        bar.update(len(batch))
-            self.videos.finish(gaps=bool(self.failures), max_speed=self.max_speed)
-        finally:
-            for failure in self.failures:
-                print(f"failed: {failure}", file=sys.stderr)
+        with bar:
+            # Consecutive pairs of one size. The next pair of a stream may come late: it is not
+            # waited for when a batch is full.
+            for size, group in groupby(self._missing(bar), key=_size):
+                while batch := list(islice(group, self.config.batch_size)):
+                    self._take(batch, size)
+                    bar.update(len(batch))
+        self.videos_made = [video for video in self.videos if video.finish()]
+        for video in self.videos_made if not self.failures else []:  # with gaps: made again
+            self.record.add(video.path.name, [video.path], made_of=video.made_of)
 
     def report(self) -> None:
         """Prints what was done in one line; a failure of any pair is one of the command."""
-        out = self.outputs.out
-        videos = ", ".join(map(str, self.videos.paths))
-        per_pair = bool(self.outputs.kinds) or not videos
-        found = f", {self.found} existed" if self.found else ""
-        failed = f", {len(self.failures)} failed" if self.failures else ""
-        written = f"{self.written} pair{'s' * (self.written != 1)} written{found}{failed}"
-        more = f"; {videos}" if per_pair and videos else ""
-        print(f"{out if per_pair else videos}: {written}{more}")
-        if self.failures:
-            raise DataError(
-                f"{len(self.failures)} failed, as listed; all others are written in {out}"
-            )
+        out, failed = self.outputs.out, len(self.failures)
+        counts = [f"{self.written} pair{'s' * (self.written != 1)} written"]
+        counts += [f"{self.found} existed"] if self.found else []
+        counts += [f"{failed} failed"] if failed else []
+        videos = ", ".join(str(video.path) for video in self.videos_made)
+        if self.outputs.kinds or not videos:
+            print(f"{out}: {', '.join(counts)}" + (f"; {videos}" if videos else ""))
+        else:
+            print(f"{videos}: {', '.join(counts)}")
+        if failed:
+            raise DataError(f"{failed} failed, as listed; all others are written in {out}")
 
     def _missing(self, bar: tqdm) -> Iterator[Pair]:
         """The pairs whose results do not exist; all of them, if a video is to be made."""
         try:
             for pair in self.source.pairs():
-                if self.videos.wanted or self.config.overwrite or not self.outputs.exist(pair):
+                existing = self.outputs.finished(pair)
+                self.max_speed = self.max_speed or existing.get("max_speed")
+                if self.videos or (self.outputs.kinds and not existing):
                     yield pair
                 else:
                     self.found += 1
@@ -126,49 +130,45 @@ class _Prediction:
         except OF_ONE_PAIR as error:  # the rest of a damaged video cannot be read
             self._fail(self.source.title, error)
 
-    def _take(self, batch: list[Pair]) -> None:
+    def _take(self, batch: Sequence[Pair], size: tuple[int, int] | Exception) -> None:
         """Estimates and writes what does not exist, and adds the whole batch to the videos."""
-        stored: Flows = {}
-        estimated: Flows = {}
+        flows: Flows = {}
+        missing = batch
         try:
-            _ = batch[0].size  # a pair that cannot be read, or is of two sizes, is alone
-            stored = self._stored(batch)
-            if missing := [pair for pair in batch if pair.name not in stored]:
-                estimated = self._estimate(missing)
+            if isinstance(size, Exception):
+                raise size
+            flows = {
+                pair.name: {self.first: flow}
+                for pair in batch
+                if self.videos and (flow := self.outputs.stored_flow(pair)) is not None
+            }
+            self.found += len(flows)
+            missing = [pair for pair in batch if pair.name not in flows]
+            flows |= self._estimate(missing)
         except OF_ONE_PAIR as error:
-            for pair in batch:
-                if pair.name not in stored:
-                    self._fail(str(pair), error)
-        self.found += len(stored)
+            for pair in missing:
+                self._fail(str(pair), error)
         for pair in batch:
-            if pair.name in estimated:
-                self._write(pair, estimated[pair.name])
-            self._add_to_videos(pair, (stored | estimated).get(pair.name))
-
-    def _stored(self, batch: Sequence[Pair]) -> Flows:
-        """The flows that exist, which only videos need."""
-        if not self.videos.wanted or self.config.overwrite:
-            return {}
-        flows = ((pair.name, self.outputs.stored_flow(pair)) for pair in batch)
-        return {name: {self.first: flow} for name, flow in flows if flow is not None}
+            own = flows.get(pair.name)
+            if own and pair in missing:
+                self._write(pair, own)
+            for video in self.videos:
+                if own:
+                    frame, _ = pair.frames(backward=self.first)
+                    flow = own[self.first]
+                    video.add(frame.pixels, flow, max_speed=self._full_speed(flow))
+                else:
+                    video.add_gap()
 
     def _estimate(self, pairs: Sequence[Pair]) -> Flows:
         """The flows of pairs of one size."""
         flows: Flows = {pair.name: {} for pair in pairs}
-        for backward in self.outputs.needed:
+        for backward in self.outputs.needed if pairs else []:
             frames = zip(*(pair.frames(backward=backward) for pair in pairs), strict=True)
             found = self.estimator(*([frame.pixels for frame in each] for each in frames))
             for pair, flow in zip(pairs, found, strict=True):
                 flows[pair.name][backward] = flow
         return flows
-
-    def _add_to_videos(self, pair: Pair, flows: dict[bool, np.ndarray] | None) -> None:
-        if flows is None:
-            self.videos.add_gap()
-        elif self.videos.wanted:
-            frame, _ = pair.frames(backward=self.first)
-            flow = flows[self.first]
-            self.videos.add(frame.pixels, flow, max_speed=self._full_speed(flow))
 
     def _write(self, pair: Pair, flows: dict[bool, np.ndarray]) -> None:
         try:
@@ -184,13 +184,7 @@ class _Prediction:
             tqdm.write(f"{pair}: {', '.join(map(str, paths))}")
 
     def _full_speed(self, flow: np.ndarray) -> float:
-        """The speed of full colour, the same for all pairs.
-
-        Existing results of the first pair decide, or a first pass; for a stream, its first flow.
-        """
-        if self.max_speed is None and not self.config.overwrite:
-            first = next(iter(self.source.sample(1)), None)
-            self.max_speed = self.outputs.max_speed(first) if first else None
+        """The speed of full colour: that of existing results, or from a few pairs, or `flow`."""
         if self.max_speed is None:
             self.max_speed = find_max_speed(self.source, self.estimator.model, flow)
         return self.max_speed
@@ -199,37 +193,30 @@ class _Prediction:
         self.failures.append(f"{what}: {' '.join(str(error).split())}")
 
 
-def _size(pair: Pair) -> Hashable:
-    """What pairs of a batch share; a pair that cannot be read is alone, and fails in its turn."""
+def _size(pair: Pair) -> tuple[int, int] | Exception:
+    """What pairs of a batch share; a pair that cannot be read is alone, with its error."""
     try:
         return pair.size
-    except OF_ONE_PAIR:
-        return object()
+    except OF_ONE_PAIR as error:
+        return error
 
 
 def find_max_speed(source: Source, model: PWCNet, flow: np.ndarray) -> float:
-    """The speed of full colour, in px, from a few small pairs of a source.
+    """The speed, in px, that 99 % of the pixels of a few small pairs do not exceed; at least 1.
 
-    flow: used where the source has no sample, as a stream.
+    It is rounded up to two digits, so that rounding in the network does not change the colours.
+    flow: [H, W, 2], used where the source has no sample, as a stream.
     """
-    found = []
+    flows = []
     estimators: dict[float, Estimator] = {}
     for pair in source.sample(SAMPLED_PAIRS):
         try:
             scale = min(1.0, SAMPLED_SIDE / max(pair.size))
             estimate = estimators.setdefault(scale, Estimator(model, scale=scale))
-            found += estimate([pair.frame1.pixels], [pair.frame2.pixels])
+            flows += estimate([pair.frame1.pixels], [pair.frame2.pixels])
         except OF_ONE_PAIR:
             continue  # reported when its turn comes
-    return full_speed(found or [flow])
-
-
-def full_speed(flows: Sequence[np.ndarray]) -> float:
-    """The speed, in px, that 99 % of the pixels of flows [H, W, 2] do not exceed; at least 1.
-
-    It is rounded up to two digits, so that rounding in the network does not change the colours.
-    """
-    speeds = np.concatenate([np.hypot(flow[..., 0], flow[..., 1]).ravel() for flow in flows])
+    speeds = np.concatenate([np.hypot(*each.reshape(-1, 2).T) for each in flows or [flow]])
     finite = speeds[np.isfinite(speeds)]
     speed = max(1.0, float(np.percentile(finite, FULL_COLOUR))) if finite.size else 1.0
     digit = 10.0 ** (math.floor(math.log10(speed)) - 1)

@@ -1,18 +1,21 @@
 """The files of each pair: names, contents, and whether they exist already.
 
-    <out>/<name>.flo, <name>_flow.png, ...    the results
-    <out>/<name>.json                         their record, written last
-    <out>/<title>_flow.mp4, ...               videos of all pairs, likewise with a record
+    <out>/<name>.flo, <name>_flow.png, ...    the results of a pair
+    <out>/<title>_flow.mp4, ...               videos of all pairs, written with PyAV
+    <out>/predict.jsonl                       what made them, and a line for each that is complete
 
 Letters: H height, W width.
 """
 
 import json
+import math
+import secrets
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -34,7 +37,6 @@ from pwc_exp.errors import ConfigError, DataError
 from pwc_exp.flow.colour import flow_to_colour, legend, to_bytes
 from pwc_exp.flow.warp import backward_warp, confidence, occlusion
 from pwc_exp.prediction.sources import Pair, Source
-from pwc_exp.prediction.video import VideoWriter
 
 TAILS = {
     Output.flo: ".flo",
@@ -63,20 +65,85 @@ COMPARING = {Output.warped, Output.occlusion, Output.confidence}
 FRAME_RATE = 24  # of a video that is made of images
 ARROWS = 40  # along the longer side of a picture
 HIDDEN = np.array([255, 0, 255])  # the colour that is mixed into hidden pixels, half and half
-_RECORD = ".json"
+# Of videos, in the order of preference. H.264 plays everywhere; FFmpeg may have been built without
+# x264.
+_ENCODERS = ("libx264", "libopenh264", "mpeg4")
+_QUALITY = {"libx264": {"crf": "18", "preset": "medium"}}
+_BITS_PER_PIXEL = 0.25  # for the other encoders, which have no constant quality
+
+
+class Record:
+    """`predict.jsonl` in the folder of the results: what made them, and which are complete.
+
+    Its first line has the weights and the settings; a line for each result follows when all files
+    of the result are written. With other weights or settings, or to overwrite, it begins anew, and
+    so do the results.
+    """
+
+    def __init__(
+        self, out: Path, weights: Mapping[str, Any], settings: Mapping[str, Any], *, overwrite: bool
+    ) -> None:
+        self._path = out / "predict.jsonl"
+        flow = "from the first frame to the second, in pixels of the frame; x right, y down"
+        made_with = {"weights": weights, "settings": settings}
+        self._header = {"pwc_exp": __version__, "flow": flow, **made_with}
+        self._results: dict[str, dict[str, Any]] = {}
+        header, *results = _read_lines(self._path) or [{}]
+        same_weights = header.get("weights", {}).get("sha256") == weights["sha256"]
+        self._continues = same_weights and header.get("settings") == settings and not overwrite
+        if self._continues:
+            self._results = {line["name"]: line for line in results}
+
+    def begin(self) -> None:
+        """Makes the folder and the record; to be called before any result is written."""
+        storage.make_folder(self._path.parent)
+        if not self._continues:
+            storage.write_file(self._path, f"{json.dumps(self._header)}\n".encode())
+
+    def finished(
+        self, name: str, files: Collection[Path], *, made_of: Any, inputs: Collection[Path]
+    ) -> dict[str, Any]:
+        """The line of a result that need not be made again; {} if it must be.
+
+        All `files` must exist, be made of the same, and be no older than the files `inputs`. Of a
+        stream there are none: whether its frames are the same is not known.
+        """
+        line = self._results.get(name, {})
+        complete = {self._name(file) for file in files} <= set(line.get("files", []))
+        try:
+            changed = max((file.stat().st_mtime_ns for file in inputs), default=math.inf)
+            complete &= all(file.stat().st_mtime_ns >= changed for file in files)
+        except OSError:  # one is missing
+            complete = False
+        return line if complete and line.get("made_of") == made_of else {}
+
+    def add(self, name: str, files: Collection[Path], *, made_of: Any, **more: Any) -> None:
+        """Notes that all files of a result are written."""
+        names = [self._name(file) for file in files]
+        line = {"name": name, "made_of": made_of, "files": names, **more}
+        storage.append_line(self._path, json.dumps(line))
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self._path.parent).as_posix()
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a record, without what a power failure has left of the last one."""
+    lines = []
+    with suppress(OSError, ValueError):
+        for line in path.read_text().splitlines():
+            lines.append(json.loads(line))
+    return lines
 
 
 class Outputs:
-    """The results of pairs, below one folder; results that were made otherwise are made again.
+    """The results of pairs, below one folder."""
 
-    made_with: the record of the weights, and the settings.
-    """
-
-    def __init__(self, config: PredictConfig, out: Path, made_with: Mapping[str, Any]) -> None:
+    def __init__(self, config: PredictConfig, out: Path, record: Record) -> None:
         self.out = out
         self.kinds = [kind for kind in dict.fromkeys(config.kinds) if kind in TAILS]
         self._config = config
-        self._made_with = made_with
+        self._record = record
         one = [config.direction is Direction.backward]
         self.backward = [False, True] if config.direction is Direction.both else one
         compares = not COMPARING.isdisjoint(self.kinds)
@@ -85,26 +152,23 @@ class Outputs:
     def check_names(self, source: Source) -> None:
         """Refuses results that would replace a frame, or each other, where names are known."""
         results: set[Path] = set()
-        for name, backward in product(source.names, self.backward):
-            for path in self._paths(name, backward, source.inputs):
+        for name in source.names:
+            for path in self._paths(name, source.inputs).values():
                 if path in results:
                     raise ConfigError(f"frames: two pairs would both have the result {path}")
                 results.add(path)
 
-    def exist(self, pair: Pair) -> bool:
-        """Whether all results of a pair exist, as they would be made now."""
-        return not self.kinds or all(self._record(pair, backward) for backward in self.backward)
+    def finished(self, pair: Pair) -> dict[str, Any]:
+        """The record of a pair whose results exist as they would be made now; {} of others."""
+        files, made_of = self._paths(pair.name).values(), _frames_of(pair)
+        return self._record.finished(pair.name, files, made_of=made_of, inputs=pair.files)
 
     def stored_flow(self, pair: Pair) -> np.ndarray | None:
         """The flow of the first direction, [H, W, 2], if a file of the results holds it exactly."""
         kind = next((kind for kind in EXACT if kind in self.kinds), None)
-        if kind is None or not self.exist(pair):
+        if kind is None or not self.finished(pair):
             return None
-        return read_flow(self._path(pair.name, self.backward[0], TAILS[kind]))[0]
-
-    def max_speed(self, pair: Pair) -> float | None:
-        """The speed of full colour that existing results of a pair were drawn with."""
-        return self._record(pair, self.backward[0]).get("max_speed")
+        return read_flow(self._paths(pair.name)[self.backward[0], kind])[0]
 
     def write(
         self,
@@ -114,62 +178,35 @@ class Outputs:
         network: Mapping[str, Any],
         max_speed: float | None,
     ) -> list[Path]:
-        """Writes all results of a pair, for each direction the record last; returns their paths.
+        """Writes all results of a pair and notes it; returns their paths.
 
         Args:
             flows: {whether it is the backward flow: [H, W, 2], in pixels}.
             network: how the frames went through the network, for the record.
             max_speed: of full colour, in pixels, where an output needs it.
         """
-        written: list[Path] = []
-        inputs = [file.resolve() for file in pair.files]
-        for backward in self.backward if self.kinds else []:
-            *paths, record = self._paths(pair.name, backward, inputs)
-            for kind, path in zip(self.kinds, paths, strict=True):
-                storage.make_folder(path.parent)
-                if TAILS[kind] in WRITERS:
-                    WRITERS[TAILS[kind]](path, flows[backward])
-                else:
-                    write_image(path, self._picture(kind, pair, flows, backward, max_speed or 1.0))
-            frame, other = pair.frames(backward=backward)
-            height, width = flows[backward].shape[:2]
-            content = {
-                "flow": {
-                    "direction": str(Direction.backward if backward else Direction.forward),
-                    "from": frame.title,
-                    "to": other.title,
-                    "unit": "pixels of the frame",
-                    "components": ["x, right", "y, down"],
-                    "height": height,
-                    "width": width,
-                },
-                "max_speed": max_speed,
-                "network": network,
-                **self._made_with,
-                "frames": [pair.frame1.title, pair.frame2.title],
-                "files": {kind: path.name for kind, path in zip(self.kinds, paths, strict=True)},
-            }
-            _write_record(record, content)
-            written += [*paths, record]
-        return written
+        paths = self._paths(pair.name, [file.resolve() for file in pair.files])
+        for (backward, kind), path in paths.items():
+            storage.make_folder(path.parent)
+            if TAILS[kind] in WRITERS:
+                WRITERS[TAILS[kind]](path, flows[backward])
+            else:
+                write_image(path, self._picture(kind, pair, flows, backward, max_speed or 1.0))
+        if paths:
+            more = {"size": pair.size, "network": network, "max_speed": max_speed}
+            self._record.add(pair.name, paths.values(), made_of=_frames_of(pair), **more)
+        return list(paths.values())
 
-    def _path(self, name: str, backward: bool, tail: str) -> Path:
-        return self.out / f"{name}{'_backward' * backward}{tail}"
-
-    def _paths(self, name: str, backward: bool, inputs: Collection[Path]) -> list[Path]:
-        """The paths of a pair's results, none of which may be one of `inputs`; the record last."""
-        tails = [*(TAILS[kind] for kind in self.kinds), _RECORD]
-        paths = [self._path(name, backward, tail) for tail in tails]
-        for path in paths:
+    def _paths(self, name: str, inputs: Collection[Path] = ()) -> dict[tuple[bool, Output], Path]:
+        """The paths of a pair's results, none of which may be one of `inputs`."""
+        paths = {
+            (backward, kind): self.out / f"{name}{'_backward' * backward}{TAILS[kind]}"
+            for backward, kind in product(self.backward, self.kinds)
+        }
+        for path in paths.values() if inputs else ():
             if path.resolve() in inputs:
                 raise ConfigError(f"out: {path} is one of the frames; choose another folder")
         return paths
-
-    def _record(self, pair: Pair, backward: bool) -> dict[str, Any]:
-        """The record of existing results; {} if they must be made."""
-        made_with = {**self._made_with, "frames": [pair.frame1.title, pair.frame2.title]}
-        path = self._path(pair.name, backward, _RECORD)
-        return _read_record(path, made_with, self.kinds, pair.files)
 
     def _picture(
         self,
@@ -195,102 +232,98 @@ class Outputs:
         return to_bytes(values[..., None])
 
 
-class Videos:
-    """Videos that appear when `finish` is called; without that, nothing is left of them.
+def _frames_of(pair: Pair) -> list[str]:
+    return [pair.frame1.title, pair.frame2.title]
 
-    An existing video that would be made as before is not made again.
-    made_with: the record of the weights, and the settings.
-    """
+
+class Video:
+    """An MP4 of the flow of all pairs, which replaces what is at `path` when it is finished."""
 
     def __init__(
-        self, config: PredictConfig, out: Path, source: Source, made_with: Mapping[str, Any]
+        self, kind: Output, path: Path, *, rate: Fraction, wheel: bool, made_of: Mapping[str, Any]
     ) -> None:
-        self.paths: list[Path] = []
-        self._wheel = config.legend
-        rate = source.frame_rate or Fraction(FRAME_RATE)
-        if config.frame_rate:
-            rate = Fraction(config.frame_rate).limit_denominator(1001)
-        settings = {**made_with["settings"], "direction": config.direction.value}
-        about = {"frame_rate": str(rate), "frames": source.title}
-        self._made_with = {**about, **made_with, "settings": settings}
-        self._writers: dict[Output, VideoWriter] = {}
-        for kind in [kind for kind in VIDEOS if kind in config.kinds]:
-            path = out / f"{source.title}{VIDEOS[kind]}"
-            if path.resolve() in source.inputs:
-                raise ConfigError(f"out: {path} is the input; choose another folder")
-            record = path.with_suffix(_RECORD)
-            if config.overwrite or not _read_record(record, self._made_with, [kind], source.inputs):
-                self._writers[kind] = VideoWriter(path, frame_rate=rate)
-
-    @property
-    def wanted(self) -> bool:
-        """Whether any video is to be made."""
-        return bool(self._writers)
+        self.path = path
+        self.made_of = {**made_of, "frame_rate": str(rate)}
+        self._beside = kind is Output.side_by_side
+        self._rate = rate
+        self._wheel = wheel
+        self._size: tuple[int, int] | None = None  # (height, width) of the first picture
+        self._temporary = path.with_name(f".tmp-{path.name}.{secrets.token_hex(4)}")
+        self._container: Any = None
+        self._stream: Any = None
 
     def add(self, frame: np.ndarray, flow: np.ndarray, *, max_speed: float) -> None:
         """Appends a frame, [H, W, 3] RGB in [0, 1], and its flow, [H, W, 2] in pixels."""
         picture = coloured(flow, max_speed=max_speed, wheel=self._wheel)
-        for kind, writer in self._writers.items():
-            if kind is Output.side_by_side:
-                writer.add(np.concatenate([to_bytes(frame), picture], axis=1))
-            else:
-                writer.add(picture)
+        self._encode(np.hstack([to_bytes(frame), picture]) if self._beside else picture)
 
     def add_gap(self) -> None:
         """Appends black where a pair has no flow, so that the rest stays in time."""
-        for writer in self._writers.values():
-            if writer.size is not None:
-                writer.add(np.zeros((*writer.size, 3), np.uint8))
+        if self._size is not None:
+            self._encode(np.zeros((*self._size, 3), np.uint8))
 
-    def finish(self, *, gaps: bool, max_speed: float | None) -> None:
-        """Completes the videos; one without a picture is not written.
+    def finish(self) -> bool:
+        """Completes the file; false if nothing was added, and there is none."""
+        if self._size is None:
+            return False
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+        storage.sync_file(self._temporary)
+        storage.rename(self._temporary, self.path)
+        return True
 
-        gaps: some pairs have no flow; then there is no record, and the videos are made again.
-        """
-        for kind, writer in self._writers.items():
-            if not writer.finish():
-                continue
-            self.paths.append(writer.path)
-            if not gaps:
-                files = {kind: writer.path.name}
-                content = {"max_speed": max_speed, **self._made_with, "files": files}
-                _write_record(writer.path.with_suffix(_RECORD), content)
+    def discard(self) -> None:
+        """Removes what was written, unless it is finished."""
+        if self._container is not None:
+            with suppress(Exception):
+                self._container.close()
+        self._temporary.unlink(missing_ok=True)
 
-    def __enter__(self) -> Self:
-        return self
+    def _encode(self, picture: np.ndarray) -> None:
+        """Appends [H, W, 3] uint8 RGB; odd sizes get their last row or column twice."""
+        import av
 
-    def __exit__(self, *_: object) -> None:
-        for writer in self._writers.values():
-            writer.discard()
+        height, width = picture.shape[:2]
+        if self._size is None:
+            self._open(height, width)
+        if (height, width) != self._size:
+            raise DataError(
+                f"{self.path}: pictures of a video must be of one size, (height, width) "
+                f"{self._size}. Received: {(height, width)}"
+            )
+        even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+        self._container.mux(self._stream.encode(frame))
+
+    def _open(self, height: int, width: int) -> None:
+        import av
+
+        self._size = (height, width)
+        self._container = av.open(str(self._temporary), "w", format="mp4")
+        encoder = next(name for name in _ENCODERS if name in av.codecs_available)
+        self._stream = self._container.add_stream(encoder, rate=self._rate)
+        self._stream.width, self._stream.height = width + width % 2, height + height % 2
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.options = _QUALITY.get(encoder, {})
+        if encoder not in _QUALITY:
+            self._stream.bit_rate = int(_BITS_PER_PIXEL * height * width * self._rate)
 
 
-def _write_record(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes the record of results, after them: where it exists, they are complete."""
-    record = {"pwc_exp": __version__, **content}
-    storage.write_file(path, (json.dumps(record, indent=2) + "\n").encode())
-
-
-def _read_record(
-    path: Path, made_with: Mapping[str, Any], kinds: Collection[str], inputs: Collection[Path]
-) -> dict[str, Any]:
-    """The record of results that need not be made again; {} if they must be.
-
-    All `kinds` must exist and be made with the same settings and weights, and `inputs` must not be
-    newer; of a stream there are none, and it is not known whether the frames are the same.
-    """
-    try:
-        record = json.loads(path.read_bytes())
-        written = path.stat().st_mtime_ns
-        same = (
-            bool(inputs)
-            and all(file.stat().st_mtime_ns <= written for file in inputs)
-            and all(path.with_name(record["files"][kind]).is_file() for kind in kinds)
-            and record["weights"]["sha256"] == made_with["weights"]["sha256"]
-            and all(record[key] == made_with[key] for key in made_with.keys() - {"weights"})
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-    return record if same else {}
+def videos_to_make(config: PredictConfig, source: Source, out: Path, record: Record) -> list[Video]:
+    """The videos that the configuration names, but for those that exist as they would be made."""
+    rate = source.frame_rate or Fraction(FRAME_RATE)
+    if config.frame_rate:
+        rate = Fraction(config.frame_rate).limit_denominator(1001)
+    videos = []
+    for kind in [kind for kind in VIDEOS if kind in config.kinds]:
+        path = out / f"{source.title}{VIDEOS[kind]}"
+        if path.resolve() in source.inputs:
+            raise ConfigError(f"out: {path} is the input; choose another folder")
+        of = {"frames": source.title, "pairs": source.total, "direction": str(config.direction)}
+        video = Video(kind, path, rate=rate, wheel=config.legend, made_of=of)
+        if not record.finished(path.name, [path], made_of=video.made_of, inputs=source.inputs):
+            videos.append(video)
+    return videos
 
 
 def coloured(flow: np.ndarray, *, max_speed: float, wheel: bool) -> np.ndarray:

@@ -1,9 +1,11 @@
 """What `frames=` names: pairs of frames, from files, lists, videos or standard input.
 
-Nothing is decoded before it is asked for, and a frame that two pairs share is decoded once.
+Nothing is decoded before it is asked for, and a frame that two pairs share is decoded once. Videos
+are read with PyAV, a binding of FFmpeg.
+
+Letters: H height, W width.
 """
 
-import codecs
 import csv
 import glob
 import io
@@ -11,12 +13,13 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import groupby, pairwise
+from itertools import groupby, islice, pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -26,11 +29,10 @@ from pwc_exp.data.datasets.layout import natural_key
 from pwc_exp.data.formats.headers import read_bytes
 from pwc_exp.data.formats.images import read_frame
 from pwc_exp.errors import ConfigError, DataError, DeviceMemoryError, MissingInputError
-from pwc_exp.prediction.video import read_header, read_video, sample_video
 
 OF_ONE_PAIR = (DataError, MissingInputError, DeviceMemoryError)  # the next pair may be fine
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm")
-_TEXT_MAGIC = b"YUV4MPEG2"  # a raw video that begins as text
+_TEXT_VIDEO = b"YUV4MPEG2"  # begins a video format whose header is text
 
 
 @dataclass(eq=False)
@@ -122,7 +124,7 @@ def open_source(places: Sequence[str]) -> Source:
         return _files(listed, title=path.resolve().name)
     if not path.exists():
         return _files(_match_images(places[0]), title="frames")
-    if read := {".csv": _read_csv, ".txt": _read_text_list}.get(path.suffix.lower()):
+    if read := {".csv": _read_csv, ".txt": _read_list}.get(path.suffix.lower()):
         return _files(read(path), title=path.stem)
     return _video(path)
 
@@ -130,28 +132,25 @@ def open_source(places: Sequence[str]) -> Source:
 def _files(listed: Sequence[_Listed], *, title: str) -> Source:
     if not listed:
         raise DataError(f"{title}: no pair of frames")
-    names = _names(listed)
-    total = len(listed)
-
-    def pairs(chosen: Iterable[int]) -> Iterator[Pair]:
-        return _pairs_of_files((listed[number], names[number]) for number in chosen)
-
+    total, named = len(listed), list(zip(_names(listed), listed, strict=True))
     return Source(
         title=title,
-        pairs=lambda: pairs(range(total)),
-        sample=lambda count: pairs(sorted({n * total // count for n in range(count)})),
+        pairs=lambda: _pairs_of_files(named),
+        sample=lambda count: _pairs_of_files(
+            named[number] for number in sorted({n * total // count for n in range(count)})
+        ),
         total=total,
         inputs=frozenset(path.resolve() for item in listed for path in item[:2]),
-        names=names,
+        names=[name for name, _ in named],
     )
 
 
-def _pairs_of_files(listed: Iterable[tuple[_Listed, str]]) -> Iterator[Pair]:
+def _pairs_of_files(named: Iterable[tuple[str, _Listed]]) -> Iterator[Pair]:
     def frame(path: Path) -> Frame:
         return Frame(str(path), lambda: read_frame(path), path)
 
     before: Frame | None = None
-    for (path1, path2, _), name in listed:
+    for name, (path1, path2, _) in named:
         frame1 = before if before and before.file == path1 else frame(path1)
         before = frame(path2)
         yield Pair(name, frame1, before)
@@ -162,8 +161,7 @@ def _names(listed: Sequence[_Listed]) -> list[str]:
     folders = [os.path.abspath(item.frame1.parent) for item in listed]
     shared = os.path.commonpath(folders)
     names = [
-        item.name
-        or (Path(folder).relative_to(shared) / item.frame1.name).with_suffix("").as_posix()
+        item.name or (Path(folder).relative_to(shared) / item.frame1.stem).as_posix()
         for item, folder in zip(listed, folders, strict=True)
     ]
     name, count = Counter(names).most_common(1)[0]
@@ -199,7 +197,7 @@ def _read_csv(path: Path) -> list[_Listed]:
     return pairs
 
 
-def _read_text_list(path: Path) -> list[_Listed]:
+def _read_list(path: Path) -> list[_Listed]:
     return list(_read_lines(_read_text(path).splitlines(), path.parent, str(path)))
 
 
@@ -243,64 +241,94 @@ def _read_text(path: Path) -> str:
         raise DataError(f"Expected UTF-8 in {path}. Received: {error.reason}.") from None
 
 
-def _video(path: Path) -> Source:
-    frames, frame_rate = read_header(path)
-
-    def sample(count: int) -> Iterator[Pair]:
-        for pair in sample_video(path, count):
-            yield Pair("", *(_decoded(str(path), pixels, path) for pixels in pair))
-
-    def pairs() -> Iterator[Pair]:
-        pair = None
-        for pair in _consecutive(read_video(path, str(path)), str(path), path.stem, path):
-            yield pair
-        if pair is None:
-            raise DataError(f"{path}: a video of at least two frames is needed")
-
-    return Source(
-        title=path.stem,
-        pairs=pairs,
-        sample=sample,
-        total=frames and frames - 1,
-        frame_rate=frame_rate,
-        inputs=frozenset({path.resolve()}),
-    )
-
-
-def _consecutive(
-    images: Iterable[np.ndarray], title: str, stem: str, file: Path | None
-) -> Iterator[Pair]:
-    frames = (
-        _decoded(f"{title}, frame {number}", pixels, file)
-        for number, pixels in enumerate(images, start=1)
-    )
-    for number, (frame1, frame2) in enumerate(pairwise(frames), start=1):
-        yield Pair(f"{stem}_{number:06d}", frame1, frame2)
-
-
-def _decoded(title: str, pixels: np.ndarray, file: Path | None) -> Frame:
-    return Frame(title, lambda: pixels.astype(np.float32) / np.float32(255), file)
-
-
 def _standard_input(stream: io.BufferedReader) -> Source:
     """Lines that name images, or a video: the first bytes decide."""
-    head = stream.peek(64)[:64]
+    head = stream.peek()
     if not head:
         raise MissingInputError("frames: standard input is empty")
-    try:  # step by step, as a character may be cut at the end
-        is_text = "\0" not in codecs.getincrementaldecoder("utf-8")().decode(head)
-    except UnicodeDecodeError:
-        is_text = False
-    if not is_text or head.startswith(_TEXT_MAGIC):
+    if b"\0" in head or head.startswith(_TEXT_VIDEO):
         images = read_video(stream, "standard input")
         return Source("frames", lambda: _consecutive(images, "standard input", "frame", None))
 
-    def named() -> Iterator[tuple[_Listed, str]]:
+    def named() -> Iterator[tuple[str, _Listed]]:
         times: Counter[str] = Counter()
         lines = (line.decode(errors="surrogateescape") for line in stream)
         for listed in _read_lines(lines, Path(), "standard input"):
             name = listed.name or listed.frame1.stem
             times[name] += 1  # later names are not known yet, so the first keeps its name
-            yield listed, name if times[name] == 1 else f"{name}_{times[name]}"
+            yield name if times[name] == 1 else f"{name}_{times[name]}", listed
 
     return Source("frames", lambda: _pairs_of_files(named()))
+
+
+def _video(path: Path) -> Source:
+    with _opened(path, str(path)) as (_, stream):  # by its header, which may be wrong
+        frames, frame_rate = stream.frames, stream.average_rate
+
+    return Source(
+        title=path.stem,
+        pairs=lambda: _consecutive(read_video(path, str(path)), str(path), path.stem, path),
+        sample=lambda count: _sample_video(path, count),
+        total=frames - 1 if frames else None,
+        frame_rate=frame_rate,
+        inputs=frozenset({path.resolve()}),
+    )
+
+
+def _sample_video(path: Path, count: int) -> Iterator[Pair]:
+    """Pairs of consecutive frames at `count` places spread over a video."""
+    for number in range(count):
+        with _opened(path, str(path)) as (container, stream):
+            length = int((stream.duration or 0) * number / count)
+            container.seek((stream.start_time or 0) + length, stream=stream)
+            two = islice(container.decode(stream), 2)
+            images = [frame.to_ndarray(format="rgb24") for frame in two]
+            if len(images) == 2:
+                yield from _consecutive(images, str(path), path.stem, path)
+
+
+def _consecutive(
+    images: Iterable[np.ndarray], title: str, stem: str, file: Path | None
+) -> Iterator[Pair]:
+    """Pairs of images of a video, [H, W, 3] uint8, named by their number."""
+
+    def frame(number: int, pixels: np.ndarray) -> Frame:
+        named = f"{title}, frame {number}"
+        return Frame(named, lambda: pixels.astype(np.float32) / np.float32(255), file)
+
+    frames = (frame(number, pixels) for number, pixels in enumerate(images, start=1))
+    number = 0
+    for number, (frame1, frame2) in enumerate(pairwise(frames), start=1):
+        yield Pair(f"{stem}_{number:06d}", frame1, frame2)
+    if not number:
+        raise DataError(f"{title}: a video of at least two frames is needed")
+
+
+def read_video(source: Path | BinaryIO, title: str) -> Iterator[np.ndarray]:
+    """The frames of a video in the order in which they are shown, [H, W, 3] uint8 RGB.
+
+    Pixels are taken as they are stored: a rotation that the file asks for is not applied.
+
+    Raises:
+        DataError: it is not a video, or damaged from some frame on, after the frames before it.
+    """
+    with _opened(source, title) as (container, stream):
+        for frame in container.decode(stream):
+            yield frame.to_ndarray(format="rgb24")
+
+
+@contextmanager
+def _opened(source: Path | BinaryIO, title: str) -> Iterator[tuple[Any, Any]]:
+    """Gives the container and its first video stream; FFmpeg's complaints become one line."""
+    import av.error
+
+    try:
+        with av.open(str(source) if isinstance(source, Path) else source) as container:
+            if not container.streams.video:
+                raise DataError(f"{title}: not a video, it has no pictures")
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            yield container, stream
+    except (av.error.FFmpegError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"{title}: not a video that can be decoded; {reason}") from error

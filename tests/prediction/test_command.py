@@ -17,6 +17,7 @@ from pwc_exp.flow.colour import flow_to_colour
 from pwc_exp.prediction import command
 
 Predict = Callable[..., Path]
+RECORD = "predict.jsonl"
 
 
 @pytest.fixture
@@ -40,33 +41,32 @@ def names(out: Path) -> list[str]:
     return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
 
 
-def record(out: Path, name: str) -> dict[str, Any]:
-    return json.loads((out / f"{name}.json").read_text())
+def record(out: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """What made the results, and the line of each that is complete."""
+    header, *lines = map(json.loads, (out / RECORD).read_text().splitlines())
+    return header, {line["name"]: line for line in lines}
 
 
-def test_each_pair_has_its_flow_in_both_directions_and_records_that_say_what_it_means(
+def test_each_pair_has_its_flow_in_both_directions_and_a_line_of_the_record(
     predict: Predict, tmp_path: Path
 ) -> None:
     folder = clip(tmp_path / "clip", 10, 13, 14)
     out = predict(folder, "outputs=[flo]", "direction=both")
     steps = {"frame_8": 3, "frame_9": 1, "frame_8_backward": -3, "frame_9_backward": -1}
-    assert names(out) == sorted(f"{name}.{kind}" for name in steps for kind in ("flo", "json"))
+    assert names(out) == sorted([*(f"{name}.flo" for name in steps), RECORD])
     for name, step in steps.items():
         np.testing.assert_allclose(read_flow(out / f"{name}.flo")[0][0, 0], (step, step / 2), 1e-4)
-    found = record(out, "frame_8_backward")
-    assert found["flow"] == {
-        "direction": "backward",
-        "from": f"{folder}/frame_9.png",
-        "to": f"{folder}/frame_8.png",
-        "unit": "pixels of the frame",
-        "components": ["x, right", "y, down"],
-        "height": HEIGHT,
-        "width": WIDTH,
+    header, lines = record(out)
+    assert header["weights"]["path"] == f"{tmp_path}/weights"
+    assert header["settings"]["precision"] == "float32"
+    assert lines["frame_8"] == {
+        "name": "frame_8",
+        "made_of": [f"{folder}/frame_8.png", f"{folder}/frame_9.png"],
+        "files": ["frame_8.flo", "frame_8_backward.flo"],
+        "size": [HEIGHT, WIDTH],
+        "network": {"padded_to": [HEIGHT, WIDTH]},
+        "max_speed": None,
     }
-    assert found["frames"] == [f"{folder}/frame_8.png", f"{folder}/frame_9.png"]
-    assert found["files"] == {"flo": "frame_8_backward.flo"}
-    assert found["weights"]["path"] == f"{tmp_path}/weights"
-    assert len(found["weights"]["sha256"]) == 64
 
 
 def test_batches_are_of_one_size_and_the_last_pairs_are_not_lost(
@@ -80,7 +80,7 @@ def test_batches_are_of_one_size_and_the_last_pairs_are_not_lost(
     out = predict(tmp_path / "list.txt", "batch_size=2", "outputs=[npy]")
     large = (HEIGHT, WIDTH)
     assert model.batches == [(2, large), (2, large), (1, large), (1, (20, 24))]
-    assert len(names(out)) == 12
+    assert len(names(out)) == 7
 
 
 def test_one_bad_pair_does_not_stop_the_rest(
@@ -90,7 +90,7 @@ def test_one_bad_pair_does_not_stop_the_rest(
     (folder / "frame_10.png").write_text("not a frame")
     with pytest.raises(DataError, match="2 failed, as listed; all others are written"):
         predict(folder, "outputs=[flo]", "batch_size=4")
-    assert names(tmp_path / "out") == [f"frame_{n}.{s}" for n in (11, 8) for s in ("flo", "json")]
+    assert names(tmp_path / "out") == ["frame_11.flo", "frame_8.flo", RECORD]
     told = capsys.readouterr().err
     assert f"failed: {folder}/frame_9.png -> {folder}/frame_10.png: Not an image" in told
     assert f"failed: {folder}/frame_10.png -> {folder}/frame_11.png: Not an image" in told
@@ -100,8 +100,7 @@ def test_a_flow_that_a_format_cannot_hold_fails_alone(predict: Predict, tmp_path
     folder = clip(tmp_path / "clip", 0, 3, 255, 250)  # 252 levels: 1008 px
     with pytest.raises(DataError, match="1 failed"):
         predict(folder, "outputs=[flo,kitti]")
-    whole = [f"frame_{n}{s}" for n in (10, 8) for s in (".flo", ".json", ".png")]
-    assert names(tmp_path / "out") == [*whole, "frame_9.flo"]  # without a record: made again
+    assert set(record(tmp_path / "out")[1]) == {"frame_8", "frame_10"}  # the other is made again
 
 
 def test_a_full_disk_stops_all(
@@ -124,7 +123,8 @@ def test_a_full_disk_stops_all(
         ("outputs=[flo,npy]", 2),
         ("frame", 1),
         ("result", 1),
-        ("record", 1),
+        ("cut record", 1),
+        ("no record", 2),
         ("weights", 2),
     ],
 )
@@ -139,14 +139,29 @@ def test_only_what_has_changed_is_made_again(
             grey(folder / "frame_8.png", 9)
         case "result":
             (out / "frame_8.flo").unlink()
-        case "record":
-            (out / "frame_8.json").write_text("{")
+        case "cut record":
+            (out / RECORD).write_text((out / RECORD).read_text()[:-9])
+        case "no record":
+            (out / RECORD).unlink()
         case "weights":
             (tmp_path / "weights").write_bytes(b"others")
     predict(folder, "outputs=[flo]", *([change] if "=" in change else []))
     assert len(model.batches) == 2 + made
     after = {path: path.stat().st_mtime_ns for path in out.iterdir()}
     assert (after == times) == (made == 0)
+
+
+def test_results_of_other_settings_are_not_taken_for_those_of_a_call_that_was_interrupted(
+    predict: Predict, model: Model, tmp_path: Path
+) -> None:
+    folder = clip(tmp_path / "clip", 1, 2, 3)
+    predict(folder, "outputs=[flo]")
+    model.fails = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        predict(folder, "outputs=[flo]", "scale=0.5")
+    model.batches.clear()
+    predict(folder, "outputs=[flo]", "scale=0.5")
+    assert len(model.batches) == 2
 
 
 def test_an_interrupt_leaves_whole_files_only_and_the_next_call_makes_the_rest(
@@ -167,7 +182,7 @@ def test_an_interrupt_leaves_whole_files_only_and_the_next_call_makes_the_rest(
         with pytest.raises(KeyboardInterrupt):
             predict(*command)
     out = tmp_path / "out"
-    assert names(out) == ["frame_8.flo", "frame_8.json", "frame_8_flow.png", "frame_9.flo"]
+    assert names(out) == ["frame_8.flo", "frame_8_flow.png", "frame_9.flo", RECORD]
     model.batches.clear()
     predict(*command)
     assert [count for count, _ in model.batches] == [1, 1]
@@ -179,17 +194,17 @@ def test_one_colour_is_one_motion_in_all_pictures_of_a_sequence_also_when_it_gro
 ) -> None:
     folder = clip(tmp_path / "clip", 10, 12, 20)
     out = predict(folder, "outputs=[picture]")
-    assert record(out, "frame_8")["max_speed"] == 9.0  # |(8, 4)| = 8.94, the fastest, rounded up
+    assert record(out)[1]["frame_8"]["max_speed"] == 9.0  # |(8, 4)| = 8.94, the fastest, rounded up
     for name, step in (("frame_8", 2), ("frame_9", 8)):
         expected = flow_to_colour(np.array([[[step, step / 2]]], np.float32), max_speed=9)[0, 0]
         picture = read_frame(out / f"{name}_flow.png")
         np.testing.assert_allclose(255 * picture, np.broadcast_to(expected, picture.shape), atol=1)
     grey(folder / "frame_11.png", 90)
     predict(folder, "outputs=[picture]")
-    assert [record(out, f"frame_{n}")["max_speed"] for n in (8, 9, 10)] == [9, 9, 9]
+    assert [line["max_speed"] for line in record(out)[1].values()] == [9, 9, 9]
     assert len(model.batches) == 3
     fixed = predict(folder, "outputs=[picture]", "max_speed=4")
-    assert record(fixed, "frame_8")["max_speed"] == 4
+    assert record(fixed)[1]["frame_8"]["max_speed"] == 4
 
 
 def test_a_result_never_replaces_a_frame(predict: Predict, tmp_path: Path) -> None:
@@ -215,7 +230,7 @@ def test_without_a_folder_each_call_makes_one_of_its_own(
     frames = [grey(tmp_path / name, 10) for name in ("a.png", "b.png")]
     command.predict(configure("predict", "weights=w", f"frames=[{frames[0]},{frames[1]}]"))
     (out,) = (tmp_path / "outputs/predict").iterdir()
-    assert names(out) == ["a.flo", "a.json", "a_flow.png"]
+    assert names(out) == ["a.flo", "a_flow.png", RECORD]
 
 
 def test_of_many_pairs_only_a_summary_is_printed(

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from grey_frames import Model, predicting, without_network
 
+from pwc_exp.config.commands import Output
 from pwc_exp.errors import DataError
 from pwc_exp.flow.colour import flow_to_colour
 from pwc_exp.prediction import sources
-from pwc_exp.prediction.sources import open_source
-from pwc_exp.prediction.video import VideoWriter, read_header, read_video, sample_video
+from pwc_exp.prediction.outputs import Video
+from pwc_exp.prediction.sources import open_source, read_video
 
 av = pytest.importorskip("av")
 
@@ -33,31 +34,43 @@ def predict(model: Model, configure: Callable[..., Any], tmp_path: Path) -> Pred
     return predicting(configure, tmp_path)
 
 
-def write(path: Path, levels: list[int], size: tuple[int, int] = (34, 62)) -> Path:
-    writer = VideoWriter(path, frame_rate=RATE)
-    for level in levels:
-        writer.add(np.full((*size, 3), level, np.uint8))
-    assert writer.finish()
+def write(path: Path, levels: list[int]) -> Path:
+    """A video of grey frames, 34 x 62."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4" if path.suffix == ".mp4" else "ffv1", rate=RATE)
+        stream.width, stream.height = 62, 34
+        stream.pix_fmt = "yuv420p" if path.suffix == ".mp4" else "bgr0"
+        for level in levels:
+            pixels = np.full((34, 62, 3), level, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
     return path
 
 
-def test_a_video_is_read_as_it_was_written_and_in_even_sizes(tmp_path: Path) -> None:
-    path = write(tmp_path / "clip.mp4", [40, 80, 120, 160], size=(33, 61))
-    assert read_header(path) == (4, RATE)
+def about(path: Path) -> tuple[int, Fraction]:
+    """How many frames a video has, and how many per second."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return stream.frames, stream.average_rate
+
+
+def test_a_video_has_even_sizes_and_appears_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    video = Video(Output.side_by_side, path, rate=RATE, wheel=False, made_of={})
+    assert not video.finish()
+    frame, still = np.full((33, 31, 3), 0.2, np.float32), np.zeros((33, 31, 2), np.float32)
+    for _ in range(4):
+        video.add(frame, still, max_speed=1)
+    with pytest.raises(DataError, match=r"of one size.*\(33, 62\). Received: \(31, 66\)"):
+        video.add(frame.swapaxes(0, 1), still.swapaxes(0, 1), max_speed=1)
+    assert not path.exists()
+    assert video.finish()
+    assert about(path) == (4, RATE)
     frames = np.array(list(read_video(path, "clip")))
     assert frames.shape == (4, 34, 62, 3)
-    np.testing.assert_allclose(frames.mean((1, 2, 3)), [40, 80, 120, 160], atol=2)
+    np.testing.assert_allclose(frames[:, :, :28].mean((1, 2, 3)), 51, atol=2)
+    video.discard()
     assert [item.name for item in tmp_path.iterdir()] == ["clip.mp4"]
-
-
-def test_a_video_has_one_size_and_without_pictures_there_is_none(tmp_path: Path) -> None:
-    writer = VideoWriter(tmp_path / "clip.mp4", frame_rate=RATE)
-    assert not writer.finish()
-    writer.add(np.zeros((20, 30, 3), np.uint8))
-    with pytest.raises(DataError, match=r"of one size.*\(20, 30\). Received: \(30, 20\)"):
-        writer.add(np.zeros((30, 20, 3), np.uint8))
-    writer.discard()
-    assert not list(tmp_path.iterdir())
 
 
 def test_pairs_of_a_video_are_named_by_number(tmp_path: Path) -> None:
@@ -71,8 +84,9 @@ def test_pairs_of_a_video_are_named_by_number(tmp_path: Path) -> None:
 
 def test_a_sample_of_a_video_comes_from_all_of_it(tmp_path: Path) -> None:
     path = write(tmp_path / "clip.mp4", [2 * n for n in range(100)])
-    starts = [first.mean() / 2 for first, _ in sample_video(path, 4)]
-    assert starts[0] < 2
+    sample = open_source([str(path)]).sample(4)
+    starts = [127.5 * float(pair.frame1.pixels.mean()) for pair in sample]
+    assert starts[0] < 2 and len(starts) == 4 and starts[-1] > 40
     assert sorted(starts) == starts
 
 
@@ -87,15 +101,7 @@ def test_what_is_no_video_of_two_frames_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_video_through_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "clip.nut"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=24)
-        stream.width, stream.height, stream.pix_fmt = 62, 34, "bgr0"
-        for level in (40, 80, 120):
-            pixels = np.full((34, 62, 3), level, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode(None))
-    stream = io.BufferedReader(io.FileIO(path))
+    stream = io.BufferedReader(io.FileIO(write(tmp_path / "clip.nut", [40, 80, 120])))
     monkeypatch.setattr(sources.sys, "stdin", SimpleNamespace(buffer=stream))
     pairs = list(open_source(["-"]).pairs())
     assert [pair.name for pair in pairs] == ["frame_000001", "frame_000002"]
@@ -108,7 +114,7 @@ def test_from_a_video_to_the_flow_beside_the_frame(
     path = write(tmp_path / "clip.mp4", [40, 80, 120])
     command = (path, "outputs=[flo,flow_video,side_by_side]", "max_speed=80", "batch_size=2")
     out = predict(*command)
-    assert read_header(out / "clip_side_by_side.mp4") == (2, RATE)
+    assert about(out / "clip_side_by_side.mp4") == (2, RATE)
     expected = flow_to_colour(np.array([[[40, 20]]], np.float32), max_speed=80)[0, 0]
     both = np.array(list(read_video(out / "clip_side_by_side.mp4", "out")))
     assert both.shape == (2, 34, 124, 3)
@@ -120,7 +126,7 @@ def test_from_a_video_to_the_flow_beside_the_frame(
     (out / "clip_flow.mp4").unlink()
     predict(*command)  # the flows are read from their files
     assert model.batches == batches
-    assert read_header(out / "clip_flow.mp4") == (2, RATE)
+    assert about(out / "clip_flow.mp4") == (2, RATE)
 
 
 def test_a_video_is_made_by_default_and_once(
@@ -128,13 +134,13 @@ def test_a_video_is_made_by_default_and_once(
 ) -> None:
     path = write(tmp_path / "clip.mp4", [40, 80, 120])
     out = predict(path)
-    assert sorted(item.name for item in out.iterdir()) == ["clip_flow.json", "clip_flow.mp4"]
+    assert sorted(item.name for item in out.iterdir()) == ["clip_flow.mp4", "predict.jsonl"]
     assert capsys.readouterr().out == f"{out}/clip_flow.mp4: 2 pairs written\n"
     predict(path)
     assert len(model.batches) == 2
     predict(path, "frame_rate=10")
     assert len(model.batches) == 4
-    assert read_header(out / "clip_flow.mp4")[1] == 10
+    assert about(out / "clip_flow.mp4")[1] == 10
     capsys.readouterr()
     predict(path, "outputs=[flo,flow_video]", "overwrite=true")
     lines = capsys.readouterr().out.splitlines()
