@@ -16,6 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,6 +52,16 @@ from pwc_exp.evaluation.flow_sources import FlowFiles, FlowSource, Pairs, load_n
 from pwc_exp.evaluation.metrics import COUNT
 from pwc_exp.evaluation.records import to_json
 
+MAX_FILES = 100_000
+MAX_FILE = 2**28  # bytes; a flow of 4K has 70 million
+SHOWN = 5  # names in a line
+FARTHEST = 2.0  # frame diagonals; longer motion is a mistake in the units
+_BYTES_PER_PIXEL = 8
+_DATE = (1980, 1, 1, 0, 0, 0)  # the same files make the same zip
+_ENCRYPTED = 0x1
+_KITTI_ENDS = (-32768 / KITTI_SCALE, 32767 / KITTI_SCALE)  # px, the ends of its range
+_SCORES = ("aepe", "aepe_per_image", "fl_all", "outlier_3px", COUNT, "samples")
+
 
 class FlowFormat(NamedTuple):
     """A file format of flow."""
@@ -71,10 +82,9 @@ class Benchmark(NamedTuple):
     test, training: (root) -> its pairs.
     rename: (pattern, replacement) from a sample's id to the file's name.
     names: pattern of the names of the test split's files.
-    files: how many of them, by the `part` in their names.
-    part: what of a name is its part; the errors of a dry run are reported by it.
+    files: how many of them, by the part of the bundle, which their folder names; the errors of a
+        dry run are reported by it.
     size: of all frames, where they have the same.
-    zipped: whether the server takes a zip of the files.
     upload: how to submit; {folder} and {zip} are filled in.
     """
 
@@ -84,9 +94,7 @@ class Benchmark(NamedTuple):
     format: FlowFormat
     names: str
     files: Mapping[str, int]
-    part: Callable[[str], str]
     size: Size | None
-    zipped: bool
     upload: str
 
     def name_of(self, sample: Sample) -> str:
@@ -94,9 +102,14 @@ class Benchmark(NamedTuple):
         pattern, replacement = self.rename
         return re.sub(f"^{pattern}$", replacement, sample.id)
 
+    def part_of(self, name: str) -> str:
+        """The part that a file belongs to."""
+        only = next(iter(self.files))  # where there are no folders
+        return next((part for part in self.files if part in name.split("/")), only)
+
     def parts(self, names: Iterable[str]) -> Counter[str]:
         """How many files there are of each part."""
-        return Counter(map(self.part, names))
+        return Counter(map(self.part_of, names))
 
 
 def _kitti_training(root: Path) -> list[Sample]:
@@ -111,9 +124,7 @@ _KITTI = Benchmark(
     format=KITTI_PNG,
     names=r"flow/000[01]\d\d_10\.png",
     files={"flow": 200},
-    part=lambda name: name.split("/")[0],
     size=None,
-    zipped=True,
     upload="upload {zip} at https://www.cvlibs.net/datasets/kitti",
 )
 # Sintel: 552 pairs a pass, tfoptflow's recorded predictions. The bundler comes with the data set.
@@ -128,9 +139,7 @@ BENCHMARKS = {
         format=FLO,
         names=r"(clean|final)/[A-Za-z0-9_]+/frame_\d{4}\.flo",
         files={"clean": 552, "final": 552},
-        part=lambda name: name.split("/")[0],
         size=Size(436, 1024),
-        zipped=False,
         upload=(
             "MPI-Sintel-complete/bundler/linux-x64/bundler {folder}/clean {folder}/final "
             "bundled.lzma, then upload bundled.lzma at http://sintel.is.tue.mpg.de"
@@ -140,7 +149,6 @@ BENCHMARKS = {
         rename=(r"(.*)", r"\1.png"),
         names=r"000(0\d\d|1[0-8]\d|19[0-4])_10\.png",
         files={"flow": 195},
-        part=lambda name: "flow",
     ),
     BenchmarkName.kitti2015: _KITTI,
     BenchmarkName.spring: Benchmark(
@@ -150,31 +158,13 @@ BENCHMARKS = {
         format=FLO5,
         names=r"\d{4}/(flow_(?:FW|BW)_(?:left|right))/\1_\d{4}\.flo5",
         files={f"flow_{way}_{side}": 990 for way in ("FW", "BW") for side in ("left", "right")},
-        part=lambda name: name.split("/")[1],
         size=Size(1080, 1920),
-        zipped=False,
         upload=(
             "flow_subsampling {folder} (from https://spring-benchmark.org), then upload the .hdf5 "
             "file that it writes there"
         ),
     ),
 }
-
-
-MAX_FILES = 100_000
-MAX_FILE = 2**28  # bytes; a flow of 4K has 70 million
-SHOWN = 5  # names in a line
-FARTHEST = 2.0  # frame diagonals; longer motion is a mistake in the units
-_KITTI_ENDS = (-32768 / KITTI_SCALE, 32767 / KITTI_SCALE)  # px, the ends of its range
-_ENCRYPTED = 0x1
-
-
-class Bundle(NamedTuple):
-    """Flow files by name, in a folder or in a zip."""
-
-    path: Path
-    names: list[str]
-    read: Callable[[str], bytes]
 
 
 @dataclass
@@ -184,146 +174,28 @@ class Report:
     errors: for which the server would refuse the bundle, or score it wrongly.
     warnings: which are worth a look.
     largest: motion, in pixels.
+    scores: {part: metrics}, of a dry run.
     """
 
     files: int = 0
     largest: float = 0.0
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
 
-    def refuse(self, what: str, names: list[str]) -> None:
+    def refuse(self, what: str, names: Iterable[str]) -> None:
         """Notes an error of several files, if there are any."""
-        if names:
-            more = ", …" if len(names) > SHOWN else ""
-            self.errors.append(f"{len(names)} files {what}: {', '.join(names[:SHOWN])}{more}")
+        if first := sorted(names):
+            more = ", …" if len(first) > SHOWN else ""
+            self.errors.append(f"{len(first)} files {what}: {', '.join(first[:SHOWN])}{more}")
 
-
-@contextmanager
-def open_bundle(path: Path) -> Iterator[Bundle]:
-    """Opens a folder or zip; nothing is unpacked.
-
-    Raises:
-        MissingInputError: neither is there.
-        DataError: not a zip, damaged, or not what a bundle is.
-    """
-    if path.is_dir():
-        names = [p.relative_to(path).as_posix() for p in sorted(path.rglob("*")) if not p.is_dir()]
-        yield Bundle(path, names, lambda name: read_bytes(path / name))
-        return
-    if not path.is_file():
-        raise MissingInputError(f"check: {path} must be a folder or a zip. Received: nothing")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield _open_zip(path, archive)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
-        raise DataError(f"{path} is not a zip that can be read: {error}") from None
-
-
-def validate(
-    bundle: Bundle,
-    benchmark: Benchmark,
-    *,
-    sizes: Mapping[str, Size] | None,
-    found: Callable[[str, np.ndarray], None] | None = None,
-) -> Report:
-    """Reads every file of a bundle that must hold those of `sizes`, no more and no less.
-
-    Args:
-        sizes: None: without the data set; the names must be of the kind and in the numbers that
-            the test split has.
-        found: is given the name and flow, [H, W, 2] in pixels, of each file that is right.
-    """
-    report = Report(files=len(bundle.names))
-    if sizes is not None:
-        report.refuse("missing", sorted(sizes.keys() - bundle.names))
-        report.refuse("that do not belong there", sorted(set(bundle.names) - sizes.keys()))
-    else:
-        right = [name for name in bundle.names if re.fullmatch(benchmark.names, name)]
-        wrong = sorted(set(bundle.names) - set(right))
-        report.refuse("with names that the benchmark does not have", wrong)
-        received = benchmark.parts(right)
-        report.errors += [
-            f"{part}: {count} files are needed. Received: {received[part]}"
-            for part, count in benchmark.files.items()
-            if received[part] != count
-        ]
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / "flow"
-        for name in tqdm(bundle.names, desc="validate", leave=False, disable=None):
-            size = benchmark.size if sizes is None else sizes.get(name)
-            try:
-                flow = _read(bundle.read(name), benchmark, place, size)
-            except DataError as error:
-                report.errors.append(f"{name}: {str(error).replace(str(place), name)}")
-                continue
-            report.largest = max(report.largest, float(np.abs(flow).max()))
-            if benchmark.format is KITTI_PNG and (cut := int(np.isin(flow, _KITTI_ENDS).sum())):
-                report.warnings.append(f"{name}: {cut} numbers at the ends of KITTI's range")
-            if found is not None and size is not None:
-                found(name, flow)
-    return report
-
-
-def _open_zip(path: Path, archive: zipfile.ZipFile) -> Bundle:
-    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-    if len(entries) > MAX_FILES:
-        raise DataError(f"{path} must have at most {MAX_FILES:,} files. Received: {len(entries):,}")
-    named: dict[str, zipfile.ZipInfo] = {}
-    for entry in entries:
-        _check_entry(path, entry)
-        if entry.filename in named:
-            raise DataError(f"{path} has two files of one name: {entry.filename}")
-        named[entry.filename] = entry
-
-    def read(name: str) -> bytes:
-        with archive.open(named[name]) as file:
-            content = file.read(MAX_FILE + 1)
-        if len(content) > MAX_FILE:
-            raise DataError(f"{name} is larger than {MAX_FILE:,} bytes")
-        return content
-
-    return Bundle(path, sorted(named), read)
-
-
-def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
-    parts = entry.filename.split("/")
-    kind = stat.S_IFMT(entry.external_attr >> 16)
-    if ".." in parts or "" in parts or "\\" in entry.filename or kind not in (0, stat.S_IFREG):
-        raise DataError(f"{path} has an entry that is not a plain file: {entry.filename[:80]!r}")
-    if entry.flag_bits & _ENCRYPTED:
-        raise DataError(f"{path} is encrypted: {entry.filename[:80]!r}")
-    if entry.file_size > MAX_FILE:
-        raise DataError(f"{entry.filename} in {path} is larger than {MAX_FILE:,} bytes")
-
-
-def _read(content: bytes, benchmark: Benchmark, place: Path, size: Size | None) -> np.ndarray:
-    """The flow [H, W, 2] in a file, complete and in pixels; `place` is for a copy of the file."""
-    if not content.startswith(benchmark.format.magic):
-        raise DataError(f"it must begin with {benchmark.format.magic!r}. Received: {content[:8]!r}")
-    place.write_bytes(content)
-    flow, known = read_flow(place)
-    received = Size(*flow.shape[:2])
-    if size is not None and received != size:
-        raise DataError(
-            f"it must be {size.height} x {size.width} (height x width). Received: "
-            f"{received.height} x {received.width}"
-        )
-    if gaps := int((known == 0).sum()):
-        raise DataError(f"it must have a flow at every pixel. Received: none (or NaN) at {gaps}")
-    farthest = FARTHEST * float(np.hypot(*received))
-    if (largest := float(np.abs(flow).max())) > farthest:
-        raise DataError(
-            f"its motion must be in pixels, below {farthest:.0f}. Received: {largest:.6g}"
-        )
-    return flow
-
-
-BUNDLE, RECORD = "bundle", "submission.json"
-_BYTES_PER_PIXEL = 8
-_SCORES = ("aepe", "aepe_per_image", "fl_all", "outlier_3px", COUNT, "samples")
-_DATE = (1980, 1, 1, 0, 0, 0)  # the same files make the same zip
-
-_Scores = dict[str, dict[str, float]]  # {part of the bundle: metrics}
+    def check(self, name: Path) -> None:
+        """Refuses a bundle with errors; prints all but the first, which is that of the command."""
+        for line in self.errors[1:]:
+            print(f"also: {line}")
+        if self.errors:
+            more = f" ({len(self.errors)} mistakes in all)" if len(self.errors) > 1 else ""
+            raise DataError(f"{name} is not what the server takes: {self.errors[0]}{more}")
 
 
 def submit(config: SubmitConfig) -> None:
@@ -335,22 +207,24 @@ def submit(config: SubmitConfig) -> None:
     benchmark = BENCHMARKS[config.benchmark]
     samples = _samples(config, benchmark) if config.root else {}
     if config.check:
-        path = Path(config.check)
-        print(_summary(config, *_validate(config, samples, path, name=path)))
+        report = validate(Path(config.check), benchmark, samples, scored=config.dry_run)
+        report.check(Path(config.check))
+        print(_summary(config, report))
         return
     flow_source = _flow_source(config, samples)
     moment = time.strftime("%Y-%m-%d_%H-%M-%S")
     out = Path(config.out or f"outputs/submit/{config.benchmark}/{moment}")
-    zipped = benchmark.zipped if config.zip is None else config.zip
+    bundle, archive = Path("bundle"), Path(f"{config.benchmark}.zip")
+    zipped = "{zip}" in benchmark.upload if config.zip is None else config.zip
     pixels = sum(size.height * size.width for size in _sizes(samples).values())
     needed = pixels * _BYTES_PER_PIXEL * (2 if zipped else 1)
     with storage.folder(out, needed=needed) as new:
-        _write(new / BUNDLE, samples, benchmark, flow_source, clip=config.clip)
-        checked = new / BUNDLE
+        _write(new / bundle, samples, benchmark, flow_source, clip=config.clip)
         if zipped:
-            checked = new / f"{config.benchmark}.zip"
-            write_zip(new / BUNDLE, checked)
-        report, scores = _validate(config, samples, checked, name=out)
+            write_zip(new / bundle, new / archive)
+        written = new / (archive if zipped else bundle)
+        report = validate(written, benchmark, samples, scored=config.dry_run)
+        report.check(out)
         record = {
             "benchmark": str(config.benchmark),
             "split": "train" if config.dry_run else "test",
@@ -359,26 +233,13 @@ def submit(config: SubmitConfig) -> None:
             "warnings": report.warnings,
             "estimate": flow_source.title,
             "weights": flow_source.origin.record() if flow_source.origin else None,
-            "errors": scores or None,
+            "errors": report.scores or None,
         }
-        storage.write_file(new / RECORD, to_json(record).encode())
-    print(_summary(config, report, scores))
-    print(f"written: {out / BUNDLE}" + (f", {out / config.benchmark}.zip" if zipped else ""))
+        storage.write_file(new / "submission.json", to_json(record).encode())
+    print(_summary(config, report))
+    print(f"written: {out / bundle}" + (f", {out / archive}" if zipped else ""))
     if not config.dry_run:
-        upload = benchmark.upload.format(folder=out / BUNDLE, zip=out / f"{config.benchmark}.zip")
-        print(f"to submit: {upload}")
-
-
-def write_zip(folder: Path, path: Path) -> None:
-    """Packs all files of a folder, by their names in it. The same files make the same bytes."""
-    with zipfile.ZipFile(path, "w") as archive, open_bundle(folder) as bundle:
-        for name in bundle.names:
-            entry = zipfile.ZipInfo(name, _DATE)
-            entry.external_attr = 0o100644 << 16  # a file that all may read
-            entry.create_system = 3  # Unix, on every system
-            packed = name.endswith((".png", ".flo5"))  # these are compressed already
-            entry.compress_type = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED
-            archive.writestr(entry, (folder / name).read_bytes())
+        print("to submit:", benchmark.upload.format(folder=out / bundle, zip=out / archive))
 
 
 def _samples(config: SubmitConfig, benchmark: Benchmark) -> dict[str, Sample]:
@@ -394,10 +255,13 @@ def _samples(config: SubmitConfig, benchmark: Benchmark) -> dict[str, Sample]:
     return named
 
 
+def _sizes(samples: Mapping[str, Sample]) -> dict[str, Size]:
+    return {name: inspect_frame(sample.frame1) for name, sample in samples.items()}
+
+
 def _flow_source(config: SubmitConfig, samples: Mapping[str, Sample]) -> FlowSource:
     if config.predictions:
-        names: dict[str, str | None] = {sample.id: name for name, sample in samples.items()}
-        return FlowFiles(Path(config.predictions), names)
+        return FlowFiles(Path(config.predictions), {s.id: name for name, s in samples.items()})
     return load_network_flow(
         run=config.run,
         weights=config.weights,
@@ -405,10 +269,6 @@ def _flow_source(config: SubmitConfig, samples: Mapping[str, Sample]) -> FlowSou
         precision=config.precision.policy,
         xla=config.xla,
     )
-
-
-def _sizes(samples: Mapping[str, Sample]) -> dict[str, Size]:
-    return {name: inspect_frame(sample.frame1) for name, sample in samples.items()}
 
 
 def _write(
@@ -443,39 +303,143 @@ def _pair(sample: Sample, *, decode: bool) -> Pairs:
     return Pairs([sample.id], frame1, frame2)
 
 
-def _validate(
-    config: SubmitConfig, samples: Mapping[str, Sample], path: Path, *, name: Path
-) -> tuple[Report, _Scores]:
-    """Refuses a bundle that the server would not take; of a dry run, returns its errors too.
-
-    name: what the bundle at `path` is called in messages.
-    """
-    benchmark = BENCHMARKS[config.benchmark]
-    rows: dict[str, list[dict[str, float]]] = defaultdict(list)
-
-    def add(file: str, flow: np.ndarray) -> None:
-        sample = read_sample(samples[file])
-        rows[benchmark.part(file)].append(score(flow, GroundTruth(sample.flow, sample.valid)))
-
-    with open_bundle(path) as bundle:
-        sizes = _sizes(samples) if samples else None
-        report = validate(bundle, benchmark, sizes=sizes, found=add if config.dry_run else None)
-    for line in report.errors[1:]:
-        print(f"also: {line}")
-    if report.errors:
-        more = f" ({len(report.errors)} mistakes in all)" if len(report.errors) > 1 else ""
-        raise DataError(f"{name} is not what the server takes: {report.errors[0]}{more}")
-    metrics = {part: means(own) for part, own in sorted(rows.items())}
-    return report, {part: {key: own[key] for key in _SCORES} for part, own in metrics.items()}
+def write_zip(folder: Path, path: Path) -> None:
+    """Packs all files of a folder, by their names in it. The same files make the same bytes."""
+    with zipfile.ZipFile(path, "w") as archive, open_bundle(folder) as bundle:
+        for name, read in bundle.items():
+            entry = zipfile.ZipInfo(name, _DATE)
+            entry.external_attr = 0o100644 << 16  # a file that all may read
+            entry.create_system = 3  # Unix, on every system
+            packed = name.endswith((".png", ".flo5"))  # these are compressed already
+            entry.compress_type = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED
+            archive.writestr(entry, read())
 
 
-def _summary(config: SubmitConfig, report: Report, scores: _Scores) -> str:
+def _summary(config: SubmitConfig, report: Report) -> str:
     lines = [f"{report.files} files are right; the largest motion is {report.largest:.1f} px"]
     lines += [f"look at {line}" for line in report.warnings]
     lines += [
         f"{config.benchmark} training split, {part}: aepe {found['aepe']:.4f} px, "
         f"fl_all {found['fl_all']:.4f} % over {found[COUNT]:,.0f} pixels of "
         f"{found['samples']:.0f} pairs"
-        for part, found in scores.items()
+        for part, found in report.scores.items()
     ]
     return "\n".join(lines)
+
+
+def validate(
+    path: Path, benchmark: Benchmark, samples: Mapping[str, Sample], *, scored: bool
+) -> Report:
+    """Reads every file of a bundle that must hold those of `samples`, no more and no less.
+
+    Args:
+        path: a folder or a zip.
+        benchmark: that it is for.
+        samples: {file: sample}; none: without the data set, the names must be of the kind and in
+            the numbers that the test split has.
+        scored: whether the samples have ground truth, with which the files are compared.
+    """
+    with open_bundle(path) as bundle, tempfile.TemporaryDirectory() as folder:
+        report = Report(files=len(bundle))
+        _check_names(report, set(bundle), benchmark, samples)
+        place, sizes = Path(folder) / "flow", _sizes(samples)
+        rows: dict[str, list[dict[str, float]]] = defaultdict(list)
+        for name, read in tqdm(bundle.items(), desc="validate", leave=False, disable=None):
+            try:
+                size = sizes.get(name) if samples else benchmark.size
+                flow = _read(read(), benchmark, place, size)
+            except DataError as error:
+                report.errors.append(f"{name}: {str(error).replace(str(place), name)}")
+                continue
+            report.largest = max(report.largest, float(np.abs(flow).max()))
+            if benchmark.format is KITTI_PNG and (cut := int(np.isin(flow, _KITTI_ENDS).sum())):
+                report.warnings.append(f"{name}: {cut} numbers at the ends of KITTI's range")
+            if scored and name in samples:
+                truth = read_sample(samples[name])
+                found = score(flow, GroundTruth(truth.flow, truth.valid))
+                rows[benchmark.part_of(name)].append(found)
+    metrics = {part: means(own) for part, own in sorted(rows.items())}
+    report.scores = {part: {key: own[key] for key in _SCORES} for part, own in metrics.items()}
+    return report
+
+
+def _check_names(
+    report: Report, names: set[str], benchmark: Benchmark, samples: Mapping[str, Sample]
+) -> None:
+    if samples:
+        report.refuse("missing", samples.keys() - names)
+        report.refuse("that do not belong there", names - samples.keys())
+        return
+    right = {name for name in names if re.fullmatch(benchmark.names, name)}
+    report.refuse("with names that the benchmark does not have", names - right)
+    received = benchmark.parts(right)
+    report.errors += [
+        f"{part}: {count} files are needed. Received: {received[part]}"
+        for part, count in benchmark.files.items()
+        if received[part] != count
+    ]
+
+
+def _read(content: bytes, benchmark: Benchmark, place: Path, size: Size | None) -> np.ndarray:
+    """The flow [H, W, 2] in a file, complete and in pixels; `place` is for a copy of the file."""
+    if not content.startswith(benchmark.format.magic):
+        raise DataError(f"it must begin with {benchmark.format.magic!r}. Received: {content[:8]!r}")
+    place.write_bytes(content)
+    flow, known = read_flow(place)
+    received = Size(*flow.shape[:2])
+    if size is not None and received != size:
+        raise DataError(
+            f"it must be {size.height} x {size.width} (height x width). Received: "
+            f"{received.height} x {received.width}"
+        )
+    if gaps := int((known == 0).sum()):
+        raise DataError(f"it must have a flow at every pixel. Received: none (or NaN) at {gaps}")
+    farthest = FARTHEST * float(np.hypot(*received))
+    if (largest := float(np.abs(flow).max())) > farthest:
+        raise DataError(
+            f"its motion must be in pixels, below {farthest:.0f}. Received: {largest:.6g}"
+        )
+    return flow
+
+
+@contextmanager
+def open_bundle(path: Path) -> Iterator[dict[str, Callable[[], bytes]]]:
+    """Opens a folder or zip: {name of a file: what reads it}; nothing is unpacked.
+
+    Raises:
+        MissingInputError: neither is there.
+        DataError: not a zip, damaged, or not what a bundle is.
+    """
+    if path.is_dir():
+        files = [file for file in sorted(path.rglob("*")) if not file.is_dir()]
+        yield {file.relative_to(path).as_posix(): partial(read_bytes, file) for file in files}
+        return
+    if not path.is_file():
+        raise MissingInputError(f"check: {path} must be a folder or a zip. Received: nothing")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            if (count := len(entries)) > MAX_FILES:
+                raise DataError(
+                    f"{path} must have at most {MAX_FILES:,} files. Received: {count:,}"
+                )
+            found: dict[str, Callable[[], bytes]] = {}
+            for entry in sorted(entries, key=lambda entry: entry.filename):
+                _check_entry(path, entry)
+                if entry.filename in found:
+                    raise DataError(f"{path} has two files of one name: {entry.filename}")
+                found[entry.filename] = partial(archive.read, entry)
+            yield found
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
+        raise DataError(f"{path} is not a zip that can be read: {error}") from None
+
+
+def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
+    parts = entry.filename.split("/")
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if ".." in parts or "" in parts or "\\" in entry.filename or kind not in (0, stat.S_IFREG):
+        raise DataError(f"{path} has an entry that is not a plain file: {entry.filename[:80]!r}")
+    if entry.flag_bits & _ENCRYPTED:
+        raise DataError(f"{path} is encrypted: {entry.filename[:80]!r}")
+    if entry.file_size > MAX_FILE:
+        raise DataError(f"{entry.filename} in {path} is larger than {MAX_FILE:,} bytes")

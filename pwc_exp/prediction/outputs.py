@@ -87,12 +87,10 @@ class Record:
         flow = "from the first frame to the second, in pixels of the frame; x right, y down"
         made_with = {"weights": weights, "settings": settings}
         self._header = {"pwc_exp": __version__, "flow": flow, **made_with}
-        self._results: dict[str, dict[str, Any]] = {}
         header, *results = _read_lines(self._path) or [{}]
         same_weights = header.get("weights", {}).get("sha256") == weights["sha256"]
         self._continues = same_weights and header.get("settings") == settings and not overwrite
-        if self._continues:
-            self._results = {line["name"]: line for line in results}
+        self._results = {line["name"]: line for line in results if self._continues}
 
     def begin(self) -> None:
         """Makes the folder and the record; to be called before any result is written."""
@@ -128,11 +126,12 @@ class Record:
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a record, without what a power failure has left of the last one."""
+    """The lines of a record; a power failure may have left a part of one."""
     lines = []
-    with suppress(OSError, ValueError):
-        for line in path.read_text().splitlines():
-            lines.append(json.loads(line))
+    with suppress(OSError):
+        for line in path.read_text(errors="replace").splitlines():
+            with suppress(ValueError):
+                lines.append(json.loads(line))
     return lines
 
 
@@ -160,8 +159,8 @@ class Outputs:
 
     def finished(self, pair: Pair) -> dict[str, Any]:
         """The record of a pair whose results exist as they would be made now; {} of others."""
-        files, made_of = self._paths(pair.name).values(), _frames_of(pair)
-        return self._record.finished(pair.name, files, made_of=made_of, inputs=pair.files)
+        files = self._paths(pair.name).values()
+        return self._record.finished(pair.name, files, made_of=str(pair), inputs=pair.files)
 
     def stored_flow(self, pair: Pair) -> np.ndarray | None:
         """The flow of the first direction, [H, W, 2], if a file of the results holds it exactly."""
@@ -194,7 +193,7 @@ class Outputs:
                 write_image(path, self._picture(kind, pair, flows, backward, max_speed or 1.0))
         if paths:
             more = {"size": pair.size, "network": network, "max_speed": max_speed}
-            self._record.add(pair.name, paths.values(), made_of=_frames_of(pair), **more)
+            self._record.add(pair.name, paths.values(), made_of=str(pair), **more)
         return list(paths.values())
 
     def _paths(self, name: str, inputs: Collection[Path] = ()) -> dict[tuple[bool, Output], Path]:
@@ -230,10 +229,6 @@ class Outputs:
         if kind is Output.warped:
             return warped(other.pixels, flow, values)
         return to_bytes(values[..., None])
-
-
-def _frames_of(pair: Pair) -> list[str]:
-    return [pair.frame1.title, pair.frame2.title]
 
 
 class Video:

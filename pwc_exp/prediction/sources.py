@@ -187,51 +187,48 @@ def _read_csv(path: Path) -> list[_Listed]:
     columns = rows.fieldnames or []
     if not {"frame1", "frame2"} <= set(columns):
         raise DataError(f"{path}: columns frame1 and frame2 are needed. Received: {columns}")
-    pairs = []
-    for row in rows:
-        where = f"{path}, line {rows.line_num}"
-        if not row["frame1"] or not row["frame2"]:
-            raise DataError(f"{where}: two frames are needed. Received: {row}")
-        name = _checked_name(row.get("name") or None, where)
-        pairs.append(_Listed(path.parent / row["frame1"], path.parent / row["frame2"], name))
-    return pairs
+    return [
+        _listed([row["frame1"], row["frame2"], row.get("name")], path.parent, path, rows.line_num)
+        for row in rows
+    ]
 
 
 def _read_list(path: Path) -> list[_Listed]:
-    return list(_read_lines(_read_text(path).splitlines(), path.parent, str(path)))
+    return list(_read_lines(_read_text(path).splitlines(), path.parent, path))
 
 
-def _read_lines(lines: Iterable[str], folder: Path, title: str) -> Iterator[_Listed]:
+def _read_lines(lines: Iterable[str], folder: Path, title: Path | str) -> Iterator[_Listed]:
     """Pairs of lines: "frame1 frame2", "frame1 frame2 name", or one path: the next frame.
 
     Tabs or white space separate; a line that is the path of a file is that path. Empty lines and
     lines that begin with # are skipped. Relative paths start from `folder`.
     """
-    before: Path | None = None
+    before: str | None = None
     for number, line in enumerate(lines, start=1):
         text = line.strip()
         if not text or text.startswith("#"):
             continue
         words = [text] if (folder / text).exists() else text.split("\t" if "\t" in text else None)
-        where = f"{title}, line {number}"
-        if len(words) > 3:
-            raise DataError(f"{where}: one or two paths and a name are expected. Received: {text}")
-        frame1, *others = (word.strip() for word in words)
-        if others:
-            name = _checked_name(others[1] if len(others) > 1 else None, where)
-            yield _Listed(folder / frame1, folder / others[0], name)
+        if len(words) > 1:
+            yield _listed([word.strip() for word in words], folder, title, number)
             before = None
             continue
         if before is not None:
-            yield _Listed(before, folder / frame1)
-        before = folder / frame1
+            yield _listed([before, text], folder, title, number)
+        before = text
 
 
-def _checked_name(name: str | None, where: str) -> str | None:
-    """The name in a line; it must stay below the folder of the results."""
-    if name is not None and (not name or Path(name).is_absolute() or ".." in Path(name).parts):
+def _listed(words: Sequence[str | None], folder: Path, title: Path | str, number: int) -> _Listed:
+    """Two paths and, optionally, a name, which must stay below the folder of the results."""
+    where = f"{title}, line {number}"
+    frame1, frame2, name, *more = [*words, None]
+    if not frame1 or not frame2 or any(more):
+        raise DataError(
+            f"{where}: two paths and, if wished, a name are expected. Received: {words}"
+        )
+    if name and (Path(name).is_absolute() or ".." in Path(name).parts):
         raise DataError(f"{where}: the name must be a path below out. Received: {name}")
-    return name
+    return _Listed(folder / frame1, folder / frame2, name or None)
 
 
 def _read_text(path: Path) -> str:

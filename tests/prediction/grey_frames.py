@@ -1,17 +1,13 @@
-"""Frames whose flow is known without a network, what estimates it, and a very small network."""
+"""Frames whose flow is known without a network, and what estimates it."""
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import pytest
 
 from pwc_exp.data.formats.images import write_image
-from pwc_exp.prediction import command
-from pwc_exp.weights import WeightsInfo
 
 HEIGHT, WIDTH = 30, 46
 
@@ -30,7 +26,7 @@ class Model:
 
     def __init__(self) -> None:
         self.batches: list[tuple[int, tuple[int, int]]] = []
-        self.fails: list[BaseException] = []
+        self.fails: list[BaseException | None] = []  # in the next calls
 
 
 class BrightnessEstimator:
@@ -48,8 +44,8 @@ class BrightnessEstimator:
     ) -> list[np.ndarray]:
         if "batch_size" in self.settings:  # not the first pass
             self.model.batches.append((len(frames1), frames1[0].shape[:2]))
-        if self.model.fails:
-            raise self.model.fails.pop()
+        if self.model.fails and (error := self.model.fails.pop(0)):
+            raise error
         steps = [
             255 * float(two.mean() - one.mean()) for one, two in zip(frames1, frames2, strict=True)
         ]
@@ -58,36 +54,3 @@ class BrightnessEstimator:
 
     def account(self, height: int, width: int) -> dict[str, Any]:
         return {"padded_to": [height, width]}
-
-
-class Network(NamedTuple):
-    model: Model
-    info: WeightsInfo
-
-
-def without_network(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Model:
-    """Makes the command estimate without a network; the batches that it asks for are noted."""
-    model = Model()
-    weights = folder / "weights"
-    weights.write_bytes(b"weights")
-
-    def load(**settings: Any) -> Network:
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-        info = WeightsInfo(path=weights, sha256=digest, format="", project="", licence="")
-        return Network(model, info)
-
-    monkeypatch.setattr(command, "load_network", load)
-    monkeypatch.setattr(command, "Estimator", BrightnessEstimator)
-    return model
-
-
-def predicting(configure: Callable[..., Any], folder: Path) -> Callable[..., Path]:
-    """(frames, *overrides) -> the folder of the results, folder/out."""
-
-    def call(frames: Path | str, *overrides: str) -> Path:
-        out = folder / "out"
-        places = (f"weights={folder}/weights", f"frames={frames}", f"out={out}")
-        command.predict(configure("predict", "model=tiny", *places, *overrides))
-        return out
-
-    return call

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from grey_frames import HEIGHT, WIDTH, Model, grey, predicting, without_network
+from grey_frames import HEIGHT, WIDTH, Model, grey
 
 from pwc_exp.data.formats.images import read_frame, write_image
 from pwc_exp.data.formats.io import read_flow
@@ -18,16 +18,6 @@ from pwc_exp.prediction import command
 
 Predict = Callable[..., Path]
 RECORD = "predict.jsonl"
-
-
-@pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Model:
-    return without_network(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def predict(model: Model, configure: Callable[..., Any], tmp_path: Path) -> Predict:
-    return predicting(configure, tmp_path)
 
 
 def clip(folder: Path, *levels: int) -> Path:
@@ -61,7 +51,7 @@ def test_each_pair_has_its_flow_in_both_directions_and_a_line_of_the_record(
     assert header["settings"]["precision"] == "float32"
     assert lines["frame_8"] == {
         "name": "frame_8",
-        "made_of": [f"{folder}/frame_8.png", f"{folder}/frame_9.png"],
+        "made_of": f"{folder}/frame_8.png -> {folder}/frame_9.png",
         "files": ["frame_8.flo", "frame_8_backward.flo"],
         "size": [HEIGHT, WIDTH],
         "network": {"padded_to": [HEIGHT, WIDTH]},

@@ -1,15 +1,13 @@
 """The command with a network: its files hold that network's flow."""
 
-import os
 import runpy
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from small_runs import COMPLETE
 
@@ -19,8 +17,6 @@ from pwc_exp.data.formats.images import read_frame, write_image
 from pwc_exp.data.formats.io import read_flow
 from pwc_exp.flow.colour import flow_to_colour
 from pwc_exp.prediction.command import predict
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_files_hold_the_networks_flow_and_its_picture(
@@ -51,7 +47,12 @@ def test_the_files_hold_the_networks_flow_and_its_picture(
             np.testing.assert_allclose(picture * 255, expected, atol=1)
 
 
-def test_the_command_gives_the_flow_that_the_original_gives(shared: Path, tmp_path: Path) -> None:
+def test_the_command_gives_the_flow_that_the_original_gives(
+    shared: Path,
+    configure: Callable[..., Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     script = shared / "parity/make_checkpoint.py"
     tensors = runpy.run_path(str(script))["weights"]("sm")
     prefix = tmp_path / "pwcnet.ckpt-1"
@@ -65,16 +66,8 @@ def test_the_command_gives_the_flow_that_the_original_gives(shared: Path, tmp_pa
         expected = np.squeeze(file["flow_full"])
         for name, key in (("a", "img1"), ("b", "img2")):
             write_image(tmp_path / f"{name}.png", np.squeeze(file[key]))
-    command = [sys.executable, "-m", "pwc_exp.predict", "model=sm", f"weights={prefix}"]
-    ended = subprocess.run(
-        [*command, f"frames={tmp_path}/?.png", f"out={tmp_path}/out"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert f"{tmp_path}/out/a.flo" in ended.stdout
+    places = (f"weights={prefix}", f"frames={tmp_path}/?.png", f"out={tmp_path}/out")
+    predict(configure("predict", "model=sm", *places))
+    assert f"{tmp_path}/out/a.flo" in capsys.readouterr().out
     np.testing.assert_allclose(read_flow(tmp_path / "out/a.flo")[0], expected, atol=1e-3)
     assert read_frame(tmp_path / "out/a_flow.png").shape == (256, 448, 3)

@@ -135,7 +135,7 @@ def test_a_sample_is_spread_over_all_pairs(at: Path) -> None:
         (lambda: open_source(["a/1.png", "b"]), ConfigError, "each must be an image. Received: b"),
         (lambda: open_source(["none/*.png"]), MissingInputError, "no image matches: none"),
         (lambda: open_source(["a/1.png", "a/1.png", "b/1.png"]), ConfigError, "1 twice"),
-        (lambda: open_source(["bad.txt"]), DataError, "bad.txt, line 2: one or two paths"),
+        (lambda: open_source(["bad.txt"]), DataError, "bad.txt, line 2: two paths and"),
         (lambda: open_source(["up.txt"]), DataError, "up.txt, line 1: the name must be a path"),
         (lambda: open_source(["bad.csv"]), DataError, "columns frame1 and frame2 are needed"),
         (lambda: open_source(["one.txt"]), DataError, "no pair of frames"),

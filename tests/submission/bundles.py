@@ -1,15 +1,10 @@
 """Test splits of a few frames, and estimates for them in the layouts of the benchmarks."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from pwc_exp.config.commands import BenchmarkName
-from pwc_exp.data.formats.images import write_image
-from pwc_exp.data.formats.io import write_flo, write_flo5, write_kitti_png
-from pwc_exp.submission import BENCHMARKS
+from pwc_exp.prediction.outputs import WRITERS
 
 HEIGHT, WIDTH = 32, 48
 FRAMES = {
@@ -44,26 +39,6 @@ LAYOUTS = {
         "0003/flow_FW_right/flow_FW_right_0001.flo5",
     ],
 }
-WRITERS = {".flo": write_flo, ".png": write_kitti_png, ".flo5": write_flo5}
-Run = Callable[..., None]
-Root = Callable[[str], Path]
-
-
-def make_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
-    """(benchmark) -> a test split of a few frames, which counts as complete."""
-
-    def make(name: str) -> Path:
-        for frame in FRAMES[name]:
-            path = tmp_path / name / frame
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_image(path, np.full((HEIGHT, WIDTH, 3), len(frame), np.uint8))
-        key = BenchmarkName(name)
-        benchmark = BENCHMARKS[key]
-        files = dict(benchmark.parts(LAYOUTS[name]))
-        monkeypatch.setitem(BENCHMARKS, key, benchmark._replace(files=files))
-        return tmp_path / name
-
-    return make
 
 
 def flow_of(number: int) -> np.ndarray:

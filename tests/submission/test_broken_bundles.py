@@ -8,24 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import HEIGHT, LAYOUTS, WIDTH, Root, Run, flow_of, make_roots, write_bundle
+from bundles import HEIGHT, LAYOUTS, WIDTH, flow_of, write_bundle
 
 from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo, write_flo5, write_kitti_png
 from pwc_exp.errors import DataError
-from pwc_exp.submission import submit
 
 
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
-    return make_roots(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def run(configure: Callable[..., Any]) -> Run:
-    return lambda *overrides: submit(configure("submit", *overrides))
-
-
+Run = Callable[..., None]
 Change = Callable[[Path], Any]
 BROKEN: dict[str, tuple[str, Change, str]] = {
     "a file is missing": (
@@ -89,7 +79,7 @@ BROKEN: dict[str, tuple[str, Change, str]] = {
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_broken_bundle_is_refused_with_the_reason(
-    case: str, root: Root, run: Run, tmp_path: Path
+    case: str, root: Callable[[str], Path], run: Run, tmp_path: Path
 ) -> None:
     name, change, reason = BROKEN[case]
     bundle = write_bundle(tmp_path / "bundle", name)
@@ -116,40 +106,39 @@ def test_names_and_numbers_are_checked_without_the_data_set(run: Run, tmp_path: 
         run("benchmark=kitti2015", f"check={tmp_path}/bundle")
 
 
+def link() -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo("000000_10.png")
+    entry.external_attr = 0o120777 << 16
+    return entry
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize(
-    ("entry", "said"),
+    ("entries", "reason"),
     [
-        ("../000000_10.png", "not a plain file"),
-        ("/000000_10.png", "not a plain file"),
-        ("a//b", "not a plain"),
+        ({"../000000_10.png": b"x"}, "not a plain file"),
+        ({"/000000_10.png": b"x"}, "not a plain file"),
+        ({"a//b": b"x"}, "not a plain file"),
+        ({link(): b"/etc/passwd"}, "not a plain file"),
+        ({zipfile.ZipInfo("a.png"): b"x", "a.png": b"y"}, "two files of one name"),
+        ({zipfile.ZipInfo("a.png"): b"\0" * (2**10 + 1)}, "larger than 1,024 bytes"),
+        ({}, "not a zip that can be read"),
     ],
+    ids=["up", "root", "no name", "link", "twice", "large", "no zip"],
 )
-def test_a_zip_with_names_that_lead_out_is_refused(
-    entry: str, said: str, run: Run, tmp_path: Path
+def test_a_zip_that_is_no_bundle_is_refused(
+    entries: dict[str | zipfile.ZipInfo, bytes],
+    reason: str,
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr(entry, b"x")
-    with pytest.raises(DataError, match=said):
-        run("benchmark=kitti2012", f"check={tmp_path}/a.zip")
-
-
-def test_zips_of_other_kinds_are_refused(run: Run, tmp_path: Path) -> None:
+    monkeypatch.setattr("pwc_exp.submission.MAX_FILE", 2**10)
     path = tmp_path / "a.zip"
-    link = zipfile.ZipInfo("000000_10.png")
-    link.external_attr = 0o120777 << 16
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(link, "/etc/passwd")
-    with pytest.raises(DataError, match="not a plain file"):
-        run("benchmark=kitti2012", f"check={path}")
-    with zipfile.ZipFile(path, "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
-        archive.writestr("000000_10.png", b"x")
-        archive.writestr("000000_10.png", b"y")
-    with pytest.raises(DataError, match="two files of one name"):
-        run("benchmark=kitti2012", f"check={path}")
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("000000_10.png", b"\0" * (2**28 + 1))
-    with pytest.raises(DataError, match="larger than"):
-        run("benchmark=kitti2012", f"check={path}")
     path.write_bytes(b"PK\x03\x04")
-    with pytest.raises(DataError, match="not a zip that can be read"):
+    if entries:
+        with zipfile.ZipFile(path, "w") as archive:
+            for entry, content in entries.items():
+                archive.writestr(entry, content)
+    with pytest.raises(DataError, match=reason):
         run("benchmark=kitti2012", f"check={path}")

@@ -9,56 +9,34 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import (
-    HEIGHT,
-    LAYOUTS,
-    WIDTH,
-    Root,
-    Run,
-    files_in,
-    flow_of,
-    make_roots,
-    write_bundle,
-)
+from bundles import HEIGHT, LAYOUTS, WIDTH, files_in, flow_of, write_bundle
 
 from pwc_exp import checkpoints
 from pwc_exp.build import build_model
 from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.data.formats.images import write_image
-from pwc_exp.data.formats.io import (
-    read_flow,
-    write_flo,
-    write_flo5,
-    write_kitti_png,
-    write_npy,
-    write_pfm,
-)
+from pwc_exp.data.formats.io import read_flow, write_flo
 from pwc_exp.errors import ConfigError, DataError, MissingInputError, OutputError
 from pwc_exp.evaluation.evaluator import evaluate
-from pwc_exp.submission import submit
+from pwc_exp.prediction.outputs import WRITERS
 
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
-    return make_roots(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def run(configure: Callable[..., Any]) -> Run:
-    return lambda *overrides: submit(configure("submit", *overrides))
+Run = Callable[..., None]
+Root = Callable[[str], Path]
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_a_bundle_has_the_layout_that_the_instructions_ask_for(
-    name: str, root: Root, run: Run, tmp_path: Path
+def test_a_bundle_has_the_layout_that_the_instructions_ask_for_and_the_upload_is_told(
+    name: str, root: Root, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_bundle(tmp_path / "flow", name)
     out = tmp_path / "out"
-    source = f"predictions={tmp_path}/flow"
-    run(f"benchmark={name}", f"root={root(name)}", source, f"out={out}", "zip=true")
+    arguments = (f"benchmark={name}", f"root={root(name)}", f"predictions={tmp_path}/flow")
+    run(*arguments, f"out={tmp_path}/default")
+    assert (tmp_path / f"default/{name}.zip").exists() == name.startswith("kitti")
+    run(*arguments, f"out={out}", "zip=true")
     assert files_in(out / "bundle") == LAYOUTS[name]
     with zipfile.ZipFile(out / f"{name}.zip") as archive:
-        assert archive.namelist() == LAYOUTS[name] and archive.testzip() is None
+        assert archive.namelist() == LAYOUTS[name]
         archive.extractall(tmp_path / "unzipped")
     for number, file in enumerate(LAYOUTS[name]):
         flow, known = read_flow(tmp_path / "unzipped" / file)
@@ -66,27 +44,22 @@ def test_a_bundle_has_the_layout_that_the_instructions_ask_for(
         assert known.all()
     about = json.loads((out / "submission.json").read_text())
     assert about["split"] == "test" and about["files"] == len(LAYOUTS[name])
-
-
-def test_what_is_left_to_do_is_told(
-    root: Root, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = f"predictions={write_bundle(tmp_path / 'flow', 'sintel')}"
-    run("benchmark=sintel", f"root={root('sintel')}", source, f"out={tmp_path}/out")
-    assert f"bundler {tmp_path}/out/bundle/clean {tmp_path}/out/bundle/final bundled.lzma" in (
-        capsys.readouterr().out
-    )
-    assert not (tmp_path / "out/sintel.zip").exists()  # the server does not take it
+    upload = {
+        "kitti2012": f"upload {out}/kitti2012.zip",
+        "kitti2015": f"upload {out}/kitti2015.zip",
+    }
+    upload["sintel"] = f"bundler {out}/bundle/clean {out}/bundle/final bundled.lzma"
+    upload["spring"] = f"flow_subsampling {out}/bundle"
+    assert upload[name] in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".pfm", ".flo5", ".png"])
 def test_flow_in_any_format_that_predict_writes_is_packed(
     suffix: str, root: Root, run: Run, tmp_path: Path
 ) -> None:
-    writers = {".npy": write_npy, ".pfm": write_pfm, ".flo5": write_flo5, ".png": write_kitti_png}
     (tmp_path / "flow").mkdir()
     for number, file in enumerate(("000000_10", "000001_10")):
-        writers[suffix](tmp_path / f"flow/{file}{suffix}", flow_of(number))
+        WRITERS[suffix](tmp_path / f"flow/{file}{suffix}", flow_of(number))
     source = f"predictions={tmp_path}/flow"
     run("benchmark=kitti2015", f"root={root('kitti2015')}", source, f"out={tmp_path}/out")
     flow, _ = read_flow(tmp_path / "out/bundle/flow/000001_10.png")
