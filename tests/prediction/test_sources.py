@@ -1,14 +1,13 @@
 """Pairs of frames from everything that `frames=` can name."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from grey_frames import grey
-from PIL import Image
 
 from pwc_exp.data.formats.images import read_frame
 from pwc_exp.errors import ConfigError, DataError, MissingInputError
@@ -29,30 +28,6 @@ def listed(source: Source) -> list[tuple[str, str, str]]:
     return [(pair.name, pair.frame1.title, pair.frame2.title) for pair in source.pairs()]
 
 
-@pytest.mark.parametrize(
-    ("places", "expected"),
-    [
-        (["a/2.png", "b/1.png"], [("2", "a/2.png", "b/1.png")]),
-        (["a"], [("1", "a/1.png", "a/2.png"), ("2", "a/2.png", "a/10.png")]),
-        (
-            ["*/*.png"],
-            [
-                ("a/1", "a/1.png", "a/2.png"),
-                ("a/2", "a/2.png", "a/10.png"),
-                ("b/1", "b/1.png", "b/2.png"),
-            ],
-        ),
-        (["b/?.png"], [("1", "b/1.png", "b/2.png")]),
-    ],
-)
-def test_files_folders_and_patterns(
-    at: Path, places: Sequence[str], expected: list[tuple[str, str, str]]
-) -> None:
-    source = open_source(places)
-    assert listed(source) == expected
-    assert source.total == len(expected)
-
-
 LINES = """
 # frame 1, frame 2, name
 a/1.png b/1.png
@@ -70,38 +45,46 @@ OF_LINES = [
     ("a/2.png", "with space.png"),
     ("a/10.png", "with space.png"),
 ]
+OF_LIST = ("first", "other/name", "1", "2", "last")
+OF_A = [("1", "a/1.png", "a/2.png"), ("2", "a/2.png", "a/10.png")]
+OF_B = [("1", "b/1.png", "b/2.png")]
+OF_BOTH = [*((f"a/{one}", *two) for one, *two in OF_A), ("b/1", "b/1.png", "b/2.png")]
 
 
-def test_a_list_names_pairs_or_the_next_frame(at: Path) -> None:
-    text = LINES.replace("a/1.png b/1.png\n", "a/1.png b/1.png first\n")
-    (at / "pairs.txt").write_text(text)
-    found = listed(open_source(["pairs.txt"]))
-    assert [pair[1:] for pair in found] == OF_LINES
-    assert [pair[0] for pair in found] == ["first", "other/name", "1", "2", "last"]
-
-
-def test_a_csv_file_names_pairs_relative_to_its_folder(at: Path) -> None:
+@pytest.mark.parametrize(
+    ("places", "expected"),
+    [
+        (["a/2.png", "b/1.png"], [("2", "a/2.png", "b/1.png")]),
+        (["a"], OF_A),
+        (["*/*.png"], OF_BOTH),
+        (["b/?.png"], OF_B),
+        (["a/pairs.csv"], [("x", "a/1.png", "a/2.png"), ("2", "a/2.png", "a/../b/1.png")]),
+        (["pairs.txt"], [(n, *two) for n, two in zip(OF_LIST, OF_LINES, strict=True)]),
+    ],
+)
+def test_files_folders_patterns_and_lists(
+    at: Path, places: Sequence[str], expected: list[tuple[str, str, str]]
+) -> None:
     (at / "a/pairs.csv").write_text("name, frame1, frame2\nx, 1.png, 2.png\n, 2.png, ../b/1.png\n")
-    assert listed(open_source(["a/pairs.csv"])) == [
-        ("x", "a/1.png", "a/2.png"),
-        ("2", "a/2.png", "a/../b/1.png"),
-    ]
+    (at / "pairs.txt").write_text(LINES.replace("b/1.png\n", "b/1.png first\n"))
+    source = open_source(places)
+    assert listed(source) == expected
+    assert source.total == len(expected)
 
 
 def test_standard_input_names_pairs_as_a_list_does(
     at: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for data in (b"", LINES.encode()):
-        stream = io.BufferedReader(io.BytesIO(data))
+    def source(content: bytes) -> Source:
+        stream = io.BufferedReader(io.BytesIO(content))
         monkeypatch.setattr(sources.sys, "stdin", SimpleNamespace(buffer=stream))
-        if not data:
-            with pytest.raises(MissingInputError, match="standard input is empty"):
-                open_source(["-"])
-    source = open_source(["-"])
-    assert source.total is None
-    found = listed(source)
-    assert [pair[1:] for pair in found] == OF_LINES
-    assert [pair[0] for pair in found] == ["1", "other/name", "1_2", "2", "last"]
+        return open_source(["-"])
+
+    names, *frames = zip(*listed(source(LINES.encode())), strict=True)
+    assert list(zip(*frames, strict=True)) == OF_LINES
+    assert names == ("1", "other/name", "1_2", "2", "last")
+    with pytest.raises(MissingInputError, match="standard input is empty"):
+        source(b"")
 
 
 def test_a_frame_of_two_pairs_is_decoded_once_and_not_kept(
@@ -130,26 +113,26 @@ def test_a_sample_is_spread_over_all_pairs(at: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "error", "message"),
+    ("places", "error", "message"),
     [
-        (lambda: open_source(["a/1.png", "b"]), ConfigError, "each must be an image. Received: b"),
-        (lambda: open_source(["none/*.png"]), MissingInputError, "no image matches: none"),
-        (lambda: open_source(["a/1.png", "a/1.png", "b/1.png"]), ConfigError, "1 twice"),
-        (lambda: open_source(["bad.txt"]), DataError, "bad.txt, line 2: two paths and"),
-        (lambda: open_source(["up.txt"]), DataError, "up.txt, line 1: the name must be a path"),
-        (lambda: open_source(["bad.csv"]), DataError, "columns frame1 and frame2 are needed"),
-        (lambda: open_source(["one.txt"]), DataError, "no pair of frames"),
+        (["a/1.png", "b"], ConfigError, "each must be an image. Received: b"),
+        (["none/*.png"], MissingInputError, "no image matches: none"),
+        (["a/1.png", "a/1.png", "b/1.png"], ConfigError, "1 twice"),
+        (["bad.txt"], DataError, "bad.txt, line 2: two paths and"),
+        (["up.txt"], DataError, "up.txt, line 1: the name must be a path"),
+        (["bad.csv"], DataError, "columns frame1 and frame2 are needed"),
+        (["one.txt"], DataError, "no pair of frames"),
     ],
 )
 def test_what_names_no_pairs_is_refused(
-    at: Path, make: Callable[[], Source], error: type[Exception], message: str
+    at: Path, places: list[str], error: type[Exception], message: str
 ) -> None:
     (at / "bad.txt").write_text("a/1.png\na b c d\n")
     (at / "up.txt").write_text("a/1.png a/2.png ../../x\n")
     (at / "bad.csv").write_text("first,second\na,b\n")
     (at / "one.txt").write_text("a/1.png\n")
     with pytest.raises(error, match=message):
-        make()
+        open_source(places)
 
 
 def test_frames_of_two_sizes_are_refused_by_name(at: Path) -> None:
@@ -157,20 +140,3 @@ def test_frames_of_two_sizes_are_refused_by_name(at: Path) -> None:
     (pair,) = open_source(["a/1.png", "small.png"]).pairs()
     with pytest.raises(DataError, match=r"a/1.png is 30 x 46, small.png is 20 x 24"):
         assert pair.size
-
-
-@pytest.mark.parametrize(
-    "pixels",
-    [
-        np.full((8, 9), 51, np.uint8),
-        np.full((8, 9, 2), (51, 7), np.uint8),
-        np.full((8, 9, 4), (51, 51, 51, 7), np.uint8),
-        np.full((8, 9), 13107, np.uint16),
-    ],
-    ids=["grey", "grey and alpha", "alpha", "16 bits"],
-)
-def test_grey_alpha_and_16_bits_are_brought_to_rgb(at: Path, pixels: np.ndarray) -> None:
-    for name in ("x.png", "y.png"):
-        Image.fromarray(pixels).save(at / name)
-    (pair,) = open_source(["x.png", "y.png"]).pairs()
-    np.testing.assert_allclose(pair.frame1.pixels, np.full((8, 9, 3), 0.2), atol=1e-6)

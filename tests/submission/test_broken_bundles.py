@@ -14,66 +14,51 @@ from pwc_exp.data.formats.images import write_image
 from pwc_exp.data.formats.io import write_flo, write_flo5, write_kitti_png
 from pwc_exp.errors import DataError
 
-
 Run = Callable[..., None]
-Change = Callable[[Path], Any]
-BROKEN: dict[str, tuple[str, Change, str]] = {
-    "a file is missing": (
-        "sintel",
-        lambda b: (b / LAYOUTS["sintel"][3]).unlink(),
-        "1 files missing",
-    ),
+EYE = np.eye(HEIGHT, WIDTH, dtype=np.float32)
+BROKEN: dict[str, tuple[str, Callable[[Path], Any], str]] = {  # what is done to the first file
+    "a file is missing": ("sintel", lambda file: file.unlink(), "1 files missing"),
     "a file too many": (
         "spring",
-        lambda b: (b / "notes.txt").write_text("x"),
+        lambda file: file.with_name("notes.txt").write_text("x"),
         "do not belong there",
     ),
     "another size": (
         "sintel",
-        lambda b: write_flo(b / LAYOUTS["sintel"][0], np.zeros((WIDTH, HEIGHT, 2))),
+        lambda file: write_flo(file, np.zeros((WIDTH, HEIGHT, 2))),
         "must be 32 x 48 .*Received: 48 x 32",
     ),
     "a .flo called .png": (
         "kitti2015",
-        lambda b: write_flo(b / LAYOUTS["kitti2015"][0], flow_of(0)),
+        lambda file: write_flo(file, flow_of(0)),
         "must begin with .*PNG",
     ),
     "a picture of 8 bits": (
         "kitti2012",
-        lambda b: write_image(b / LAYOUTS["kitti2012"][0], np.zeros((HEIGHT, WIDTH, 3), np.uint8)),
+        lambda file: write_image(file, np.zeros((HEIGHT, WIDTH, 3), np.uint8)),
         "Expected 16-bit PNG",
     ),
     "gaps": (
         "kitti2015",
-        lambda b: write_kitti_png(
-            b / LAYOUTS["kitti2015"][0], flow_of(0), np.eye(HEIGHT, WIDTH, dtype=np.float32)
-        ),
+        lambda file: write_kitti_png(file, flow_of(0), EYE),
         "flow at every pixel.*at 1504",
     ),
     "NaN": (
         "spring",
-        lambda b: write_flo5(
-            b / LAYOUTS["spring"][0], flow_of(0), 1 - np.eye(HEIGHT, WIDTH, dtype=np.float32)
-        ),
+        lambda file: write_flo5(file, flow_of(0), 1 - EYE),
         "none .or NaN. at 32",
     ),
     "no pixels but other units": (
         "sintel",
-        lambda b: write_flo(b / LAYOUTS["sintel"][0], 1000 * flow_of(1)),
+        lambda file: write_flo(file, 1000 * flow_of(1)),
         "motion must be in pixels, below 115. Received: 1500",
     ),
     "a truncated file": (
         "sintel",
-        lambda b: (b / LAYOUTS["sintel"][0]).write_bytes(
-            (b / LAYOUTS["sintel"][0]).read_bytes()[:-1]
-        ),
+        lambda file: file.write_bytes(file.read_bytes()[:-1]),
         "Truncated",
     ),
-    "an empty file": (
-        "sintel",
-        lambda b: (b / LAYOUTS["sintel"][0]).write_bytes(b""),
-        "Empty file",
-    ),
+    "an empty file": ("sintel", lambda file: file.write_bytes(b""), "Empty file"),
 }
 
 
@@ -85,7 +70,7 @@ def test_a_broken_bundle_is_refused_with_the_reason(
     bundle = write_bundle(tmp_path / "bundle", name)
     arguments = (f"benchmark={name}", f"root={root(name)}", f"check={bundle}")
     run(*arguments)
-    change(bundle)
+    change(bundle / LAYOUTS[name][0])
     with pytest.raises(DataError, match=reason) as refused:
         run(*arguments)
     assert str(refused.value).startswith(f"{bundle} is not what the server takes")
