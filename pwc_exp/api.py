@@ -21,11 +21,11 @@ from pwc_exp.config.commands import STANDARD_INPUT, PredictConfig
 from pwc_exp.config.composition import read_model
 from pwc_exp.config.training import InferencePrecision, InferencePrecisionConfig
 from pwc_exp.data.formats import io
+from pwc_exp.data.formats.io import WRITERS
 from pwc_exp.data.sample import Batch
 from pwc_exp.flow.colour import flow_to_colour, to_bytes
 from pwc_exp.flow.warp import backward_warp, occlusion
 from pwc_exp.inference import Estimator, make_levels
-from pwc_exp.prediction.outputs import WRITERS
 from pwc_exp.weights import Network, load_network
 
 FRAMES = "uint8, or float in [0, 1]; [H, W, 3], [H, W] (grey) or [B, H, W, 3]"

@@ -10,7 +10,7 @@ Letters: H height, W width.
 import json
 import math
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from fractions import Fraction
 from itertools import product
@@ -25,14 +25,7 @@ import PIL.ImageFont
 from pwc_exp import __version__, storage
 from pwc_exp.config.commands import Direction, Output, PredictConfig
 from pwc_exp.data.formats.images import write_image
-from pwc_exp.data.formats.io import (
-    read_flow,
-    write_flo,
-    write_flo5,
-    write_kitti_png,
-    write_npy,
-    write_pfm,
-)
+from pwc_exp.data.formats.io import WRITERS, read_flow
 from pwc_exp.errors import ConfigError, DataError
 from pwc_exp.flow.colour import flow_to_colour, legend, to_bytes
 from pwc_exp.flow.warp import backward_warp, confidence, occlusion
@@ -49,13 +42,6 @@ TAILS = {
     Output.warped: "_warped.png",
     Output.occlusion: "_occlusion.png",
     Output.confidence: "_confidence.png",
-}
-WRITERS: dict[str, Callable[..., None]] = {  # {suffix: (path, flow, valid=None) -> None}
-    ".flo": write_flo,
-    ".npy": write_npy,
-    ".png": write_kitti_png,
-    ".flo5": write_flo5,
-    ".pfm": write_pfm,
 }
 VIDEOS = {Output.flow_video: "_flow.mp4", Output.side_by_side: "_side_by_side.mp4"}
 SCALED = {Output.picture, Output.arrows, *VIDEOS}  # by a speed that is the same for all pairs

@@ -1,15 +1,15 @@
-"""Frames whose flow is known without a network, and what estimates it."""
+"""Frames and videos of one grey level each."""
 
-from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
+import av
 import numpy as np
 
 from pwc_exp.data.formats.images import write_image
 
 HEIGHT, WIDTH = 30, 46
+RATE = Fraction(30000, 1001)
 
 
 def grey(path: Path, level: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Path:
@@ -19,38 +19,21 @@ def grey(path: Path, level: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Pat
     return path
 
 
-class Model:
-    """What `BrightnessEstimator` notes, and what it raises."""
+def write_video(path: Path, levels: list[int]) -> Path:
+    """A video of grey frames, 34 x 62."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4" if path.suffix == ".mp4" else "ffv1", rate=RATE)
+        stream.width, stream.height = 62, 34
+        stream.pix_fmt = "yuv420p" if path.suffix == ".mp4" else "bgr0"
+        for level in levels:
+            pixels = np.full((34, 62, 3), level, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
 
-    dtype_policy = SimpleNamespace(name="float32")
 
-    def __init__(self) -> None:
-        self.batches: list[tuple[int, tuple[int, int]]] = []
-        self.fails: list[BaseException | None] = []  # in the next calls
-
-
-class BrightnessEstimator:
-    """Stands for the network: the flow is (d, d/2), if frame 2 is brighter by d levels.
-
-    More than 200 levels count four times.
-    """
-
-    def __init__(self, model: Model, **settings: Any) -> None:
-        self.model = model
-        self.settings = settings
-
-    def __call__(
-        self, frames1: Sequence[np.ndarray], frames2: Sequence[np.ndarray]
-    ) -> list[np.ndarray]:
-        if "batch_size" in self.settings:  # not the first pass
-            self.model.batches.append((len(frames1), frames1[0].shape[:2]))
-        if self.model.fails and (error := self.model.fails.pop(0)):
-            raise error
-        steps = [
-            255 * float(two.mean() - one.mean()) for one, two in zip(frames1, frames2, strict=True)
-        ]
-        steps = [4 * step if abs(step) > 200 else step for step in steps]
-        return [np.full((*frames1[0].shape[:2], 2), (d, d / 2), np.float32) for d in steps]
-
-    def account(self, height: int, width: int) -> dict[str, Any]:
-        return {"padded_to": [height, width]}
+def about(path: Path) -> tuple[int, Fraction]:
+    """How many frames a video has, and how many per second."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return stream.frames, stream.average_rate

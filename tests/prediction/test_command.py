@@ -1,23 +1,93 @@
 """The command: every pair has its results, once, whatever becomes of the others."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from grey_frames import HEIGHT, WIDTH, Model, grey
+from grey_frames import HEIGHT, RATE, WIDTH, about, grey, write_video
 
 from pwc_exp.data.formats.images import read_frame, write_image
 from pwc_exp.data.formats.io import read_flow
 from pwc_exp.errors import ConfigError, DataError, DiskFullError
 from pwc_exp.flow.colour import flow_to_colour
 from pwc_exp.prediction import command
+from pwc_exp.prediction.sources import read_video
+from pwc_exp.storage import sha256_of
+from pwc_exp.weights import WeightsInfo
 
 Predict = Callable[..., Path]
 RECORD = "predict.jsonl"
+
+
+class Model:
+    """What `BrightnessEstimator` notes, and what it raises."""
+
+    dtype_policy = SimpleNamespace(name="float32")
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[int, tuple[int, int]]] = []
+        self.fails: list[BaseException | None] = []  # in the next calls
+
+
+class BrightnessEstimator:
+    """Stands for the network: the flow is (d, d/2), if frame 2 is brighter by d levels.
+
+    More than 200 levels count four times.
+    """
+
+    def __init__(self, model: Model, **settings: Any) -> None:
+        self.model = model
+        self.settings = settings
+
+    def __call__(
+        self, frames1: Sequence[np.ndarray], frames2: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        if "batch_size" in self.settings:  # not the first pass
+            self.model.batches.append((len(frames1), frames1[0].shape[:2]))
+        if self.model.fails and (error := self.model.fails.pop(0)):
+            raise error
+        steps = [
+            255 * float(two.mean() - one.mean()) for one, two in zip(frames1, frames2, strict=True)
+        ]
+        steps = [4 * step if abs(step) > 200 else step for step in steps]
+        return [np.full((*frames1[0].shape[:2], 2), (d, d / 2), np.float32) for d in steps]
+
+    def account(self, height: int, width: int) -> dict[str, Any]:
+        return {"padded_to": [height, width]}
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Model:
+    """Makes the command estimate without a network; the batches that it asks for are noted."""
+    model = Model()
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"weights")
+
+    def load(**settings: Any) -> SimpleNamespace:
+        info = WeightsInfo(path=weights, sha256=sha256_of(weights), licence="")
+        return SimpleNamespace(model=model, info=info)
+
+    monkeypatch.setattr(command, "load_network", load)
+    monkeypatch.setattr(command, "Estimator", BrightnessEstimator)
+    return model
+
+
+@pytest.fixture
+def predict(model: Model, configure: Callable[..., Any], tmp_path: Path) -> Callable[..., Path]:
+    """(frames, *overrides) -> the folder of the results, out."""
+
+    def call(frames: Path | str, *overrides: str) -> Path:
+        out = tmp_path / "out"
+        places = (f"weights={tmp_path}/weights", f"frames={frames}", f"out={out}")
+        command.predict(configure("predict", "model=tiny", *places, *overrides))
+        return out
+
+    return call
 
 
 def clip(folder: Path, *levels: int) -> Path:
@@ -220,3 +290,57 @@ def test_without_a_folder_each_call_makes_one_of_its_own(
     command.predict(configure("predict", "weights=w", f"frames=[{frames[0]},{frames[1]}]"))
     (out,) = (tmp_path / "outputs/predict").iterdir()
     assert names(out) == ["a.flo", "a_flow.png", RECORD]
+
+
+def test_from_a_video_to_the_flow_beside_the_frame(
+    predict: Predict, model: Model, tmp_path: Path
+) -> None:
+    path = write_video(tmp_path / "clip.mp4", [40, 80, 120])
+    command = (path, "outputs=[flo,flow_video,side_by_side]", "max_speed=80", "batch_size=2")
+    out = predict(*command)
+    assert about(out / "clip_side_by_side.mp4") == (2, RATE)
+    expected = flow_to_colour(np.array([[[40, 20]]], np.float32), max_speed=80)[0, 0]
+    both = np.array(list(read_video(out / "clip_side_by_side.mp4", "out")))
+    assert both.shape == (2, 34, 124, 3)
+    np.testing.assert_allclose(both[:, 17, 80], [expected] * 2, atol=6)
+    np.testing.assert_allclose(both[0, 17, 20], 40, atol=3)
+    for frame in read_video(out / "clip_flow.mp4", "out"):
+        np.testing.assert_allclose(frame[17, 20], expected, atol=6)
+    batches = list(model.batches)
+    (out / "clip_flow.mp4").unlink()
+    predict(*command)  # the flows are read from their files
+    assert model.batches == batches
+    assert about(out / "clip_flow.mp4") == (2, RATE)
+
+
+def test_a_video_is_made_by_default_and_once(
+    predict: Predict, model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_video(tmp_path / "clip.mp4", [40, 80, 120])
+    out = predict(path)
+    assert sorted(item.name for item in out.iterdir()) == ["clip_flow.mp4", "predict.jsonl"]
+    assert capsys.readouterr().out == f"{out}/clip_flow.mp4: 2 pairs written\n"
+    predict(path)
+    assert len(model.batches) == 2
+    predict(path, "frame_rate=10")
+    assert len(model.batches) == 4
+    assert about(out / "clip_flow.mp4")[1] == 10
+    capsys.readouterr()
+    predict(path, "outputs=[flo,flow_video]", "overwrite=true")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3  # one for each of a few pairs
+    assert lines[-1] == f"{out}: 2 pairs written; {out}/clip_flow.mp4"
+
+
+def test_a_pair_that_fails_is_black_in_the_video_which_is_made_again(
+    predict: Predict, model: Model, tmp_path: Path
+) -> None:
+    path = write_video(tmp_path / "clip.mp4", [40, 80, 120, 160])
+    command = (path, "outputs=[flow_video]", "max_speed=80")
+    model.fails = [None, DataError("bad"), None]
+    with pytest.raises(DataError, match="1 failed"):
+        predict(*command)
+    shown = [frame.mean() for frame in read_video(tmp_path / "out/clip_flow.mp4", "out")]
+    assert [mean > 20 for mean in shown] == [True, False, True]
+    predict(*command)
+    assert len(model.batches) == 6

@@ -319,6 +319,15 @@ def write_kitti_png(path: Path, flow: np.ndarray, valid: np.ndarray | None = Non
     write_file(path, tf.io.encode_png(raw).numpy())
 
 
+WRITERS = {  # {suffix: (path, flow, valid=None) -> None}
+    ".flo": write_flo,
+    ".npy": write_npy,
+    ".png": write_kitti_png,
+    ".flo5": write_flo5,
+    ".pfm": write_pfm,
+}
+
+
 def _marked(path: Path, flow: np.ndarray, valid: np.ndarray | None, unknown: float) -> np.ndarray:
     """Flow as float32 with `unknown` where it is not valid, after refusing what is not flow."""
     if flow.ndim != 3 or flow.shape[2] != 2 or not flow.size:
