@@ -13,7 +13,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -273,9 +273,9 @@ def _video(path: Path) -> Source:
 
 
 def _sample_video(path: Path, count: int) -> Iterator[Pair]:
-    """Pairs of consecutive frames at `count` places spread over a video."""
+    """Pairs of consecutive frames at `count` places spread over a video, but for damaged ones."""
     for number in range(count):
-        with _opened(path, str(path)) as (container, stream):
+        with suppress(DataError), _opened(path, str(path)) as (container, stream):
             length = int((stream.duration or 0) * number / count)
             container.seek((stream.start_time or 0) + length, stream=stream)
             two = islice(container.decode(stream), 2)

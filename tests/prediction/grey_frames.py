@@ -32,7 +32,7 @@ def write_video(path: Path, levels: list[int]) -> Path:
     return path
 
 
-def about(path: Path) -> tuple[int, Fraction]:
+def about(path: Path) -> tuple[int, Fraction | None]:
     """How many frames a video has, and how many per second."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
