@@ -3,7 +3,6 @@
 Everything else in a file is refused, and nothing in it is run.
 """
 
-import re
 import subprocess
 import sys
 import tracemalloc
@@ -23,7 +22,14 @@ from torch_writer import Weight, in_one_row, name, pickled, save_2018, save_zip,
 from pwc_exp.build import build_model
 from pwc_exp.config.training import Precision, PrecisionConfig
 from pwc_exp.errors import DataError, MissingInputError
-from pwc_exp.models.torch_weights import convert, is_torch_file, read_state_dict
+from pwc_exp.models.torch_weights import (
+    MMFLOW,
+    NVLABS,
+    PTLFLOW,
+    convert,
+    is_torch_file,
+    read_state_dict,
+)
 
 ARRAYS: dict[str, np.ndarray] = {
     "conv1a.0.weight": np.arange(16 * 3 * 9, dtype=np.float32).reshape(16, 3, 3, 3),
@@ -173,16 +179,11 @@ SIZES: dict[str, Any] = {
     "context": (5, 5, 4, 4, 3, 3),
 }
 MODELS = {
-    "nvlabs": "official",
-    "nvlabs old": "official-old",
-    "ptlflow": "official",
-    "ptlflow nodc": "official-nodc",
-    "mmflow": "official",
-}
-PROJECTS = {
-    "nvlabs": "NVlabs/PWC-Net",
-    "ptlflow": "hmorimitsu/ptlflow",
-    "mmflow": "open-mmlab/mmflow",
+    "nvlabs": (NVLABS, "official"),
+    "nvlabs old": (NVLABS, "official-old"),
+    "ptlflow": (PTLFLOW, "official"),
+    "ptlflow nodc": (PTLFLOW, "official-nodc"),
+    "mmflow": (MMFLOW, "official"),
 }
 
 
@@ -201,12 +202,11 @@ def test_a_converted_network_gives_the_flows_of_the_original(
 ) -> None:
     state = original(name)
     converted = convert(state, source="file")
-    assert converted.project == PROJECTS[name.partition(" ")[0]]
-    assert converted.fits == MODELS[name]
+    assert (converted.project, converted.fits) == MODELS[name]
     keras.config.set_dtype_policy("float32")
     parts = {"feature": "pyramid", "estimator": "estimator", "context": "context"}
     sizes = [f"model.{part}_channels={list(SIZES[key])}" for part, key in parts.items()]
-    config = configure("describe", f"model={MODELS[name]}", *sizes).model
+    config = configure("describe", f"model={converted.fits}", *sizes).model
     model = build_model(config, PrecisionConfig(policy=Precision.fp32))
     variables = {v.path.removeprefix("pwcnet/"): v for v in model.variables}
     assert variables.keys() == converted.weights.keys()
@@ -250,20 +250,13 @@ FIRST = "conv1a.0.weight"
 def test_what_no_known_network_has_is_refused(
     change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]], said: str
 ) -> None:
-    with pytest.raises(DataError, match=said) as refused:
+    with pytest.raises(DataError, match=rf"^some\.pth.*{said}"):
         convert(change(original("nvlabs")), source="some.pth")
-    assert re.match(r"some\.pth", str(refused.value)) and "\n" not in str(refused.value)
 
 
 def test_kernels_that_do_not_fit_together_are_refused() -> None:
-    for layout in ("mmflow", "nvlabs old"):
-        state = original(layout)
-        layer = LAYOUTS[layout].head(3)
-        state[f"{layer}.weight"] = state[f"{layer}.weight"][:, :40]
-        weights = None
-        try:
-            weights = convert(state, source="some.pth").weights
-        except DataError as error:
-            assert "do not fit together" in str(error)
-        if weights is not None:  # then the shape is another, which assigning refuses
-            assert weights["estimator3/flow/kernel"].shape[2] == 40
+    state = original("nvlabs old")
+    layer = LAYOUTS["nvlabs old"].head(3)
+    state[f"{layer}.weight"] = state[f"{layer}.weight"][:, :40]
+    with pytest.raises(DataError, match=r"^some\.pth .* do not fit together$"):
+        convert(state, source="some.pth")
