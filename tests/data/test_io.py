@@ -1,9 +1,8 @@
 """Flow files: exact round trips, masks, and one line for whatever is malformed."""
 
-import struct
 import tracemalloc
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from encoded import (
-    FLO_MAGIC,
     HEIGHT,
     WIDTH,
     assert_graph_agrees,
@@ -51,9 +49,10 @@ COMMON = {
     "kitti": kitti(some_flow()),
 }
 RARE = {"flo5": flo5(UNKNOWN), "npy": npy(UNKNOWN)}
+EXACT_WRITERS = [write_flo, write_pfm, write_flo5, write_npy]
 
 
-@pytest.mark.parametrize("write", [write_flo, write_pfm, write_flo5, write_npy])
+@pytest.mark.parametrize("write", EXACT_WRITERS)
 def test_flow_and_mask_survive_a_round_trip(write: Callable[..., None], tmp_path: Path) -> None:
     path, flow = tmp_path / "flow", some_flow()
     valid = np.ones((HEIGHT, WIDTH), np.float32)
@@ -94,15 +93,14 @@ def test_kitti_png_refuses_what_does_not_fit(value: float, tmp_path: Path) -> No
 def test_unknown_flow_is_read_as_invalid_zero(unknown: float, tmp_path: Path) -> None:
     flow = some_flow()
     flow[2, 3, 1] = unknown
-    content = FLO_MAGIC + struct.pack("<ii", WIDTH, HEIGHT) + flow.tobytes()
-    (tmp_path / "a.flo").write_bytes(content)
+    (tmp_path / "a.flo").write_bytes(flo(flow))
     read, valid = read_flow(tmp_path / "a.flo")
     assert valid[2, 3] == 0
     assert valid.sum() == HEIGHT * WIDTH - 1
     assert read[2, 3].tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("write", [write_flo, write_pfm, write_kitti_png, write_flo5, write_npy])
+@pytest.mark.parametrize("write", [*EXACT_WRITERS, write_kitti_png])
 def test_flow_that_is_not_finite_is_not_written(write: Callable[..., None], tmp_path: Path) -> None:
     flow = some_flow()
     flow[0, 1, 0] = np.nan
@@ -116,49 +114,44 @@ def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> No
         write_flo(tmp_path / "file" / "flow.flo", some_flow())
 
 
-@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_pfm_of_either_byte_order_is_read_bottom_up(
-    order: str, newline: bytes, tmp_path: Path
-) -> None:
+def variants() -> Iterator[tuple[str, bytes]]:
+    """Files of one flow, under names that say nothing."""
     flow = some_flow()
-    rows = np.dstack([flow, np.full((HEIGHT, WIDTH), 7)])[::-1].astype(f"{order}f4")
-    scale = b"-1.0" if order == "<" else b"2e0"
-    header = newline.join([b"PF", b"%d %d" % (WIDTH, HEIGHT), scale, b""])
-    (tmp_path / "a.pfm").write_bytes(header + rows.tobytes())
-    read, valid = read_flow(tmp_path / "a.pfm")
-    np.testing.assert_array_equal(read, flow)
-    assert valid.all()
+    yield "flow.png", flo(flow)
+    for order, scale in (("<", b"-1.0"), (">", b"2e0")):
+        big_or_little = flow.astype(f"{order}f4")
+        for newline in (b"\n", b"\r\n"):  # the rows of .pfm are stored bottom up
+            header = newline.join([b"PF", b"5 3", scale, b""])
+            yield f"pfm {order} {newline!r}", pfm(flow, header, order)
+        yield f"npy {order}", npy(big_or_little)
+        yield f"npy {order}, by columns", npy(np.asfortranarray(big_or_little))
+        for options in ({}, {"shuffle": True}, {"chunks": (2, 3, 1)}):
+            yield f"flo5 {order} {options}", flo5(big_or_little, **options)
 
 
-@pytest.mark.parametrize("order", "CF")
-def test_npy_of_tartanair_is_read(order: Any, tmp_path: Path) -> None:
-    for byte_order in "<>":
-        flow = np.array(some_flow(), f"{byte_order}f4", order=order)
-        (tmp_path / "a.npy").write_bytes(npy(flow))
-        np.testing.assert_array_equal(read_flow(tmp_path / "a.npy")[0], some_flow())
-        assert inspect_flow(tmp_path / "a.npy") == (HEIGHT, WIDTH)
+def test_the_content_decides_how_a_file_is_read(tmp_path: Path) -> None:
+    for name, content in variants():
+        (tmp_path / name).write_bytes(content)
+        read, valid = read_flow(tmp_path / name)
+        assert_same(read, some_flow(), name)
+        assert valid.all(), name
+        assert inspect_flow(tmp_path / name) == (HEIGHT, WIDTH), name
 
 
 def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(npy(np.array([[None, 1], [2, "x"]], object)))
-    with pytest.raises(DataError, match="Expected version 1.0 of float32"):
+    with pytest.raises(DataError, match="Expected float32"):
         read_flow(tmp_path / "a.npy")
 
 
-def test_the_content_decides_the_format_not_the_name(tmp_path: Path) -> None:
-    write_flo(tmp_path / "flow.png", some_flow())
-    np.testing.assert_array_equal(read_flow(tmp_path / "flow.png")[0], some_flow())
-
-
-@pytest.mark.parametrize("write", [write_flo, write_pfm, write_kitti_png, write_flo5, write_npy])
+@pytest.mark.parametrize("write", [*EXACT_WRITERS, write_kitti_png])
 def test_no_truncation_of_a_flow_file_is_accepted(
     write: Callable[..., None], tmp_path: Path
 ) -> None:
     path = tmp_path / "flow"
     write(path, some_flow())
     content = path.read_bytes()
-    for length in range(len(content) - 1, -1, -1 - len(content) // 500):
+    for length in range(len(content) - 1, -1, -1 - len(content) // 100):
         path.write_bytes(content[:length])
         for read in (read_flow, inspect_flow):
             with pytest.raises(DataError, match="flow"):
@@ -192,16 +185,6 @@ def test_lucas_kanade_on_kitti_scores_as_the_devkit_says(shared: Path) -> None:
     assert 100 * (error > 3).mean() == pytest.approx(78.560, abs=1e-3)
 
 
-@pytest.mark.parametrize("options", [{}, {"shuffle": True}, {"chunks": (2, 3, 1)}])
-def test_flo5_is_read_however_it_is_chunked(options: dict[str, Any], tmp_path: Path) -> None:
-    for order in "<>":
-        (tmp_path / "a.flo5").write_bytes(flo5(some_flow().astype(f"{order}f4"), **options))
-        read, valid = read_flow(tmp_path / "a.flo5")
-        np.testing.assert_array_equal(read, some_flow())
-        assert valid.all()
-        assert inspect_flow(tmp_path / "a.flo5") == (HEIGHT, WIDTH)
-
-
 def write_hdf5(path: Path, **options: Any) -> None:
     shape, dtype = (HEIGHT, WIDTH, 2), np.float32
     with h5py.File(path, "w") as file:
@@ -228,24 +211,18 @@ REFUSED_HDF5: dict[str, Callable[[Path], object]] = {
 }
 
 
-def test_a_bomb_in_hdf5_is_refused_before_it_is_inflated(tmp_path: Path) -> None:
-    write_hdf5_bomb(tmp_path / "bomb.flo5")
-    tracemalloc.start()
-    with pytest.raises(DataError, match="bomb.flo5. Expected [0-9]+ to [0-9]+ bytes of flow"):
-        read_flow(tmp_path / "bomb.flo5")
-    assert tracemalloc.get_traced_memory()[1] < 2**20
-    tracemalloc.stop()
-
-
 @pytest.mark.parametrize("write", REFUSED_HDF5.values(), ids=REFUSED_HDF5.keys())
 def test_hdf5_that_is_not_as_spring_writes_it_is_refused(
     write: Callable[[Path], object], tmp_path: Path
 ) -> None:
     path = tmp_path / "broken.flo5"
     write(path)
+    tracemalloc.start()
     for read in (read_flow, inspect_flow):
         with pytest.raises(DataError, match="broken.flo5. Expected"):
             read(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**20 + path.stat().st_size
+    tracemalloc.stop()
 
 
 def test_hdf5_never_leads_to_another_file(tmp_path: Path) -> None:

@@ -15,21 +15,26 @@ to `read_...`, which reads or refuses them. An error inside a graph does not nam
 import io
 import logging
 import os
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from pwc_exp.data.formats.headers import (
+    HEAD_BYTES,
+    JPEG_MAGIC,
     NPY_MAGIC,
+    PNG_MAGIC,
     ImageHeader,
     Size,
     graph_route,
-    inspect_image,
     npy_size,
+    open_file,
     read_bytes,
     read_head,
     read_header,
@@ -45,7 +50,30 @@ _log = logging.getLogger(__name__)
 
 def inspect_frame(path: Path) -> Size:
     """Size of an image whose file is complete; nothing is decoded."""
-    return inspect_image(path).size
+    with open_file(path) as file:
+        length = os.fstat(file.fileno()).st_size
+        head = file.read(HEAD_BYTES)
+        if head.startswith(JPEG_MAGIC):  # the size may be behind metadata, the end before a film
+            head += file.readall()
+        header = read_header(path, head, length)
+        if header.kind == "PNG" and not _png_is_complete(file, length):
+            raise DataError(f"Truncated image: {path}. Expected PNG chunks up to IEND.")
+        if header.kind == "JPEG" and head.find(b"\xff\xd9", header.offset) < 0:
+            raise DataError(f"Truncated image: {path}. Expected a JPEG end marker.")
+    return header.size
+
+
+def _png_is_complete(file: FileIO, length: int) -> bool:
+    """Walks the chunks of a PNG, by seeking from length to length."""
+    offset, has_data = len(PNG_MAGIC), False
+    while offset + 12 <= length:
+        file.seek(offset)
+        size, name = struct.unpack(">I4s", file.read(8))
+        offset += 12 + size
+        has_data |= name == b"IDAT" and size > 0
+        if name == b"IEND":
+            return has_data
+    return False
 
 
 def inspect_mask(path: Path) -> Size:
@@ -102,25 +130,25 @@ def decoding(path: Path) -> Iterator[None]:
 
 def _decode(path: Path, content: bytes, header: ImageHeader) -> np.ndarray:
     """Decodes any image, [H, W, 3], of the numbers 0 .. header.max_value."""
+    if header.kind == "PNM":
+        dtype = np.dtype(np.uint8 if header.max_value < 256 else ">u2")
+        pixels = np.frombuffer(content, dtype, offset=header.offset)
+        if pixels.max() > header.max_value:
+            raise DataError(
+                f"Image value out of range: {path}. Expected at most {header.max_value}. "
+                f"Received: {pixels.max()}."
+            )
+        return np.broadcast_to(pixels.reshape(*header.size, header.channels), (*header.size, 3))
     with decoding(path):
         if header.kind == "PNG":
-            return _decode_png(content, header.bits).numpy()
+            return _decode_png(content, header.max_value).numpy()
         if header.kind == "JPEG":
             return _decode_jpeg(content).numpy()
-        if header.kind == "BMP":
-            return tf.io.decode_bmp(content).numpy()[..., :3]
-    dtype = np.dtype(np.uint8 if header.bits == 8 else ">u2")
-    pixels = np.frombuffer(content, dtype, offset=header.offset)
-    if pixels.max() > header.max_value:
-        raise DataError(
-            f"Image value out of range: {path}. Expected at most {header.max_value}. "
-            f"Received: {pixels.max()}."
-        )
-    return np.broadcast_to(pixels.reshape(*header.size, header.channels), (*header.size, 3))
+        return tf.io.decode_bmp(content).numpy()[..., :3]
 
 
-def _decode_png(content: tf.Tensor | bytes, bits: int) -> tf.Tensor:
-    return tf.io.decode_png(content, channels=3, dtype=tf.uint16 if bits == 16 else tf.uint8)
+def _decode_png(content: tf.Tensor | bytes, max_value: int) -> tf.Tensor:
+    return tf.io.decode_png(content, channels=3, dtype=tf.uint8 if max_value < 256 else tf.uint16)
 
 
 def _decode_jpeg(content: tf.Tensor | bytes) -> tf.Tensor:
@@ -134,17 +162,15 @@ def _warn_of_dropped_alpha() -> None:
 
 # How a graph reads a frame: what is not listed is left to Python.
 _BY_PYTHON, _PNG_8, _PNG_16, _JPEG, _PNM = range(5)
+_KINDS = {("PNG", 255): _PNG_8, ("PNG", 65535): _PNG_16, ("JPEG", 255): _JPEG, ("PNM", 255): _PNM}
 
 
 def _route(head: bytes, length: int) -> tuple[int, ...]:
     """How a graph reads an image; height, width and channels; where the pixels begin."""
     header = read_header(Path(), head, length)
-    kinds = {("PNG", 65535): _PNG_16, ("PNG", 255): _PNG_8, ("JPEG", 255): _JPEG}
-    kind = kinds.get((header.kind, header.max_value), _BY_PYTHON)
+    kind = _KINDS.get((header.kind, header.max_value), _BY_PYTHON)
     if header.kind == "PNG" and header.channels in (2, 4):  # Python warns that alpha is dropped
         kind = _BY_PYTHON
-    if header.kind == "PNM" and header.max_value == 255:
-        kind = _PNM
     return kind, *header.size, header.channels, header.offset
 
 
@@ -161,8 +187,8 @@ def graph_frame(path: tf.Tensor) -> tf.Tensor:
 
     readers = {
         _BY_PYTHON: lambda: in_python(lambda name: [read_frame(name)], path, [tf.float32])[0],
-        _PNG_8: lambda: scaled(_decode_png(content, 8), 255.0),
-        _PNG_16: lambda: scaled(_decode_png(content, 16), 65535.0),
+        _PNG_8: lambda: scaled(_decode_png(content, 255), 255.0),
+        _PNG_16: lambda: scaled(_decode_png(content, 65535), 65535.0),
         _JPEG: lambda: scaled(_decode_jpeg(content), 255.0),
         _PNM: pnm,
     }
@@ -174,10 +200,9 @@ def graph_frame(path: tf.Tensor) -> tf.Tensor:
 def graph_mask(path: tf.Tensor) -> tf.Tensor:
     """Reads the mask at `path`, a string: [H, W] bool, true where it is not zero."""
     content = tf.io.read_file(path)
-    kind = graph_route(content, _route, 5)[0]
     mask = tf.cond(
-        kind == _PNG_8,
-        lambda: tf.reduce_max(_decode_png(content, 8), axis=-1) > 0,
+        graph_route(content, _route, 5)[0] == _PNG_8,
+        lambda: tf.reduce_max(_decode_png(content, 255), axis=-1) > 0,
         lambda: in_python(lambda name: [read_mask(name)], path, [tf.bool])[0],
     )
     return tf.ensure_shape(mask, [None, None])

@@ -5,10 +5,10 @@ Readers also return where it is known; what a format marks as unknown becomes va
 `read_flow` is for Python, `graph_flow` for tf.data maps: see images.py. Both decode .flo, .pfm and
 PNG by the same TensorFlow operations.
 
-HDF5 (.flo5) can name other files, run plug-ins, and return zeros for what was never written or is
-not found; and h5py returns whatever is in memory where a chunk inflates to fewer bytes than it
-should (seen with HDF5 1.14.6). So the library only says where the chunks are; each must be there,
-and is inflated here.
+HDF5 (.flo5) can name other files, run plug-ins, and return zeros for what was never written or a
+damaged index does not lead to; and h5py returns whatever is in memory where a chunk inflates to
+fewer bytes than it should (seen with HDF5 1.14.6). So the library only says where the chunks are;
+each must be there, and is inflated here.
 """
 
 import io
@@ -29,18 +29,16 @@ import tensorflow as tf
 
 from pwc_exp.data.formats.headers import (
     DEFLATE_RATIO,
-    MAX_PIXELS,
     NPY_MAGIC,
     PNG_MAGIC,
     Size,
     graph_route,
-    inspect_image,
     npy_size,
     read_bytes,
     read_head,
     read_header,
 )
-from pwc_exp.data.formats.images import decoding, in_python, per_file
+from pwc_exp.data.formats.images import decoding, in_python, inspect_frame, per_file
 from pwc_exp.errors import DataError
 from pwc_exp.storage import write_file
 
@@ -52,7 +50,7 @@ HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 _PFM_HEADER = re.compile(rb"P([Ff])\s+(\d{1,9})[ \t]+(\d{1,9})\s+([-+.\deE]{1,32})\r?\n")
 _FLO5_NAME = "flow"
-_FLO5_DTYPES = [(h5py.h5t.IEEE_F32LE, np.dtype("<f4")), (h5py.h5t.IEEE_F32BE, np.dtype(">f4"))]
+_FLO5_TYPES = (h5py.h5t.IEEE_F32LE, h5py.h5t.IEEE_F32BE)
 _GZIP, _SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
 _BY_PYTHON, _FLO, _PFM_LITTLE, _PFM_BIG, _KITTI = range(5)  # who decodes a file, and how
 
@@ -88,7 +86,7 @@ def inspect_flow(path: Path) -> Size:
         with _open_flo5(path) as data:
             return Size(*data.shape[:2])
     if head.startswith(PNG_MAGIC):
-        inspect_image(path)  # as far as the end of the file
+        inspect_frame(path)  # as far as the end of the file
     return _layout(path, head, length).size
 
 
@@ -116,57 +114,46 @@ def graph_flow(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 def _layout(path: Path, head: bytes, length: int) -> _Layout:
     """Parses the first bytes of any format but .flo5; refuses a file of another length."""
-    if head.startswith(FLO_MAGIC):
-        layout = _flo_layout(path, head)
-        expected = layout.offset + 8 * layout.size.height * layout.size.width
-    elif head.startswith((b"PF", b"Pf")):
-        layout = _pfm_layout(path, head)
-        expected = layout.offset + 12 * layout.size.height * layout.size.width
-    elif head.startswith(PNG_MAGIC):
+    if head.startswith(NPY_MAGIC):
+        return _Layout(_BY_PYTHON, npy_size(path, head, length))
+    if head.startswith(PNG_MAGIC):
         header = read_header(path, head, length)
-        if header.bits != 16 or header.channels != 3:
+        if (header.max_value, header.channels) != (65535, 3):
             raise DataError(
-                f"Not a KITTI flow file: {path}. Expected 16-bit PNG of 3 channels. "
-                f"Received: {header.bits}-bit, {header.channels} channels."
+                f"Not a KITTI flow file: {path}. Expected 16-bit PNG of 3 channels. Received: "
+                f"{header.max_value.bit_length()}-bit, {header.channels} channels."
             )
-        layout, expected = _Layout(_KITTI, header.size), length
-    elif head.startswith(NPY_MAGIC):
-        layout, expected = _Layout(_BY_PYTHON, npy_size(path, head, length)), length
-    else:
-        raise DataError(
-            f"Not a flow file: {path}. Expected .flo (magic 202021.25), .pfm, 16-bit PNG, .flo5 or "
-            f".npy. Received: {head[:8]!r}."
-        )
-    if length != expected:
-        raise DataError(
-            f"Truncated or overlong flow file: {path}. Expected {expected} bytes. "
-            f"Received: {length}."
-        )
+        return _Layout(_KITTI, header.size)
+    try:
+        layout = _parse(head)
+        height, width = layout.size
+        if height < 1 or width < 1:
+            raise ValueError(f"Expected pixels. Received: {width} x {height}")
+        expected = layout.offset + (8 if layout.kind == _FLO else 12) * height * width
+        if length != expected:
+            raise ValueError(f"Truncated or overlong: expected {expected} bytes, not {length}")
+    except ValueError as error:
+        raise DataError(f"Not a flow file: {path}. {error}.") from None
     return layout
 
 
-def _flo_layout(path: Path, head: bytes) -> _Layout:
-    if len(head) < 12:
-        raise DataError(f"Truncated .flo file: {path}. Expected at least 12 bytes.")
-    width, height = struct.unpack_from("<ii", head, 4)
-    if width < 1 or height < 1:
-        raise DataError(f"Empty .flo file: {path}. Received width {width}, height {height}.")
-    return _Layout(_FLO, Size(height, width), 12)
-
-
-def _pfm_layout(path: Path, head: bytes) -> _Layout:
+def _parse(head: bytes) -> _Layout:
+    """The layout of .flo or .pfm."""
+    if head.startswith(FLO_MAGIC):
+        if len(head) < 12:
+            raise ValueError("Truncated: expected at least 12 bytes")
+        width, height = struct.unpack_from("<ii", head, 4)
+        return _Layout(_FLO, Size(height, width), 12)
     match = _PFM_HEADER.match(head)
-    kind, width, height, scale_text = match.groups() if match else (b"", b"0", b"0", b"")
-    size = Size(int(height), int(width))
-    try:
-        scale = float(scale_text)
-    except ValueError:
-        scale = 0.0
-    if match is None or not size.height * size.width or not (scale and np.isfinite(scale)):
-        raise DataError(f"Damaged .pfm header: {path}. Received: {head[:24]!r}.")
-    if kind != b"F":
-        raise DataError(f"Not a flow file: {path}. Expected .pfm of 3 channels. Received: 1.")
-    return _Layout(_PFM_LITTLE if scale < 0 else _PFM_BIG, size, match.end())
+    if not match:
+        raise ValueError(
+            "Expected .flo (magic 202021.25), .pfm, 16-bit PNG, .flo5 or .npy. "
+            f"Received: {head[:24]!r}"
+        )
+    kind, width, height, scale = match[1], int(match[2]), int(match[3]), float(match[4])
+    if kind != b"F" or not (scale and math.isfinite(scale)):
+        raise ValueError(f"Expected .pfm of 3 channels. Received: {match[0]!r}")
+    return _Layout(_PFM_LITTLE if scale < 0 else _PFM_BIG, Size(height, width), match.end())
 
 
 def _decode(
@@ -202,10 +189,20 @@ def _zero_unless(known: tf.Tensor, flow: tf.Tensor | np.ndarray) -> list[tf.Tens
 def _read_flo5(path: Path) -> np.ndarray:
     """Flow, [H, W, 2] float32, in pixels, NaN where it is unknown."""
     with _open_flo5(path) as data:
-        flow = np.empty(data.shape, np.float32)
+        flow, size = np.empty(data.shape, np.float32), 4 * math.prod(data.chunks)
         for start in itertools.product(*map(range, (0, 0, 0), data.shape, data.chunks)):
-            part = flow[tuple(slice(a, a + c) for a, c in zip(start, data.chunks, strict=True))]
-            part[...] = _read_chunk(data, start)[tuple(map(slice, part.shape))]
+            skipped_filters, stored = data.id.read_direct_chunk(start)
+            inflater = zlib.decompressobj()
+            content = inflater.decompress(stored, size + 1)
+            if skipped_filters or len(content) != size or not inflater.eof:
+                raise ValueError(f"Expected {size} bytes in the chunk at {start}")
+            if (
+                data.shuffle
+            ):  # all first bytes of the numbers come first, then all second bytes, ...
+                content = np.frombuffer(content, np.uint8).reshape(4, -1).T.tobytes()
+            chunk = np.frombuffer(content, data.dtype).reshape(data.chunks)
+            part = flow[tuple(map(slice, start, np.add(start, data.chunks)))]
+            part[...] = chunk[tuple(map(slice, part.shape))]
     return flow
 
 
@@ -230,46 +227,20 @@ def _check_flo5(data: h5py.Dataset, length: int) -> None:
     """Refuses other than gzip chunks inside this file, and more numbers than they can hold."""
     if not isinstance(data, h5py.Dataset) or data.shape is None:
         raise ValueError(f"Expected {_FLO5_NAME} to be a data set of numbers")
-    if _flo5_dtype(data) is None or len(data.shape) != 3 or data.shape[2] != 2:
-        raise ValueError(f"Expected float32 [H, W, 2]. Received: {data.dtype} {list(data.shape)}")
-    if not 0 < data.shape[0] * data.shape[1] <= MAX_PIXELS:
-        raise ValueError(f"Expected 1 to {MAX_PIXELS} pixels. Received: {list(data.shape)}")
-    filters = _flo5_filters(data)
-    if data.chunks is None or filters not in ([_GZIP], [_SHUFFLE, _GZIP]):
+    shape, chunks, stored = data.shape, data.chunks, data.id.get_storage_size()
+    # The dtype that h5py states is the nearest one of NumPy, which is not good enough.
+    if data.id.get_type() not in _FLO5_TYPES or shape[2:] != (2,) or not data.size:
+        raise ValueError(f"Expected float32 [H, W, 2]. Received: {data.dtype} {list(shape)}")
+    properties = data.id.get_create_plist()
+    filters = [properties.get_filter(number)[0] for number in range(properties.get_nfilters())]
+    if chunks is None or filters not in ([_GZIP], [_SHUFFLE, _GZIP]):
         raise ValueError(f"Expected chunks of gzip, shuffled or not. Received: filters {filters}")
-    if any(c > s for c, s in zip(data.chunks, data.shape, strict=True)):
-        raise ValueError(f"Expected chunks within {data.shape}. Received: {data.chunks}")
-    count = math.prod(-(-s // c) for s, c in zip(data.shape, data.chunks, strict=True))
-    if data.id.get_num_chunks() != count:
-        raise ValueError(f"Expected {count} chunks. Received: {data.id.get_num_chunks()}")
-    least, stored = 4 * count * math.prod(data.chunks) // DEFLATE_RATIO, data.id.get_storage_size()
+    count = math.prod(-(-s // c) for s, c in zip(shape, chunks, strict=True))
+    least = 4 * count * math.prod(chunks) // DEFLATE_RATIO
     if not least <= stored <= length:
         raise ValueError(f"Expected {least} to {length} bytes of flow. Received: {stored}")
-
-
-def _flo5_dtype(data: h5py.Dataset) -> np.dtype | None:
-    # The dtype that h5py states is the nearest one of NumPy, which is not good enough.
-    stored = data.id.get_type()
-    return next((dtype for known, dtype in _FLO5_DTYPES if stored.equal(known)), None)
-
-
-def _flo5_filters(data: h5py.Dataset) -> list[int]:
-    properties = data.id.get_create_plist()
-    return [properties.get_filter(number)[0] for number in range(properties.get_nfilters())]
-
-
-def _read_chunk(data: h5py.Dataset, start: tuple[int, ...]) -> np.ndarray:
-    """The chunk that begins at `start`, of the shape data.chunks."""
-    skipped_filters, stored = data.id.read_direct_chunk(start)
-    size = 4 * math.prod(data.chunks)
-    inflater = zlib.decompressobj()
-    content = inflater.decompress(stored, size + 1)
-    if skipped_filters or len(content) != size or not inflater.eof:
-        raise ValueError(f"Expected {size} bytes in the chunk at {start}")
-    if _SHUFFLE in _flo5_filters(data):
-        # All first bytes of the numbers come first, then all second bytes, ...
-        content = np.frombuffer(content, np.uint8).reshape(4, -1).T.tobytes()
-    return np.frombuffer(content, _flo5_dtype(data)).reshape(data.chunks)
+    if data.id.get_num_chunks() != count:
+        raise ValueError(f"Expected {count} chunks. Received: {data.id.get_num_chunks()}")
 
 
 def write_flo(path: Path, flow: np.ndarray, valid: np.ndarray | None = None) -> None:
