@@ -234,7 +234,7 @@ def _check_entries(entries: list[zipfile.ZipInfo], root: str) -> None:
         ),
         "has a name twice": len(set(names)) != len(names),
         "is not a PyTorch file (one folder with data.pkl)": f"{root}/data.pkl" not in names
-        or not all(name.startswith(f"{root}/") and ".." not in name for name in names),
+        or not all(name.startswith(f"{root}/") and ".." not in name.split("/") for name in names),
         "is a TorchScript program; save the state_dict of the model instead": (
             f"{root}/constants.pkl" in names
         ),

@@ -3,6 +3,7 @@
 Everything else in a file is refused, and nothing in it is run.
 """
 
+import copyreg
 import subprocess
 import sys
 import tracemalloc
@@ -115,6 +116,17 @@ def test_every_hostile_file_is_refused_in_one_line_and_none_is_run(tmp_path: Pat
         count += 1
     assert count >= 250
     assert not {"antigravity", "torch", "pip", "pdb"} & (set(sys.modules) - before)
+
+
+def test_a_function_that_another_module_registered_as_a_number_is_not_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[int] = []
+    monkeypatch.setitem(copyreg._extension_cache, 1, lambda: called.append(1))  # type: ignore[attr-defined]
+    (tmp_path / "a.pth").write_bytes(zipped(b"\x80\x02\x82\x01)R.", {}))
+    with pytest.raises(DataError, match="names the extension 1"):
+        read_state_dict(tmp_path / "a.pth")
+    assert not called
 
 
 def test_the_programs_among_them_are_live(tmp_path: Path) -> None:
