@@ -45,6 +45,7 @@ ROOTS = {
     "pretrain-fast-1": None,
     "pretrain-fast-2": None,
     "pretrain-fast-3": None,
+    "pretrain-fast-4": None,
 }
 SMALL = ("data.crop=[64,64]", "batch_size=2", "val_batch_size=1", "steps=2", "log_every=1")
 FEWER = ("eval_samples=1", "picture_samples=0", "xla=false", "tracking=off")
@@ -88,9 +89,9 @@ def test_there_is_a_preset_for_every_row_of_the_originals_tables() -> None:
 
 def test_these_are_the_presets() -> None:
     own = {"modern", "modern-small", "quickstart", "tune-quickstart"}
-    own |= {"pretrain-fast-1", "pretrain-fast-2", "pretrain-fast-3"}
+    own |= {f"pretrain-fast-{stage}" for stage in (1, 2, 3, 4)}
     assert set(PRESETS) == {*TFOPTFLOW, *NVLABS, *own}
-    assert len(PRESETS) == 19
+    assert len(PRESETS) == 20
 
 
 @pytest.mark.parametrize("preset", TFOPTFLOW)
@@ -167,7 +168,7 @@ def test_a_preset_builds(
 def test_a_preset_takes_two_steps(
     preset: str, sets: Path, configured: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
-    shorter = ["schedule.warmup=1"] if preset == "pretrain-fast-3" else []
+    shorter = ["schedule.warmup=1"] if preset in ("pretrain-fast-3", "pretrain-fast-4") else []
     config = configured(preset, sets, *SMALL, *FEWER, *shorter, f"outputs={tmp_path}")
     train(config, tmp_path / "run")
     last = checkpoints.latest(tmp_path / "run/checkpoints")
